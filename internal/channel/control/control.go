@@ -1,0 +1,69 @@
+// Package control says what is said on the guest's control port: HTTP/2
+// without TLS carrying JSON. The agent serves it; the supervisor calls it
+// through Client. Every answer comes from a guest, so Client bounds all of it.
+package control
+
+// Paths of the service.
+const (
+	PathIdentity = "/v1/identity" // PUT Identity, answers Ready once the root is joined
+	PathHealth   = "/v1/health"   // GET Health
+	PathSync     = "/v1/sync"     // POST, answers once all file systems are synced
+	PathEnd      = "/v1/end"      // POST End, streams EndEvent lines until the guest is gone
+	PathMeasure  = "/v1/measure"  // POST, answers Measure
+)
+
+// MaxBody bounds any request or response body but End's stream, in bytes.
+const MaxBody = 64 << 10
+
+// Identity makes a waiting guest somebody. It is sent once a launch (and again
+// after a restore), never before hello.
+type Identity struct {
+	Hostname  string `json:"hostname"`
+	MachineID string `json:"machine_id"` // 32 hex digits, from the VM's id
+	UnixNano  int64  `json:"unix_nano"`  // the host's clock
+	// Entropy is 64 random bytes for the guest's pool.
+	Entropy []byte `json:"entropy"`
+}
+
+// Ready is the answer to Identity: the root is joined. The image's init has
+// not done anything yet.
+type Ready struct {
+	UptimeMillis int64  `json:"uptime_millis"` // guest's uptime when the root was joined
+	Init         string `json:"init"`          // path of the image's init, or "" where the agent stays PID 1
+}
+
+// Health is the guest's state as the agent sees it.
+type Health struct {
+	UptimeMillis  int64  `json:"uptime_millis"`
+	Init          string `json:"init"` // "systemd", "other" or "agent"
+	MemTotalKiB   int64  `json:"mem_total_kib"`
+	MemFreeKiB    int64  `json:"mem_free_kib"` // MemAvailable
+	DiskTotalKiB  int64  `json:"disk_total_kib"`
+	DiskFreeKiB   int64  `json:"disk_free_kib"`
+	AgentRSSKiB   int64  `json:"agent_rss_kib"`
+	ExecProcesses int    `json:"exec_processes"` // processes running under exec now
+}
+
+// End asks the guest to stop its services and end by a reboot, which ends the
+// VMM. After GraceMillis the agent forces it.
+type End struct {
+	GraceMillis int64 `json:"grace_millis"`
+}
+
+// EndEvent is one line of End's answer.
+type EndEvent struct {
+	// Stage is "asked" (the init was told), "forced" (it took too long),
+	// "synced" (the agent itself synced and remounts read-only).
+	Stage string `json:"stage"`
+}
+
+// Measure is what the guest's own fork and exec of a static do-nothing program
+// cost, measured by the agent, each in nanoseconds.
+type Measure struct {
+	ForkExecNanos []int64 `json:"fork_exec_nanos"`
+}
+
+// Fault is the body of any answer that is not 2xx.
+type Fault struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,38 @@
+// Package launch starts every process that outlives its starter or needs
+// limits of its own: a fresh process (`bangerd launch`) takes what a Spec
+// says (session, descriptors, limits, parent death) and then execs the
+// program.
+//
+// A running Go process can do little of this to itself, and nothing of it
+// between fork and exec; the launcher is a process of its own for that reason.
+package launch
+
+import "os"
+
+// Spec is a process to start.
+type Spec struct {
+	Path string   // absolute path of the program
+	Args []string // without argv[0], which is Path
+	Env  []string // the whole environment; nil is an empty one
+	Dir  string   // working directory; "" is /
+
+	// Files become descriptors 3, 4, … of the program; no others are open in
+	// it but 0 (/dev/null), 1 (Stdout) and 2 (Stderr). Nil stands for
+	// /dev/null. The caller closes its own copies after Start.
+	Files          []*os.File
+	Stdout, Stderr *os.File
+
+	// NewSession detaches the process from the starter's session and terminal.
+	NewSession bool
+	// DieWithParent kills the program (SIGKILL) when the starter ends. The
+	// starting thread has to live as long as the starter: Start sees to it.
+	DieWithParent bool
+	// Scope asks for a systemd scope of this name below the user's manager,
+	// where there is one; elsewhere it is ignored.
+	Scope string
+
+	NoNewPrivs bool
+	// MaxFileSize, MaxOpenFiles are rlimits; 0 leaves the starter's.
+	MaxFileSize  int64
+	MaxOpenFiles int64
+}

@@ -1,0 +1,76 @@
+package vm
+
+import "time"
+
+// RecordFormat is the version of Record's JSON. A higher number on disk was
+// written by a newer banger and is refused untouched.
+const RecordFormat = 1
+
+// Process identifies a process for good: a pid alone is reused, so it is only
+// valid together with the boot it ran in and its start time.
+type Process struct {
+	BootID string `json:"boot_id"` // /proc/sys/kernel/random/boot_id
+	PID    int    `json:"pid"`
+	// StartTicks is field 22 of /proc/PID/stat: clock ticks since boot.
+	StartTicks uint64 `json:"start_ticks"`
+}
+
+// Record is all that banger knows of one VM. The database holds it, and the
+// VM's directory carries a copy (vm.json), so that either can be rebuilt from
+// the other.
+type Record struct {
+	Format    int       `json:"format"`
+	ID        ID        `json:"id"`
+	Spec      Spec      `json:"spec"`
+	State     State     `json:"state"`
+	CreatedAt time.Time `json:"created_at"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+
+	// ImageDigest and KernelDigest name the base image and kernel that the VM
+	// was made from ("sha256:…"); they never change afterwards.
+	ImageDigest  string `json:"image_digest"`
+	KernelDigest string `json:"kernel_digest"`
+
+	// Driver, Accel and Why say which VMM ran it last and why that one.
+	Driver string `json:"driver,omitempty"`
+	Accel  string `json:"accel,omitempty"`
+	Why    string `json:"why,omitempty"`
+
+	// Supervisor is the process that owns the running VM; nil when none does.
+	Supervisor *Process `json:"supervisor,omitempty"`
+	// VMM is the VMM's process; nil when none runs.
+	VMM *Process `json:"vmm,omitempty"`
+
+	// Remove says that the VM goes with its session (--rm). Holder is that
+	// session's process: when it is gone, the VM is deleted.
+	Remove bool     `json:"remove,omitempty"`
+	Holder *Process `json:"holder,omitempty"`
+
+	// Ending says how the last run ended; nil before the first end.
+	Ending *Ending `json:"ending,omitempty"`
+}
+
+// Ending is how a run of a VM ended.
+type Ending struct {
+	At time.Time `json:"at"`
+	// Cause is one of the Cause constants.
+	Cause string `json:"cause"`
+	// Detail is for a person; guest text in it is escaped.
+	Detail string `json:"detail,omitempty"`
+	// Forced says that the guest did not end in its time.
+	Forced bool `json:"forced,omitempty"`
+	// Console is the last lines of the console, escaped, at most 20.
+	Console []string `json:"console,omitempty"`
+}
+
+// Causes of an Ending.
+const (
+	CauseStopped   = "stopped"   // banger was asked to stop it
+	CauseGuest     = "guest"     // the guest powered off or rebooted
+	CausePanic     = "panic"     // the guest's kernel panicked
+	CauseVMM       = "vmm"       // the VMM ended by itself or was killed
+	CauseBoot      = "boot"      // bring-up did not reach the joined root
+	CauseLost      = "lost"      // found gone: a crash of the supervisor or of the host
+	CauseHostBoot  = "host-boot" // found gone after the host was started again
+	CauseCancelled = "cancelled" // the request that started it was given up
+)

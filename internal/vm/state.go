@@ -1,0 +1,67 @@
+package vm
+
+import "fmt"
+
+// State is where a VM stands.
+type State string
+
+// The states. A VM's disk exists in all of them.
+const (
+	Created  State = "created"  // recorded, never started
+	Starting State = "starting" // a supervisor is bringing it up
+	Running  State = "running"  // its agent has joined the root
+	Paused   State = "paused"   // its VMM holds it still
+	Stopping State = "stopping" // told to end
+	Stopped  State = "stopped"  // no process of it is left
+	Error    State = "error"    // the last start did not reach running; kept for a look
+)
+
+// Event is what moves a VM from one state to another.
+type Event string
+
+// The events. Intent (Start, Stop) is recorded before its effect.
+const (
+	Start  Event = "start"  // intent: somebody asked for it to run
+	Ready  Event = "ready"  // the agent reported the root joined
+	Fail   Event = "fail"   // bring-up ended in an error
+	Stop   Event = "stop"   // intent: somebody asked for it to end
+	Ended  Event = "ended"  // the VMM is gone, whatever the reason
+	Pause  Event = "pause"  // the VMM reported it held still
+	Resume Event = "resume" // the VMM reported it going on
+)
+
+// table is the only place that says what an event does. A pair that is absent
+// is refused.
+var table = map[State]map[Event]State{
+	Created:  {Start: Starting, Ended: Created},
+	Starting: {Ready: Running, Fail: Error, Stop: Stopping, Ended: Error},
+	Running:  {Stop: Stopping, Ended: Stopped, Pause: Paused},
+	Paused:   {Resume: Running, Stop: Stopping, Ended: Stopped},
+	Stopping: {Stop: Stopping, Ended: Stopped, Fail: Stopped, Ready: Stopping},
+	Stopped:  {Start: Starting, Ended: Stopped},
+	Error:    {Start: Starting, Ended: Error},
+}
+
+// MoveError is an event that a state does not allow.
+type MoveError struct {
+	State State
+	Event Event
+}
+
+func (e *MoveError) Error() string {
+	return fmt.Sprintf("a VM that is %s can't take the event %q", e.State, e.Event)
+}
+
+// Next returns the state that event leads to from s, or a *MoveError.
+func Next(s State, event Event) (State, error) {
+	next, ok := table[s][event]
+	if !ok {
+		return s, &MoveError{s, event}
+	}
+	return next, nil
+}
+
+// Live reports whether a VM in state s has, or may have, processes.
+func (s State) Live() bool {
+	return s == Starting || s == Running || s == Paused || s == Stopping
+}
