@@ -1,0 +1,118 @@
+// Package paths says where banger keeps things on the host: the XDG base
+// directories, and every name below them. It makes and removes nothing.
+package paths
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+
+	"banger/internal/vm"
+)
+
+// Dirs are banger's directories on this host, absolute.
+type Dirs struct {
+	Config string // config.toml
+	State  string // database, VMs, trash, logs: nothing here can be fetched again
+	Cache  string // images, kernels: all of it can be made again
+	Run    string // sockets and locks
+}
+
+// Host reads the environment as the XDG base directory specification (0.8)
+// says. Where XDG_RUNTIME_DIR is unset, sockets live under the state
+// directory, never in /tmp. Where HOME is unset, the password database's home
+// is taken.
+func Host() (Dirs, error) {
+	home := func() (string, error) {
+		if h := os.Getenv("HOME"); h != "" {
+			return h, nil
+		}
+		if u, err := user.Current(); err == nil && u.HomeDir != "" {
+			return u.HomeDir, nil
+		}
+		return "", errors.New("HOME is unset and the user has no home directory in the password database")
+	}
+	return resolve(os.Getenv, home)
+}
+
+func resolve(getenv func(string) string, home func() (string, error)) (Dirs, error) {
+	base := func(env, below string) (string, error) {
+		if v := getenv(env); v != "" {
+			if !filepath.IsAbs(v) {
+				return "", fmt.Errorf("%s is %q, which is not an absolute path", env, v)
+			}
+			return filepath.Join(v, "banger"), nil
+		}
+		h, err := home()
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(h) {
+			return "", fmt.Errorf("HOME is %q, which is not an absolute path", h)
+		}
+		return filepath.Join(h, below, "banger"), nil
+	}
+	var d Dirs
+	var err error
+	if d.Config, err = base("XDG_CONFIG_HOME", ".config"); err != nil {
+		return Dirs{}, err
+	}
+	if d.State, err = base("XDG_STATE_HOME", ".local/state"); err != nil {
+		return Dirs{}, err
+	}
+	if d.Cache, err = base("XDG_CACHE_HOME", ".cache"); err != nil {
+		return Dirs{}, err
+	}
+	d.Run = filepath.Join(d.State, "run")
+	if getenv("XDG_RUNTIME_DIR") != "" {
+		if d.Run, err = base("XDG_RUNTIME_DIR", ""); err != nil {
+			return Dirs{}, err
+		}
+	}
+	return d, nil
+}
+
+// Socket is bangerd's API socket.
+func (d Dirs) Socket() string { return filepath.Join(d.Run, "bangerd.sock") }
+
+// Lock is held by the one daemon of the state directory.
+func (d Dirs) Lock() string { return filepath.Join(d.State, "bangerd.lock") }
+
+// Database is the SQLite file.
+func (d Dirs) Database() string { return filepath.Join(d.State, "banger.db") }
+
+// DaemonLog is bangerd's log.
+func (d Dirs) DaemonLog() string { return filepath.Join(d.State, "bangerd.log") }
+
+// VMs holds a directory for each VM.
+func (d Dirs) VMs() string { return filepath.Join(d.State, "vms") }
+
+// VM is the directory of one VM: vm.json, data disk, console log.
+func (d Dirs) VM(id vm.ID) string { return filepath.Join(d.VMs(), string(id)) }
+
+// VMRun holds the sockets of one running VM.
+func (d Dirs) VMRun(id vm.ID) string { return filepath.Join(d.Run, "vm", string(id)) }
+
+// Trash holds deleted VMs' directories for a while.
+func (d Dirs) Trash() string { return filepath.Join(d.State, "trash") }
+
+// Images holds base images by digest.
+func (d Dirs) Images() string { return filepath.Join(d.Cache, "images") }
+
+// Kernels holds kernels by digest.
+func (d Dirs) Kernels() string { return filepath.Join(d.Cache, "kernels") }
+
+// Templates holds empty data disks by size.
+func (d Dirs) Templates() string { return filepath.Join(d.Cache, "disks") }
+
+// Names inside a VM's directory.
+const (
+	RecordFile  = "vm.json"
+	DiskFile    = "data.ext4"
+	ConsoleFile = "console.log"
+)
+
+// Names inside a running VM's socket directory.
+const SupervisorSocket = "supervisor.sock"
