@@ -1,0 +1,40 @@
+package paths
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestResolve(t *testing.T) {
+	home := func() (string, error) { return "/home/u", nil }
+	none := func() (string, error) { return "", errors.New("no home") }
+	env := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
+	for name, c := range map[string]struct {
+		env  map[string]string
+		home func() (string, error)
+		want Dirs
+	}{
+		"plain": {map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"}, home,
+			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/run/user/7/banger"}},
+		"no runtime directory": {nil, home,
+			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/home/u/.local/state/banger/run"}},
+		"all set, no home": {map[string]string{"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/h"}, none,
+			Dirs{"/c/banger", "/s/banger", "/h/banger", "/s/banger/run"}},
+	} {
+		if got, err := resolve(env(c.env), c.home); err != nil || got != c.want {
+			t.Errorf("%s: resolve = %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+	for name, c := range map[string]struct {
+		env  map[string]string
+		home func() (string, error)
+	}{
+		"no home":            {nil, none},
+		"relative home":      {nil, func() (string, error) { return "u", nil }},
+		"relative directory": {map[string]string{"XDG_STATE_HOME": "s"}, home},
+	} {
+		if got, err := resolve(env(c.env), c.home); err == nil {
+			t.Errorf("%s: resolve = %+v, want an error", name, got)
+		}
+	}
+}
