@@ -1,0 +1,155 @@
+package launch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"banger/internal/process"
+	"banger/internal/vm"
+)
+
+// order is what the launcher reads: a Spec without its descriptors, which it
+// inherits.
+type order struct {
+	Path         string   `json:"path"`
+	Args         []string `json:"args"`
+	Env          []string `json:"env"`
+	Dir          string   `json:"dir"`
+	Files        int      `json:"files"`
+	Scope        string   `json:"scope"`
+	NoNewPrivs   bool     `json:"no_new_privs"`
+	MaxFileSize  int64    `json:"max_file_size"`
+	MaxOpenFiles int64    `json:"max_open_files"`
+}
+
+// Child is a started program.
+type Child struct {
+	process vm.Process
+	cmd     *exec.Cmd
+	done    chan struct{}
+}
+
+// starter runs functions on one thread that lives as long as the process: a
+// parent-death signal fires when the starting thread ends (prctl(2)), and Go
+// ends threads as it likes. Nothing ends the goroutine.
+var starter = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+// Start starts s by way of the launcher in program (`program launch FD`) and
+// returns when s.Path was executed, or with the launcher's reason why not; on
+// an error no process is left. Whoever starts a child gets its end from Done;
+// the child is reaped by itself.
+func Start(program string, s Spec) (*Child, error) {
+	text, err := json.Marshal(order{
+		Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Files: len(s.Files), Scope: s.Scope,
+		NoNewPrivs: s.NoNewPrivs, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
+	})
+	if err != nil {
+		return nil, err
+	}
+	orderR, orderW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer orderR.Close()
+	defer orderW.Close()
+	statusR, statusW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer statusR.Close()
+	defer statusW.Close()
+
+	cmd := exec.Command(program, "launch", strconv.Itoa(firstFile+len(s.Files)))
+	cmd.Env = []string{}
+	for _, k := range []string{"XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GOCOVERDIR"} {
+		if v, ok := os.LookupEnv(k); ok {
+			cmd.Env = append(cmd.Env, k+"="+v) // the launcher's own, for its scope
+		}
+	}
+	cmd.Dir = "/"
+	// A nil file is /dev/null.
+	if s.Stdout != nil {
+		cmd.Stdout = s.Stdout
+	}
+	if s.Stderr != nil {
+		cmd.Stderr = s.Stderr
+	}
+	cmd.ExtraFiles = append(append(cmd.ExtraFiles, s.Files...), orderR, statusW)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: s.NewSession}
+	if s.DieWithParent {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	started := make(chan error)
+	starter() <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start the launcher: %w", err)
+	}
+	statusW.Close()
+	orderR.Close()
+	_, err = orderW.Write(text)
+	orderW.Close()
+	if err == nil {
+		err = status(statusR)
+	}
+	if err != nil {
+		cmd.Process.Kill()
+		cmd.Wait()
+		return nil, fmt.Errorf("start %q: %w", s.Path, err)
+	}
+	c := &Child{cmd: cmd, done: make(chan struct{})}
+	// Identified before anything can reap it.
+	if c.process, err = process.Of(cmd.Process.Pid); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		cmd.Process.Kill()
+		cmd.Wait()
+		return nil, fmt.Errorf("start %q: %w", s.Path, err)
+	}
+	c.process.PID = cmd.Process.Pid
+	go func() { // ends with the child
+		cmd.Wait()
+		close(c.done)
+	}()
+	return c, nil
+}
+
+// status reads the launcher's word: the end of the pipe without one is the
+// exec's doing.
+func status(r io.Reader) error {
+	text, err := io.ReadAll(io.LimitReader(r, 4<<10))
+	if err != nil {
+		return err
+	}
+	if len(text) > 0 {
+		return errors.New(string(bytes.TrimSpace(text)))
+	}
+	return nil
+}
+
+// Process identifies the child. One that ended at once has no start time.
+func (c *Child) Process() vm.Process { return c.process }
+
+// Done is closed when the child has ended and was reaped.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// State is how the child ended; valid after Done.
+func (c *Child) State() *os.ProcessState { return c.cmd.ProcessState }
+
+// Signal signals the child; os.ErrProcessDone after its end.
+func (c *Child) Signal(sig os.Signal) error { return c.cmd.Process.Signal(sig) }
