@@ -1,0 +1,145 @@
+package exec
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Type is what a frame carries.
+type Type byte
+
+// The frames. Each has a one-byte type, a four-byte big-endian length, and
+// that many bytes.
+const (
+	TypeRequest   Type = 'R' // host: the Request, first and once
+	TypeStdin     Type = 'i' // host: bytes for the process; an empty frame ends them
+	TypeResize    Type = 'w' // host: Size as two big-endian uint16, rows first
+	TypeSignal    Type = 's' // host: one byte, a signal's number
+	TypeStdout    Type = 'o' // guest: bytes of the process; an empty frame ends them
+	TypeStderr    Type = 'e' // guest: likewise
+	TypeExit      Type = 'x' // guest: Status as JSON, last and once
+	TypeStdinShut Type = 'c' // guest: the process takes no more input
+)
+
+// Limits, in bytes.
+const (
+	MaxData    = 256 << 10 // payload of any frame but a request
+	MaxRequest = 8 << 20   // above the kernel's own limit for arguments (a quarter of the stack's, 2 MiB by default)
+	headerLen  = 5
+)
+
+// limit bounds a frame by its type, so that a peer can't make us allocate.
+func limit(t Type) (int, error) {
+	switch t {
+	case TypeRequest:
+		return MaxRequest, nil
+	case TypeStdin, TypeStdout, TypeStderr:
+		return MaxData, nil
+	case TypeResize:
+		return 4, nil
+	case TypeSignal:
+		return 1, nil
+	case TypeStdinShut:
+		return 0, nil
+	case TypeExit:
+		return 4 << 10, nil
+	}
+	return 0, fmt.Errorf("frame has the unknown type %#x", byte(t))
+}
+
+// Reader reads frames. It belongs to one goroutine.
+type Reader struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+// NewReader reads frames from r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, 64<<10)}
+}
+
+// Next returns the next frame; its payload is valid until the next call. An
+// end between frames is io.EOF, one within a frame io.ErrUnexpectedEOF.
+func (r *Reader) Next() (Type, []byte, error) {
+	var head [headerLen]byte
+	if _, err := io.ReadFull(r.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	t, n := Type(head[0]), binary.BigEndian.Uint32(head[1:])
+	most, err := limit(t)
+	if err != nil {
+		return 0, nil, err
+	}
+	if n > uint32(most) {
+		return 0, nil, fmt.Errorf("frame of type %q has %d bytes: the most is %d", byte(t), n, most)
+	}
+	if cap(r.buf) < int(n) {
+		r.buf = make([]byte, max(int(n), 4<<10))
+	}
+	p := r.buf[:n]
+	if _, err := io.ReadFull(r.r, p); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, err
+	}
+	return t, p, nil
+}
+
+// Writer writes frames, each in one write. Its methods may be called at once.
+type Writer struct {
+	mu  sync.Mutex
+	w   io.Writer
+	buf []byte
+}
+
+// NewWriter writes frames to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Write sends one frame.
+func (w *Writer) Write(t Type, p []byte) error {
+	most, err := limit(t)
+	if err != nil {
+		return err
+	}
+	if len(p) > most {
+		return fmt.Errorf("frame of type %q has %d bytes: the most is %d", byte(t), len(p), most)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf[:0], byte(t))
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(p)))
+	w.buf = append(w.buf, p...)
+	_, err = w.w.Write(w.buf)
+	return err
+}
+
+// Copy sends what r gives as frames of type t and then, at r's end, the empty
+// frame that ends them.
+func (w *Writer) Copy(t Type, r io.Reader) error {
+	// The header's room is left in front, so that a full read is one write
+	// without a copy.
+	buf := make([]byte, headerLen+MaxData)
+	for {
+		n, err := r.Read(buf[headerLen:])
+		if n > 0 {
+			buf[0] = byte(t)
+			binary.BigEndian.PutUint32(buf[1:], uint32(n))
+			w.mu.Lock()
+			_, werr := w.w.Write(buf[:headerLen+n])
+			w.mu.Unlock()
+			if werr != nil {
+				return werr
+			}
+		}
+		if err == io.EOF {
+			return w.Write(t, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
