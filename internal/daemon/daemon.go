@@ -122,7 +122,7 @@ func lockState(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Serve answers until Stop or ctx's end, then gives up requests under way,
+// Serve answers until Quit or ctx's end, then gives up requests under way,
 // leaves all VMs running and closes everything.
 func (d *Daemon) Serve(ctx context.Context) error {
 	defer d.close()
@@ -151,8 +151,8 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends Serve.
-func (d *Daemon) Stop() { d.stop() }
+// Quit ends Serve.
+func (d *Daemon) Quit() { d.stop() }
 
 func (d *Daemon) close() {
 	if d.stop != nil {

@@ -37,7 +37,7 @@ func (d *Daemon) serveDaemon(w http.ResponseWriter, _ *http.Request) error {
 func (d *Daemon) serveStopDaemon(w http.ResponseWriter, _ *http.Request) error {
 	w.WriteHeader(http.StatusAccepted)
 	http.NewResponseController(w).Flush()
-	d.Stop()
+	d.Quit()
 	return nil
 }
 

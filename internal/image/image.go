@@ -1,0 +1,180 @@
+// Package image keeps base images: read-only ext4 files, shared by all VMs of
+// an image and named by digest. The default one is built here from Debian's
+// signed packages.
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"banger/internal/cas"
+	"banger/internal/debian"
+	"banger/internal/ext4"
+	"banger/internal/hint"
+	"banger/internal/progress"
+)
+
+// ErrNotFound says that an image is not known, or not here.
+var ErrNotFound = errors.New("no such image")
+
+// Default is the one image that can be built by now.
+const Default = "debian-12"
+
+// stage is the name of this package's progress.
+const stage = "image"
+
+// baseFile is an image's one file.
+const baseFile = "base.ext4"
+
+// Image is an image that is here. Its file is never changed.
+type Image struct {
+	Ref       string
+	Digest    string // of the file
+	Path      string
+	SizeBytes int64
+	CreatedAt time.Time
+	Source    string
+}
+
+type meta struct {
+	CreatedAt time.Time `json:"created_at"`
+	Source    string    `json:"source"`
+}
+
+// Store keeps images. Its methods may be called at once, by several processes.
+type Store struct {
+	cas *cas.Store
+}
+
+// Open opens the store in dir.
+func Open(dir string) (*Store, error) {
+	c, err := cas.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the images: %w", err)
+	}
+	return &Store{c}, nil
+}
+
+// Get returns the image that ref stands for.
+func (s *Store) Get(ref string) (Image, error) { return fromEntry(s.cas.Get(ref)) }
+
+// ByDigest returns the image that a VM was made with.
+func (s *Store) ByDigest(digest string) (Image, error) { return fromEntry(s.cas.ByDigest(digest)) }
+
+// List returns all images by ref.
+func (s *Store) List() ([]Image, error) {
+	list, err := s.cas.List()
+	if err != nil {
+		return nil, err
+	}
+	var out []Image
+	for _, e := range list {
+		i, err := fromEntry(e, nil)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+func fromEntry(e cas.Entry, err error) (Image, error) {
+	if errors.Is(err, cas.ErrNotFound) {
+		return Image{}, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	if err != nil {
+		return Image{}, err
+	}
+	var m meta
+	if err := json.Unmarshal(e.Meta, &m); err != nil {
+		return Image{}, fmt.Errorf("read the record of image %s: %w", e.Digest, err)
+	}
+	i := Image{Ref: e.Ref, Digest: e.Digest, Path: filepath.Join(e.Dir, baseFile), CreatedAt: m.CreatedAt, Source: m.Source}
+	fi, err := os.Stat(i.Path)
+	if err != nil {
+		return Image{}, err
+	}
+	i.SizeBytes = fi.Size()
+	return i, nil
+}
+
+// Ensure returns the image that ref stands for, building it where it is
+// missing.
+func (s *Store) Ensure(ctx context.Context, ref string, step progress.Func) (Image, error) {
+	return s.get(ctx, ref, false, step)
+}
+
+// Build builds the image anew: it takes the ref over, and VMs made with the
+// old one keep it.
+func (s *Store) Build(ctx context.Context, ref string, step progress.Func) (Image, error) {
+	return s.get(ctx, ref, true, step)
+}
+
+func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Func) (Image, error) {
+	if !anew {
+		if i, err := s.Get(ref); !errors.Is(err, ErrNotFound) {
+			return i, err
+		}
+	}
+	if ref != Default {
+		return Image{}, hint.Add(fmt.Errorf("%w: %q", ErrNotFound, ref), "banger image list shows what there is; "+Default+" can be built")
+	}
+	i, err := fromEntry(s.cas.Ensure(ctx, ref, anew, func(ctx context.Context, tmp string) (any, error) {
+		return build(ctx, filepath.Join(tmp, baseFile), step)
+	}))
+	if err != nil {
+		return Image{}, fmt.Errorf("build image %q: %w", ref, err)
+	}
+	step(progress.Step{Stage: stage, Text: "image " + ref + " is here", Finished: true})
+	return i, nil
+}
+
+func build(ctx context.Context, name string, step progress.Func) (meta, error) {
+	step(progress.Step{Stage: stage, Text: "building the Debian 12 image"})
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return meta{}, err
+	}
+	defer f.Close()
+	var stats ext4.Stats
+	err = debian.Tar(ctx, debian.Request{
+		Variant: "apt", Include: packages, Hooks: hooks, Stage: stage, Step: step,
+	}, func(r io.Reader) error {
+		count := &counter{r: r, step: step}
+		var err error
+		stats, err = ext4.Write(ctx, count, f)
+		return err
+	})
+	if err != nil {
+		return meta{}, err
+	}
+	if err := f.Sync(); err != nil {
+		return meta{}, err
+	}
+	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second),
+		Source: fmt.Sprintf("Debian %s, %d files", debian.Suite, stats.Entries)}, nil
+}
+
+// counter reports bytes, a step a few MiB.
+type counter struct {
+	r          io.Reader
+	step       progress.Func
+	n, reportd int64
+}
+
+const reportEvery = 8 << 20
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.n += int64(n); c.n-c.reportd >= reportEvery {
+		c.reportd = c.n
+		c.step(progress.Step{Stage: stage, Text: "writing the file system", Done: c.n, Unit: "bytes"})
+	}
+	return n, err
+}
