@@ -1,0 +1,121 @@
+package qemu
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"banger/internal/channel"
+	"banger/internal/vmm"
+)
+
+// maxVCPUs is what a q35 machine takes without an IOMMU of its own: APIC ids
+// above 254 need interrupt remapping (QEMU, hw/i386/x86.c).
+const maxVCPUs = 255
+
+// maxDisks is what fits on the root bus between firstDiskSlot and the
+// chipset's own functions in slot 31.
+const (
+	maxDisks      = 16
+	firstDiskSlot = 8
+)
+
+// tbMiB bounds QEMU's cache of translated code, in MiB; QEMU's own choice is
+// up to 1024, which would count as the VM's memory on the host.
+const tbMiB = 256
+
+// Descriptors that QEMU inherits, in the order of launch.Spec.Files.
+const (
+	fdQMP = 3 + iota
+	fdConsole
+	fdControl
+	fdStreams
+	fdEnd
+)
+
+// baseCmdline is the driver's own part of the guest's command line: reboot=k
+// and panic=-1 make every end of the guest a reset, which -no-reboot turns
+// into QEMU's end.
+const baseCmdline = "console=ttyS0 reboot=k panic=-1"
+
+// arguments is QEMU's argument list for s.
+func arguments(s vmm.Spec, accel string) ([]string, error) {
+	switch {
+	case s.VCPUs < 1 || s.VCPUs > maxVCPUs:
+		return nil, fmt.Errorf("%d vCPUs: QEMU's q35 machine takes 1 to %d", s.VCPUs, maxVCPUs)
+	case s.MemMiB < 1:
+		return nil, fmt.Errorf("%d MiB of memory is not a size", s.MemMiB)
+	case len(s.Disks) > maxDisks:
+		return nil, fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
+	case s.Kernel == "" || s.Initrd == "":
+		return nil, fmt.Errorf("kernel %q, initrd %q: both are needed", s.Kernel, s.Initrd)
+	}
+	args := []string{
+		"-name", string(s.ID),
+		"-nodefaults", "-no-user-config", "-no-reboot",
+		"-display", "none",
+		"-M", "q35",
+		"-smp", strconv.Itoa(s.VCPUs),
+		"-m", strconv.FormatInt(s.MemMiB, 10) + "M",
+	}
+	if accel == accelKVM {
+		args = append(args, "-accel", "kvm", "-cpu", "host")
+	} else {
+		args = append(args, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", tbMiB), "-cpu", "max")
+	}
+	args = append(args,
+		"-kernel", s.Kernel,
+		"-initrd", s.Initrd,
+		"-append", strings.TrimSpace(baseCmdline+" "+s.Cmdline),
+		"-chardev", inherited("qmp", fdQMP), "-mon", "chardev=qmp,mode=control",
+		"-chardev", inherited("console", fdConsole), "-serial", "chardev:console",
+		"-chardev", inherited("control", fdControl),
+		"-chardev", inherited("streams", fdStreams),
+		"-device", "virtio-serial-pci,id=ports,max_ports=3,addr=4",
+		"-device", "virtserialport,bus=ports.0,nr=1,chardev=control,name="+channel.SerialControl,
+		"-device", "virtserialport,bus=ports.0,nr=2,chardev=streams,name="+channel.SerialStreams,
+		"-device", "virtio-rng-pci,addr=5",
+	)
+	for i, d := range s.Disks {
+		node, err := blockNode(i, d)
+		if err != nil {
+			return nil, err
+		}
+		// The guest names disks in the order of their slots.
+		args = append(args, "-blockdev", node,
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x", i, firstDiskSlot+i))
+	}
+	return args, nil
+}
+
+func inherited(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d", id, fd) }
+
+// blockNode is a disk's -blockdev, as JSON so that a path may hold a comma. The
+// cache is the host's, and the guest's flushes reach the disk (QEMU's
+// defaults). A writable disk gives back what the guest discards or zeroes, as
+// it is sparse. QEMU's own file locks keep a writable disk from a second VM.
+func blockNode(i int, d vmm.Disk) (string, error) {
+	type file struct {
+		Driver   string `json:"driver"`
+		Filename string `json:"filename"`
+		ReadOnly bool   `json:"read-only"`
+		Discard  string `json:"discard,omitempty"`
+	}
+	type node struct {
+		NodeName string `json:"node-name"`
+		Driver   string `json:"driver"`
+		ReadOnly bool   `json:"read-only"`
+		Discard  string `json:"discard,omitempty"`
+		File     file   `json:"file"`
+	}
+	discard := "unmap"
+	if d.ReadOnly {
+		discard = ""
+	}
+	text, err := json.Marshal(node{
+		NodeName: "disk" + strconv.Itoa(i), Driver: "raw", ReadOnly: d.ReadOnly, Discard: discard,
+		File: file{Driver: "file", Filename: d.Path, ReadOnly: d.ReadOnly, Discard: discard},
+	})
+	return string(text), err
+}

@@ -1,0 +1,29 @@
+//go:build vmtest
+
+package qemu
+
+import (
+	"os"
+	"testing"
+
+	"banger/internal/vmm"
+	"banger/internal/vmm/vmmtest"
+)
+
+func TestContract(t *testing.T) {
+	kernel, initrd := os.Getenv("BANGER_TEST_KERNEL"), os.Getenv("BANGER_TEST_INITRD")
+	if kernel == "" || initrd == "" {
+		t.Skip("BANGER_TEST_KERNEL and BANGER_TEST_INITRD are not set: no guest to boot")
+	}
+	if p := testDriver().Probe(t.Context()); !p.Usable {
+		t.Skipf("QEMU can't be used: %s", p.Why)
+	}
+	vmmtest.Run(t, vmmtest.Config{
+		New:    func() vmm.Driver { return testDriver() },
+		Kernel: kernel,
+		Initrd: initrd,
+		// A panic is a reset too: Debian's kernel has pvpanic as a module, and
+		// panic=-1 resets.
+		Ends: map[string]string{"reset": "reset", "poweroff": "shutdown", "panic": "reset"},
+	})
+}

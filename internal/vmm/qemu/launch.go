@@ -1,0 +1,137 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel"
+	"banger/internal/hint"
+	"banger/internal/launch"
+	"banger/internal/vmm"
+)
+
+// stderrKept is how much of QEMU's own words is kept, in bytes.
+const stderrKept = 4 << 10
+
+// Launch implements vmm.Driver. QEMU answers 0.1 to 0.3 s after its start; the
+// guest runs by then. QEMU dies with this process.
+func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
+	p := d.Probe(ctx)
+	if !p.Usable {
+		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
+	}
+	args, err := arguments(s, p.Accel)
+	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	m, err := d.start(p.Path, args)
+	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	err = m.qmp.negotiate(ctx)
+	if err == nil {
+		return m, nil
+	}
+	if ctx.Err() == nil {
+		// QEMU hangs up a moment before it ends; its own words say why. One that
+		// does neither has lost its mind and is ended.
+		select {
+		case <-m.done:
+		case <-ctx.Done():
+		}
+	}
+	m.Close()
+	if words := lastWords(m.exit.Stderr); words != "" && ctx.Err() == nil {
+		err = errors.New(words)
+	}
+	return nil, fmt.Errorf("launch QEMU: %w", err)
+}
+
+// start starts QEMU and what watches it; it returns before QEMU answers.
+func (d *Driver) start(path string, args []string) (_ *machine, err error) {
+	var ours [fdEnd - fdQMP]*net.UnixConn
+	var theirs [fdEnd - fdQMP]*os.File
+	defer func() {
+		for i := range theirs {
+			if theirs[i] != nil {
+				theirs[i].Close()
+			}
+			if err != nil && ours[i] != nil {
+				ours[i].Close()
+			}
+		}
+	}()
+	for i := range ours {
+		if ours[i], theirs[i], err = socketPair(); err != nil {
+			return nil, err
+		}
+	}
+	stderrR, stderrW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stderrW.Close()
+	child, err := launch.Start(d.config.Launcher, launch.Spec{
+		Path: path, Args: args,
+		Files:         theirs[:],
+		Stderr:        stderrW,
+		NewSession:    true, // a Ctrl-C at the starter's terminal is not for the VMM
+		DieWithParent: true,
+		NoNewPrivs:    true,
+	})
+	if err != nil {
+		stderrR.Close()
+		return nil, err
+	}
+	m := &machine{
+		child:   child,
+		console: &console{conn: ours[fdConsole-fdQMP]},
+		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
+		stderr:  newTail(stderrKept),
+		done:    make(chan struct{}),
+	}
+	m.qmp = newQMP(ours[0], m.guest.event)
+	go m.watch(stderrR) // ends with QEMU
+	return m, nil
+}
+
+// socketPair returns a connected pair of stream sockets: our end, and the end
+// for QEMU.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "qemu")
+	f := os.NewFile(uintptr(fds[0]), "banger")
+	defer f.Close() // FileConn has a copy
+	c, err := net.FileConn(f)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("use a socket pair: %w", err)
+	}
+	return c.(*net.UnixConn), theirs, nil
+}
+
+// lastWords is the last line of QEMU's stderr that is not a warning, without
+// the program's name.
+func lastWords(stderr string) string {
+	var words string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		line = strings.TrimPrefix(line, program+": ")
+		if line != "" && !strings.HasPrefix(line, "warning: ") {
+			words = line
+		}
+	}
+	return words
+}

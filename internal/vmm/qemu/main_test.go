@@ -1,0 +1,26 @@
+package qemu
+
+import (
+	"os"
+	"testing"
+
+	"banger/internal/launch"
+	"banger/internal/vmm/vmmtest"
+)
+
+// The test binary is its own launcher, and a supervisor that can be killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "launch" {
+		launch.Main()
+	}
+	vmmtest.Supervise(testDriver())
+	os.Exit(m.Run())
+}
+
+func testDriver() *Driver {
+	program, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return New(Config{Launcher: program})
+}

@@ -1,0 +1,163 @@
+package vmmtest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"banger/internal/channel"
+	"banger/internal/process"
+)
+
+func (s *suite) guestSaysHello(t *testing.T) {
+	spec := s.spec(t)
+	spec.VCPUs = 2
+	spec.Cmdline = "vmmtest.word=1"
+	g := s.up(t, spec)
+	first := g.hello(t, t.Context())
+	if first.Agent != "vmmtest" || len(first.BootID) != 36 {
+		t.Errorf("Hello = %+v, want agent vmmtest and a boot id", first)
+	}
+	if again := g.hello(t, t.Context()); again != first {
+		t.Errorf("a second Hello = %+v, want the first %+v", again, first)
+	}
+	g.ask(t, "cpus", "0-1")
+	if !process.Alive(g.Process()) {
+		t.Errorf("Process() = %+v, which is not alive", g.Process())
+	}
+	// The console from its first line, on which the kernel names itself.
+	line, _, _ := strings.Cut(strings.TrimLeft(g.console.String(), "\r\n"), "\n")
+	if !strings.Contains(line, "Linux version") {
+		t.Errorf("the console begins with %q, want the kernel's first line", line)
+	}
+	if !strings.Contains(g.console.String(), " vmmtest.word=1") {
+		t.Error("the spec's command line did not reach the kernel")
+	}
+}
+
+func (s *suite) guestEnds(t *testing.T) {
+	for _, order := range []string{"reset", "poweroff", "panic"} {
+		want, ok := s.Ends[order]
+		if !ok {
+			continue
+		}
+		t.Run(order, func(t *testing.T) {
+			g := s.up(t, s.spec(t))
+			ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+			defer cancel()
+			go g.order(ctx, order) // gets no answer; ends with the VMM
+			wait(t, "Done", g.Done())
+			if x := g.Exit(); x.Code != 0 || x.Signal != 0 || x.Guest != want || time.Since(x.At) > endLimit {
+				t.Errorf("Exit() = %+v, want status 0 and the guest's %q, now", x, want)
+			}
+		})
+	}
+}
+
+func (s *suite) killed(t *testing.T) {
+	g := s.up(t, s.spec(t))
+	if err := g.Signal(syscall.SIGKILL); err != nil {
+		t.Fatalf("Signal(SIGKILL): %v", err)
+	}
+	wait(t, "Done", g.Done())
+	if x := g.Exit(); x.Code != -1 || x.Signal != int(syscall.SIGKILL) || x.Guest != "" {
+		t.Errorf("Exit() = %+v, want signal 9, status -1 and no deed of the guest", x)
+	}
+	if err := g.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("Signal after the end: %v, want ErrProcessDone", err)
+	}
+	if process.Alive(g.Process()) {
+		t.Error("the process lives on after Done")
+	}
+	for _, port := range []uint32{channel.PortControl, channel.PortExec} {
+		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+		if _, err := g.Carrier().Dial(ctx, port); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Dial(%d) after the VMM's end: %v, want an error at once", port, err)
+		}
+		cancel()
+	}
+}
+
+func (s *suite) closeDuringBringUp(t *testing.T) {
+	g := s.launch(t, context.Background(), s.spec(t))
+	hello := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
+	defer cancel()
+	go func() { // ends with Close or ctx
+		_, err := g.Carrier().Hello(ctx)
+		hello <- err
+	}()
+	var closing sync.WaitGroup
+	for range 3 {
+		closing.Go(func() {
+			if err := g.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	closing.Wait()
+	wait(t, "Done", g.Done())
+	if err := <-hello; err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Hello during Close: %v, want an error at once", err)
+	}
+}
+
+func (s *suite) cancelAfterLaunch(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	g := s.launch(t, ctx, s.spec(t))
+	cancel()
+	booting, cancelBoot := context.WithTimeout(context.Background(), bootLimit)
+	defer cancelBoot()
+	g.hello(t, booting)
+	g.ask(t, "cpus", "0")
+}
+
+func (s *suite) disks(t *testing.T) {
+	spec := s.spec(t)
+	g := s.up(t, spec)
+	g.ask(t, "read vda", "base")
+	g.ask(t, "read vdb", "data")
+	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+	defer cancel()
+	if answer, err := g.order(ctx, "write vda spoilt"); err != nil || !strings.HasPrefix(answer, "error: ") {
+		t.Errorf("a write to the read-only disk: %q, %v; want it refused", answer, err)
+	}
+	g.ask(t, "write vdb kept", "written")
+	g.ask(t, "read vdb", "kept")
+	g.Close()
+	for i, want := range []string{"base\n", "kept\n"} {
+		text, err := os.ReadFile(spec.Disks[i].Path)
+		if err != nil || string(text[:5]) != want {
+			t.Errorf("%s begins with %q, %v; want %q", spec.Disks[i].Path, text[:5], err, want)
+		}
+	}
+}
+
+func (s *suite) twoShareABase(t *testing.T) {
+	first, second := s.spec(t), s.spec(t)
+	second.Disks[0] = first.Disks[0]
+	a := s.up(t, first)
+	t.Run("second", func(t *testing.T) {
+		b, err := s.New().Launch(t.Context(), second)
+		if err != nil {
+			t.Fatalf("Launch of the second: %v", err)
+		}
+		defer b.Close()
+		g := &guest{b, new(buffer), nil}
+		ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
+		defer cancel()
+		g.hello(t, ctx)
+		g.ask(t, "read vda", "base")
+		a.ask(t, "read vda", "base")
+		if err := b.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, "Done", b.Done())
+	})
+	a.ask(t, "read vda", "base")
+}
