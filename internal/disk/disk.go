@@ -1,5 +1,10 @@
-// Package disk makes VMs' data disks and keeps deleted ones for a while. Its
-// Remove is the one function in banger that removes a disk.
+// Package disk makes data disks, measures them, and holds the trash that
+// deleted VMs go to.
+//
+// A data disk is a sparse file with an empty ext4: the copy of a template made
+// once per size, so that making one takes milliseconds and costs what the
+// guest writes. The host never mounts or probes it. Remove is the one function
+// of the program that takes disks away for good.
 package disk
 
 import (
@@ -7,128 +12,138 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/hint"
 )
 
-// Create makes a data disk of sizeMiB at path, which must not exist: a copy of
-// an empty ext4 of that size, which templates keeps and which is made at the
-// first call. It is sparse: about 1 MiB is allocated. An error leaves no file.
-func Create(ctx context.Context, path string, sizeMiB int64, templates string) (err error) {
-	template := filepath.Join(templates, fmt.Sprintf("ext4-%dMiB", sizeMiB))
-	src, err := os.Open(template)
-	if errors.Is(err, os.ErrNotExist) {
-		if err = makeTemplate(ctx, template, sizeMiB); err == nil {
-			src, err = os.Open(template)
-		}
-	}
-	if err != nil {
+// Create makes a data disk of sizeMiB at path, mode 0600, which must not
+// exist, and returns when it would survive a crash. Templates are kept in
+// templateDir, which is made where it is missing; several processes may use it
+// at once. An error leaves nothing at path.
+//
+// All disks of a size have the template's file system UUID. Nothing finds one
+// by it: the guest is told which device is which, the host never looks inside,
+// and a fork's disk has its parent's anyway.
+func Create(ctx context.Context, path string, sizeMiB int64, templateDir string) (err error) {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer src.Close()
-	dst, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	from, err := openTemplate(ctx, sizeMiB, templateDir)
 	if err != nil {
-		return err
+		return explain(err, templateDir)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return explain(err, filepath.Dir(path))
 	}
 	defer func() {
-		err = errors.Join(err, dst.Close())
 		if err != nil {
 			os.Remove(path)
 		}
 	}()
-	if err := clone(dst, src); err != nil {
-		return fmt.Errorf("copy the empty disk to %q: %w", path, err)
+	err = clone(ctx, to, from)
+	if err == nil {
+		err = to.Sync()
 	}
-	return dst.Sync()
+	if err := errors.Join(err, to.Close()); err != nil {
+		return explain(err, filepath.Dir(path))
+	}
+	return syncDir(filepath.Dir(path))
 }
 
-// makeTemplate runs mke2fs on a sparse file. What a fresh file system leaves to
-// be done later, zeroing tables, is not needed: a sparse file is zero.
-func makeTemplate(ctx context.Context, path string, sizeMiB int64) error {
-	program, err := findMke2fs()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = f.Truncate(sizeMiB << 20)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	// 16 MiB of journal are enough for a machine of one user and keep small
-	// disks usable; no blocks are kept for root, who is the user.
-	args := []string{"-q", "-F", "-t", "ext4", "-m", "0", "-L", "banger-data", "-J", "size=" + journalMiB(sizeMiB),
-		"-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0", f.Name()}
-	if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("make an empty file system: %w: %.300q", err, out)
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// journalMiB is mke2fs's -J size: 1024 blocks at the least, an eighth of a
-// small disk, 16 MiB of any other.
-func journalMiB(sizeMiB int64) string { return fmt.Sprint(min(max(sizeMiB/8, 4), 16)) }
-
-// findMke2fs looks in PATH and where PATH of an ordinary user lacks it.
-func findMke2fs() (string, error) {
-	for _, p := range []string{"mke2fs", "/sbin/mke2fs", "/usr/sbin/mke2fs"} {
-		if found, err := exec.LookPath(p); err == nil {
-			return found, nil
-		}
-	}
-	return "", hint.Add(errors.New("find mke2fs, which makes empty disks: it is not there"), "sudo apt-get install e2fsprogs")
-}
-
-// clone makes dst, an empty file, the same as src: by FICLONE where the file
-// system shares blocks, else data by data with the holes kept.
-func clone(dst, src *os.File) error {
-	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
+// clone makes to the same as from, sharing blocks where the file system can
+// and leaving holes where it can't.
+func clone(ctx context.Context, to, from *os.File) error {
+	err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
+	if err == nil {
 		return nil
 	}
-	fi, err := src.Stat()
+	fi, err := from.Stat()
 	if err != nil {
 		return err
 	}
-	if err := dst.Truncate(fi.Size()); err != nil {
+	if err := to.Truncate(fi.Size()); err != nil {
 		return err
 	}
-	for at := int64(0); ; {
-		data, err := unix.Seek(int(src.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // only a hole is left
+	for at := int64(0); at < fi.Size(); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		start, err := from.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // only a hole is left
+			return nil
 		}
 		if err != nil {
+			return fmt.Errorf("find data in %q: %w", from.Name(), err)
+		}
+		end, err := from.Seek(start, unix.SEEK_HOLE)
+		if err != nil {
+			return fmt.Errorf("find holes in %q: %w", from.Name(), err)
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(to, start), io.NewSectionReader(from, start, end-start)); err != nil {
 			return err
 		}
-		if at, err = unix.Seek(int(src.Fd()), data, unix.SEEK_HOLE); err != nil {
-			return err
-		}
-		if _, err := io.Copy(io.NewOffsetWriter(dst, data), io.NewSectionReader(src, data, at-data)); err != nil {
-			return err
-		}
+		at = end
 	}
+	return nil
 }
 
-// Used is what the file at path really takes on the host, in bytes.
+// Used is how many bytes of the host's disk the file or directory tree at path
+// takes, holes not counted. What vanishes meanwhile counts nothing.
 func Used(path string) (int64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return st.Blocks * 512, nil
+	var sum int64
+	err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			var fi fs.FileInfo
+			if fi, err = d.Info(); err == nil {
+				sum += fi.Sys().(*syscall.Stat_t).Blocks * 512 // st_blocks' unit, whatever st_blksize says
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) && name != path {
+			return nil
+		}
+		return err
+	})
+	return sum, err
 }
 
-// Remove removes a VM's directory with its disk, for good. One that is gone
-// already is no error.
-func Remove(dir string) error { return os.RemoveAll(dir) }
+// Remove removes the directory of a VM, its disk with it, for good. One that
+// is gone is no error.
+func Remove(dir string) error {
+	if filepath.Dir(filepath.Clean(dir)) == filepath.Clean(dir) {
+		return fmt.Errorf("remove %q: not a VM's directory", dir)
+	}
+	return os.RemoveAll(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// explain adds to a full disk what is left and what to do.
+func explain(err error, dir string) error {
+	if !isFull(err) {
+		return err
+	}
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil {
+		err = fmt.Errorf("%w (%q has %d MiB free)", err, dir, int64(st.Bavail)*st.Bsize>>20)
+	}
+	return hint.Add(err, "make room where "+dir+" lies, for example with banger trash empty")
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}

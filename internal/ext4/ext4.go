@@ -1,248 +1,126 @@
-// Package ext4 writes a tar stream as a read-only ext4 file system, without
-// root and without unpacking anything on the host.
+// Package ext4 turns a tar stream into a read-only ext4 file, in pure Go:
+// nothing is mounted, nothing is unpacked into host files, no root is needed.
 //
-// The writer is hcsshim's tar2ext4. What it gets wrong without a word is made
-// right or refused by name here, before it: see normalise.
+// The blocks are laid out by hcsshim's tar2ext4. That writer takes some input
+// that it then writes wrongly without a word (see normalise.go); everything is
+// read, checked and rewritten here before it sees it. The tar may be hostile:
+// it costs no more than 16 GiB and a million
+// entries, and what can't be kept exactly is
+// refused by name.
+//
+// The result has no journal and no free blocks, and is marked read-only: a
+// lower layer for overlayfs, or a disk of modules. The same entries give the
+// same bytes.
 package ext4
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
-	"path"
-	"strings"
-	"time"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 )
 
-// Limits of what a stream may hold.
-const (
-	MaxBytes   = 64 << 30  // of the file system
-	maxEntries = 5_000_000 // files, directories and links
-	maxName    = 255       // bytes of one name (ext4)
-	maxPath    = 4095      // bytes of a whole path (PATH_MAX)
-	maxLinks   = 65_000    // EXT4_LINK_MAX, for hard links and subdirectories
-	maxXattrs  = 3 << 10   // bytes of one file's: the writer has an inode's rest and one block for them
-)
-
-// uuidAt is where a superblock keeps the file system's UUID: the superblock
-// begins at 1024, s_uuid at 0x68 (kernel, Documentation/filesystems/ext4).
-const uuidAt = 1024 + 0x68
-
-// Stats says what went into a file system.
-type Stats struct {
-	Entries int
-	Bytes   int64 // of file contents
-	// Dropped counts ACL records, which the writer has no form for.
-	Dropped int
+// limits bound what a tar may cost.
+type limits struct {
+	bytes   int64 // of the file system
+	entries int
 }
 
-// Write writes the tar stream r to w, an empty file, as a file system. The
-// same stream gives the same bytes: its UUID is derived from the stream. An
-// error leaves w in any state.
+var defLimits = limits{bytes: 16 << 30, entries: 1 << 20}
+
+// Stats tells what was written.
+type Stats struct {
+	Entries   int   // files, directories, links: what the tar named
+	FileBytes int64 // sum of the files' contents
+	SizeBytes int64 // of the ext4 file
+}
+
+// Write reads a tar from r and writes an ext4 file system to w, an empty
+// file open for reading and writing, which is left unsynced. After an error w
+// holds rubbish and r may be left in mid-stream; else r was read to its end. A
+// stream that is cut between two entries looks whole: whoever makes it has to
+// tell. ctx's end stops the work at the next read of r.
 func Write(ctx context.Context, r io.Reader, w *os.File) (Stats, error) {
+	return writeWithin(ctx, r, w, defLimits)
+}
+
+func writeWithin(ctx context.Context, r io.Reader, w *os.File, l limits) (Stats, error) {
 	sum := sha256.New()
-	in := &contextReader{ctx, io.TeeReader(r, sum)}
+	n := newNormaliser(l)
 	pr, pw := io.Pipe()
-	var stats Stats
 	done := make(chan error, 1)
-	go func() { // ends with r, or when the writer below closes the pipe
-		var err error
-		stats, err = normalise(in, pw)
-		pw.CloseWithError(err)
+	go func() { // ends with the stream, or when the writer below closes pr
+		err := n.run(&reader{ctx, r}, io.MultiWriter(pw, sum))
+		pw.CloseWithError(err) // nil is EOF
 		done <- err
 	}()
-	err := tar2ext4.ConvertTarToExt4(pr, w, tar2ext4.MaximumDiskSize(MaxBytes))
-	pr.CloseWithError(errWriter)
-	if nerr := <-done; nerr != nil && !errors.Is(nerr, errWriter) {
+	err := layOut(pr, w, l.bytes)
+	pr.CloseWithError(errStopped)
+	// The reader's own complaint is the cause; the writer's is its echo.
+	if nerr := <-done; nerr != nil && !errors.Is(nerr, errStopped) {
 		err = nerr
 	}
+	if err == nil {
+		// What follows the end marker is padding: left unread, whoever writes it
+		// would die of a broken pipe.
+		_, err = io.Copy(io.Discard, &reader{ctx, r})
+	}
 	if err != nil {
-		return stats, fmt.Errorf("write file system: %w", err)
+		return Stats{}, fmt.Errorf("write ext4 file: %w", err)
 	}
-	// The stream's padding is not the file system's business, but a producer
-	// that writes it must not be cut.
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return stats, fmt.Errorf("write file system: %w", err)
+	s, id := n.stats, uuid(sum)
+	if _, err := w.WriteAt(id[:], superblock+uuidOffset); err != nil {
+		return Stats{}, fmt.Errorf("write ext4 file: %w", err)
 	}
-	uuid := sum.Sum(nil)[:16]
-	uuid[6] = uuid[6]&0x0f | 0x80 // RFC 9562, version 8: by the implementation's own rule
-	uuid[8] = uuid[8]&0x3f | 0x80
-	if _, err := w.WriteAt(uuid, uuidAt); err != nil {
-		return stats, fmt.Errorf("write file system: %w", err)
+	if s.SizeBytes, err = w.Seek(0, io.SeekEnd); err != nil {
+		return Stats{}, err
 	}
-	return stats, nil
+	return s, nil
 }
 
-// errWriter says that the writer gave up first; its error is the cause.
-var errWriter = errors.New("the writer gave up")
+var errStopped = errors.New("the ext4 writer stopped")
 
-type contextReader struct {
+// layOut runs the library, whose panics on odd input ("file too big") are
+// errors here.
+func layOut(r io.Reader, w *os.File, maxBytes int64) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("lay out blocks: %v", p)
+		}
+	}()
+	return tar2ext4.Convert(r, w, tar2ext4.MaximumDiskSize(maxBytes))
+}
+
+// The superblock lies at byte 1024, its s_uuid 0x68 into it
+// (Documentation/filesystems/ext4/super.rst). The writer leaves it zero, and
+// sets no feature that derives a checksum from it.
+const (
+	superblock = 1024
+	uuidOffset = 0x68
+)
+
+// uuid derives the file system's UUID from its normalised contents: version 8
+// (RFC 9562, section 5.8).
+func uuid(sum hash.Hash) (id [16]byte) {
+	copy(id[:], sum.Sum(nil))
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+type reader struct {
 	ctx context.Context
 	r   io.Reader
 }
 
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, context.Cause(r.ctx)
 	}
-	return c.r.Read(p)
-}
-
-// normalise copies a tar stream and makes right or refuses what the ext4
-// writer would get wrong:
-//   - names that leave the root, or that ext4 can't hold, are refused;
-//   - a second entry of one name is refused, but for directories, whose last
-//     attributes count;
-//   - times are brought between 1970 and 2038, and to whole seconds;
-//   - more than 65,000 links or subdirectories, and more than 3 kB of extended
-//     attributes, are refused;
-//   - ACL records are dropped and counted.
-func normalise(r io.Reader, w io.Writer) (Stats, error) {
-	var stats Stats
-	in, out := tar.NewReader(r), tar.NewWriter(w)
-	isDir := map[string]bool{"": true}
-	children := map[string]int{} // subdirectories of a directory
-	links := map[string]int{}    // further names of a file
-	first := map[string]string{} // a hard link's name to its first one
-	for {
-		h, err := in.Next()
-		if err == io.EOF {
-			return stats, out.Close()
-		}
-		if err != nil {
-			return stats, err
-		}
-		if h.Typeflag == tar.TypeXGlobalHeader {
-			continue
-		}
-		if stats.Entries++; stats.Entries > maxEntries {
-			return stats, fmt.Errorf("stream has more than %d entries", maxEntries)
-		}
-		name, err := cleanName(h.Name)
-		if err != nil {
-			return stats, err
-		}
-		dir := h.Typeflag == tar.TypeDir
-		if was, ok := isDir[name]; ok && !(was && dir) {
-			return stats, fmt.Errorf("%q is there twice", name)
-		} else if !ok && dir {
-			parent := parentOf(name)
-			if children[parent]++; children[parent] > maxLinks-2 {
-				return stats, fmt.Errorf("%q has more than %d subdirectories", parent, maxLinks-2)
-			}
-		}
-		isDir[name] = dir
-		n := &tar.Header{
-			Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
-			Devmajor: h.Devmajor, Devminor: h.Devminor, Format: tar.FormatPAX,
-		}
-		if name == "" {
-			n.Name = "./"
-		} else if dir {
-			n.Name += "/"
-		}
-		n.ModTime = clampTime(h.ModTime)
-		n.AccessTime, n.ChangeTime = n.ModTime, n.ModTime
-		switch h.Typeflag {
-		case tar.TypeReg:
-			n.Size = h.Size
-			stats.Bytes += h.Size
-		case tar.TypeLink:
-			if n.Linkname, err = cleanName(h.Linkname); err != nil {
-				return stats, err
-			}
-			target := n.Linkname
-			if f, ok := first[target]; ok {
-				target = f
-			}
-			first[name] = target
-			if links[target]++; links[target] > maxLinks-1 {
-				return stats, fmt.Errorf("%q has more than %d links", target, maxLinks-1)
-			}
-		case tar.TypeSymlink:
-			if n.Linkname = h.Linkname; n.Linkname == "" || len(n.Linkname) > maxPath {
-				return stats, fmt.Errorf("symbolic link %q has a target of %d bytes", name, len(n.Linkname))
-			}
-		case tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		default:
-			return stats, fmt.Errorf("%q has the unknown type %q", name, h.Typeflag)
-		}
-		if err := copyXattrs(n, h, &stats); err != nil {
-			return stats, err
-		}
-		if err := out.WriteHeader(n); err != nil {
-			return stats, err
-		}
-		if _, err := io.Copy(out, in); err != nil {
-			return stats, err
-		}
-	}
-}
-
-const xattrPrefix = "SCHILY.xattr."
-
-func copyXattrs(n, h *tar.Header, stats *Stats) error {
-	total := 0
-	for k, v := range h.PAXRecords {
-		key, ok := strings.CutPrefix(k, xattrPrefix)
-		if strings.HasPrefix(k, "SCHILY.acl.") || strings.HasPrefix(key, "system.posix_acl_") {
-			stats.Dropped++
-			continue
-		}
-		if !ok {
-			continue
-		}
-		if total += len(key) + len(v) + 16; total > maxXattrs {
-			return fmt.Errorf("%q has more than %d bytes of extended attributes", h.Name, maxXattrs)
-		}
-		if n.PAXRecords == nil {
-			n.PAXRecords = map[string]string{}
-		}
-		n.PAXRecords[k] = v
-	}
-	return nil
-}
-
-// cleanName returns a name relative to the root, "" for the root itself.
-func cleanName(name string) (string, error) {
-	if len(name) > maxPath || strings.ContainsRune(name, 0) {
-		return "", fmt.Errorf("name %.40q… can't be a path", name)
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == ".." {
-			return "", fmt.Errorf("name %q leaves the root", name)
-		}
-		if len(part) > maxName {
-			return "", fmt.Errorf("name %.40q… has a part of %d bytes: the most is %d", name, len(part), maxName)
-		}
-	}
-	return strings.TrimPrefix(path.Clean("/"+name), "/"), nil
-}
-
-func parentOf(name string) string {
-	p := path.Dir(name)
-	if p == "." {
-		return ""
-	}
-	return p
-}
-
-// latest is the last second of a signed 32-bit time: what every reader of
-// ext4's times agrees on.
-var latest = time.Unix(1<<31-1, 0)
-
-func clampTime(t time.Time) time.Time {
-	switch {
-	case t.Unix() < 0:
-		return time.Unix(0, 0)
-	case t.After(latest):
-		return latest
-	}
-	return time.Unix(t.Unix(), 0)
+	return r.r.Read(p)
 }
