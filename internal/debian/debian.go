@@ -39,7 +39,8 @@ const (
 type Request struct {
 	Variant string   // mmdebstrap's: "extract" unpacks alone, "apt" installs
 	Include []string // packages
-	Hooks   []string // shell lines run at the end with the tree as $1
+	// Hooks are shell lines that are run at the end with the tree as $1.
+	Hooks []string
 	// Stage names the progress; Step gets it.
 	Stage string
 	Step  progress.Func
@@ -54,8 +55,12 @@ func Tar(ctx context.Context, q Request, read func(io.Reader) error) error {
 	}
 	args := []string{"--mode=unshare", "--format=tar", "--variant=" + q.Variant,
 		"--include=" + strings.Join(q.Include, ","), `--aptopt=Acquire::Retries "3"`}
+	hook := "--customize-hook="
+	if q.Variant == "extract" {
+		hook = "--extract-hook=" // the last that this variant runs
+	}
 	for _, h := range q.Hooks {
-		args = append(args, "--customize-hook="+h)
+		args = append(args, hook+h)
 	}
 	cmd := exec.Command(path, append(args, Suite, "-")...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
@@ -125,7 +130,7 @@ func streamCut(err error) bool {
 // some out.
 var steps = []string{
 	"running apt-get update", "downloading packages with apt", "extracting archives",
-	"installing essential packages", "installing remaining packages", "running --customize-hook",
+	"installing essential packages", "installing remaining packages", "running --",
 	"cleaning package lists", "creating tarball",
 }
 

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel"
+	"banger/internal/channel/control"
+)
+
+// wordsFD is the agent's end of the pair that PID 1 made.
+const wordsFD = 3
+
+// agent answers the host for as long as the guest lives.
+type agent struct {
+	release string // uname -r
+
+	mu     sync.Mutex
+	words  *os.File // to PID 1; nil when it was told to go
+	ready  *control.Ready
+	init   string // path of the image's init, "" where the agent's PID 1 stays
+	ending bool
+
+	exec execService
+}
+
+// serve is the long-lived agent.
+func serve() error {
+	// The guest's memory is the user's: collect early, and give back.
+	debug.SetGCPercent(30)
+	debug.SetMemoryLimit(24 << 20)
+	// First to get the CPU, last to be killed.
+	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
+	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+
+	a := &agent{words: os.NewFile(wordsFD, "words")}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return err
+	}
+	a.release = unix.ByteSliceToString(uts.Release[:])
+	guest, err := openChannel()
+	if err != nil {
+		return fmt.Errorf("open the channel: %w", err)
+	}
+	controls, err := guest.Listen(channel.PortControl)
+	if err != nil {
+		return err
+	}
+	execs, err := guest.Listen(channel.PortExec)
+	if err != nil {
+		return err
+	}
+	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	err = guest.Hello(context.Background(), channel.Hello{
+		Protocol: channel.Protocol, Agent: version(), Kernel: a.release, BootID: strings.TrimSpace(string(bootID)),
+	})
+	if err != nil {
+		return err
+	}
+	go a.exec.serve(execs) // ends with the guest
+	return control.Serve(controls, a)
+}
+
+// openChannel opens what this VMM carries the channel on.
+func openChannel() (channel.Guest, error) { return channel.OpenSerialGuest() }
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return fmt.Sprintf("%.60s", info.Main.Version)
+	}
+	return ""
+}
+
+// Identity joins the root and makes the guest somebody. A second call answers
+// as the first.
+func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ready != nil {
+		return *a.ready, nil
+	}
+	if a.words == nil {
+		return control.Ready{}, errors.New("joining the root went wrong before")
+	}
+	err := a.join(id)
+	if err != nil {
+		say("%v", err)
+		return control.Ready{}, err
+	}
+	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init}
+	_, err = io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
+	a.words.Close()
+	a.words = nil
+	go debug.FreeOSMemory() // ends by itself
+	return *a.ready, err
+}
+
+func (a *agent) join(id control.Identity) error {
+	if err := joinRoot(a.release); err != nil {
+		return err
+	}
+	if err := become(id, newRoot); err != nil {
+		return err
+	}
+	// The working directory moves with the root; PID 1 moves it.
+	if err := os.Chdir(newRoot); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(a.words, wordMove+"\n"); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(a.words).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != wordMoved {
+		return fmt.Errorf("move the root: PID 1 says %q: %w", line, err)
+	}
+	if err := enterRoot(); err != nil {
+		return err
+	}
+	if a.init = findInit(); a.init == "" {
+		return prepareWithoutInit()
+	}
+	return nil
+}
+
+// prepareWithoutInit does what an init would: the loopback interface and the
+// control groups.
+func prepareWithoutInit() error {
+	if err := os.MkdirAll("/sys/fs/cgroup", 0o755); err == nil {
+		mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	return loopbackUp()
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil // a kernel without IPv4 has no loopback to bring up
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+}
+
+func uptimeMillis() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0
+	}
+	return ts.Nano() / int64(time.Millisecond)
+}
+
+// Health says how the guest is.
+func (a *agent) Health(context.Context) (control.Health, error) {
+	h := control.Health{UptimeMillis: uptimeMillis(), Init: a.initKind(), ExecProcesses: a.exec.running()}
+	mem := procFields("/proc/meminfo")
+	h.MemTotalKiB, h.MemFreeKiB = mem["MemTotal:"], mem["MemAvailable:"]
+	h.AgentRSSKiB = procFields("/proc/self/status")["VmRSS:"]
+	var st unix.Statfs_t
+	if err := unix.Statfs("/", &st); err == nil {
+		h.DiskTotalKiB, h.DiskFreeKiB = int64(st.Blocks)*st.Bsize/1024, int64(st.Bavail)*st.Bsize/1024
+	}
+	return h, nil
+}
+
+// procFields reads "Name: number kB" lines.
+func procFields(path string) map[string]int64 {
+	text, _ := os.ReadFile(path)
+	out := map[string]int64{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) >= 2 {
+			out[f[0]], _ = strconv.ParseInt(f[1], 10, 64)
+		}
+	}
+	return out
+}
+
+// Sync puts all file systems on their disks.
+func (a *agent) Sync(context.Context) error {
+	unix.Sync()
+	return nil
+}

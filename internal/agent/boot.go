@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the initramfs has what boot needs.
+const (
+	modulesDir  = "/modules"
+	modulesList = "/modules/order"
+	newRoot     = "/newroot"
+)
+
+// Words between PID 1 and the agent, a line each.
+const (
+	wordMove  = "move"  // agent: the root is joined at newRoot
+	wordMoved = "moved" // PID 1: it is / now
+	wordGo    = "go"    // agent: become the init named after it, or stay
+)
+
+// boot is PID 1. It returns only on an error, and where the agent died.
+func boot() error {
+	for _, m := range []struct{ source, target, kind, data string }{
+		{"proc", "/proc", "proc", ""},
+		{"sysfs", "/sys", "sysfs", ""},
+		{"dev", "/dev", "devtmpfs", "mode=0755"},
+		{"run", "/run", "tmpfs", "mode=0755"},
+	} {
+		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID, m.data); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct{ source, target, kind, data string }{
+		{"devpts", "/dev/pts", "devpts", "gid=5,mode=0620,ptmxmode=0666"},
+		{"shm", "/dev/shm", "tmpfs", "mode=1777"},
+	} {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			return err
+		}
+		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID, m.data); err != nil {
+			return err
+		}
+	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	words, err := startAgent()
+	if err != nil {
+		return err
+	}
+	return followAgent(words)
+}
+
+func mount(source, target, kind string, flags uintptr, data string) error {
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		return fmt.Errorf("mount %s (%s) on %s: %w", source, kind, target, err)
+	}
+	return nil
+}
+
+// loadModules loads what the kernel has not built in, in the order that the
+// initramfs's maker wrote down. One that this machine has no use for may fail.
+func loadModules() error {
+	f, err := os.Open(modulesList)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		name := filepath.Join(modulesDir, filepath.Base(lines.Text()))
+		m, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(m.Fd()), "", 0)
+		m.Close()
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			say("load %s: %v", filepath.Base(name), err)
+		}
+	}
+	// They are in the kernel now; the initramfs is memory.
+	os.RemoveAll(modulesDir)
+	return lines.Err()
+}
+
+// startAgent starts the long-lived agent with one end of a socket pair as its
+// descriptor 3, and returns the other.
+func startAgent() (*os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "agent")
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{Name}
+	cmd.Env = []string{"PATH=" + defaultPath}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the agent: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "words"), nil
+}
+
+// followAgent does what the agent says; its end without a word is an error.
+func followAgent(words *os.File) error {
+	lines := bufio.NewScanner(words)
+	for lines.Scan() {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		switch word {
+		case wordMove:
+			if err := moveRoot(); err != nil {
+				return err
+			}
+			if _, err := io.WriteString(words, wordMoved+"\n"); err != nil {
+				return err
+			}
+		case wordGo:
+			if rest == "" {
+				return reap()
+			}
+			words.Close()
+			say("root joined, starting %s", rest)
+			err := syscall.Exec(rest, []string{rest}, []string{"PATH=" + defaultPath, "HOME=/", "TERM=linux"})
+			return fmt.Errorf("execute %s: %w", rest, err)
+		}
+	}
+	return errors.New("the agent is gone before the guest was up")
+}
+
+// moveRoot makes newRoot the root of the mount namespace and of this process
+// (what switch_root(8) does).
+func moveRoot() error {
+	for _, d := range []string{"/dev", "/proc", "/sys", "/run"} {
+		if err := unix.Mount(d, newRoot+d, "", unix.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("move %s: %w", d, err)
+		}
+	}
+	if err := os.Chdir(newRoot); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the root: %w", err)
+	}
+	return enterRoot()
+}
+
+// enterRoot makes the working directory this process's root.
+func enterRoot() error {
+	if err := unix.Chroot("."); err != nil {
+		return err
+	}
+	return os.Chdir("/")
+}
+
+// reap stays PID 1 of an image without an init. It ends when the agent does.
+func reap() error {
+	say("root joined, the image has no init")
+	for {
+		var ws unix.WaitStatus
+		_, err := unix.Wait4(-1, &ws, 0, nil)
+		if errors.Is(err, unix.ECHILD) {
+			return errors.New("the agent is gone")
+		}
+	}
+}
+
+// reset ends the guest, and with it the VMM.
+func reset() {
+	unix.Sync()
+	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}

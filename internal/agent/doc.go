@@ -1,0 +1,51 @@
+// Package agent is banger's half of a guest. As PID 1 of the initramfs it loads
+// the modules that booting needs and starts the long-lived agent, a process of
+// its own; that opens the channel, says hello, joins the root when it is told
+// who the guest is, and answers control and exec from then on. PID 1 moves
+// into the joined root and becomes the image's init, or, where there is none,
+// stays and reaps.
+//
+//	PID 1 (boot.go)            agent (agent.go)
+//	mounts, modules
+//	starts the agent      →    hello, waits for its identity
+//	                           joins the root (root.go)
+//	moves the root        ←    "move"
+//	"moved"               →    chroots, answers ready
+//	execs the init        ←    "go"
+package agent
+
+import (
+	"fmt"
+	"os"
+)
+
+// Name is the long-lived agent's argv[0]. systemd leaves processes whose name
+// begins with @ alone when it shuts down
+// (systemd.io/ROOT_STORAGE_DAEMONS).
+const Name = "@banger-agent"
+
+// Main runs the half that this process is. It does not return.
+func Main() {
+	var err error
+	switch {
+	case os.Getpid() == 1:
+		err = boot()
+	case os.Args[0] == Name:
+		err = serve()
+	default:
+		fmt.Fprintln(os.Stderr, "banger-agent runs inside banger's guests")
+		os.Exit(2)
+	}
+	if err != nil {
+		say("%v", err)
+	}
+	if os.Getpid() == 1 {
+		reset()
+	}
+	os.Exit(1)
+}
+
+// say puts one line on the guest's console, past the kernel's log level.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "banger-agent: "+format+"\r\n", args...)
+}

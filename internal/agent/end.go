@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/control"
+)
+
+// rebootSignal asks systemd to reboot: SIGRTMIN+5 (systemd(1)); SIGRTMIN is 34
+// as glibc and systemd count.
+const rebootSignal = unix.Signal(34 + 5)
+
+// initKind is "systemd", "other", or "agent" where PID 1 is ours.
+func (a *agent) initKind() string {
+	comm, _ := os.ReadFile("/proc/1/comm")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.init == "":
+		return "agent"
+	case strings.TrimSpace(string(comm)) == "systemd":
+		return "systemd"
+	}
+	return "other"
+}
+
+// End ends the guest by a reset, which ends the VMM: by way of its init where
+// that does it in time, by force where not. It goes on when the host is gone.
+func (a *agent) End(e control.End, each func(control.EndEvent)) error {
+	a.mu.Lock()
+	again := a.ending
+	a.ending = true
+	a.mu.Unlock()
+	if again {
+		return errors.New("the guest is ending already")
+	}
+	limit := time.Now().Add(e.Grace())
+	switch a.initKind() {
+	case "systemd":
+		unix.Kill(1, rebootSignal)
+		each(control.EndEvent{Stage: "asked"})
+		time.Sleep(time.Until(limit)) // systemd resets the machine before that
+		each(control.EndEvent{Stage: "forced"})
+	case "other":
+		// BusyBox's init reboots on SIGTERM, sysvinit does not; both leave the
+		// services to the signal that everybody gets.
+		unix.Kill(1, unix.SIGTERM)
+		each(control.EndEvent{Stage: "asked"})
+		if !endAll(limit) {
+			each(control.EndEvent{Stage: "forced"})
+		}
+	default:
+		each(control.EndEvent{Stage: "asked"})
+		if !endAll(limit) {
+			each(control.EndEvent{Stage: "forced"})
+		}
+	}
+	unix.Sync()
+	// Read-only, all of them: the data disk is not to be found by a path any
+	// more (Documentation/admin-guide/sysrq.rst, "u").
+	os.WriteFile("/proc/sysrq-trigger", []byte("u"), 0)
+	each(control.EndEvent{Stage: "synced"})
+	unix.Sync()
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}
+
+// endAll tells every process to end, and reports whether all did before limit;
+// the rest is killed.
+func endAll(limit time.Time) bool {
+	unix.Kill(-1, unix.SIGTERM) // not PID 1 and not the caller
+	for time.Now().Before(limit) {
+		if others() == 0 {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond) // nobody tells of the end of others' children
+	}
+	unix.Kill(-1, unix.SIGKILL)
+	return false
+}
+
+// others counts processes of user space that are neither PID 1 nor this one.
+func others() int {
+	n := 0
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(d))
+		cmd, err := os.ReadFile(d + "/cmdline")
+		if err == nil && len(cmd) > 0 && pid != 1 && pid != os.Getpid() { // a kernel thread has none
+			n++
+		}
+	}
+	return n
+}
