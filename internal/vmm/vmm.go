@@ -62,7 +62,8 @@ type Machine interface {
 	Process() vm.Process
 	Carrier() channel.Carrier
 	// Console is the guest's serial console, raw, from its first byte; read by
-	// one goroutine. It ends with the VMM.
+	// one goroutine. It ends with the VMM. Whoever launched the machine keeps
+	// reading: a full console holds the guest up.
 	Console() io.Reader
 	// Done is closed when the VMM is gone and waited for.
 	Done() <-chan struct{}

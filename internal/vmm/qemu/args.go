@@ -3,10 +3,13 @@ package qemu
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"banger/internal/channel"
+	"banger/internal/vm"
 	"banger/internal/vmm"
 )
 
@@ -34,6 +37,9 @@ const (
 	fdEnd
 )
 
+// maxCmdline is x86's COMMAND_LINE_SIZE without its NUL, in bytes.
+const maxCmdline = 2047
+
 // baseCmdline is the driver's own part of the guest's command line: reboot=k
 // and panic=-1 make every end of the guest a reset, which -no-reboot turns
 // into QEMU's end.
@@ -41,15 +47,8 @@ const baseCmdline = "console=ttyS0 reboot=k panic=-1"
 
 // arguments is QEMU's argument list for s.
 func arguments(s vmm.Spec, accel string) ([]string, error) {
-	switch {
-	case s.VCPUs < 1 || s.VCPUs > maxVCPUs:
-		return nil, fmt.Errorf("%d vCPUs: QEMU's q35 machine takes 1 to %d", s.VCPUs, maxVCPUs)
-	case s.MemMiB < 1:
-		return nil, fmt.Errorf("%d MiB of memory is not a size", s.MemMiB)
-	case len(s.Disks) > maxDisks:
-		return nil, fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
-	case s.Kernel == "" || s.Initrd == "":
-		return nil, fmt.Errorf("kernel %q, initrd %q: both are needed", s.Kernel, s.Initrd)
+	if err := check(s); err != nil {
+		return nil, err
 	}
 	args := []string{
 		"-name", string(s.ID),
@@ -87,6 +86,40 @@ func arguments(s vmm.Spec, accel string) ([]string, error) {
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x", i, firstDiskSlot+i))
 	}
 	return args, nil
+}
+
+// check refuses what QEMU would take for something else or not take at all.
+func check(s vmm.Spec) error {
+	switch {
+	case vm.CheckID(string(s.ID)) != nil:
+		return vm.CheckID(string(s.ID))
+	case s.VCPUs < 1 || s.VCPUs > maxVCPUs:
+		return fmt.Errorf("%d vCPUs: QEMU's q35 machine takes 1 to %d", s.VCPUs, maxVCPUs)
+	case s.MemMiB < 1:
+		return fmt.Errorf("%d MiB of memory is not a size", s.MemMiB)
+	case len(s.Disks) > maxDisks:
+		return fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
+	case len(baseCmdline)+1+len(s.Cmdline) > maxCmdline:
+		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(baseCmdline)+1+len(s.Cmdline), maxCmdline)
+	}
+	for what, path := range map[string]string{"kernel": s.Kernel, "initrd": s.Initrd} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%s %q is not an absolute path", what, path)
+		}
+	}
+	seen := make(map[string]bool)
+	for _, d := range s.Disks {
+		switch {
+		case !filepath.IsAbs(d.Path):
+			return fmt.Errorf("disk %q is not an absolute path", d.Path)
+		case seen[d.Path]:
+			return fmt.Errorf("disk %q: the same disk is given twice", d.Path)
+		case !utf8.ValidString(d.Path):
+			return fmt.Errorf("disk %q: QEMU takes file names in UTF-8 only", d.Path)
+		}
+		seen[d.Path] = true
+	}
+	return nil
 }
 
 func inherited(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d", id, fd) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,9 @@ import (
 
 // stderrKept is how much of QEMU's own words is kept, in bytes.
 const stderrKept = 4 << 10
+
+// endLimit is how long a QEMU may take to end after it hung up its monitor.
+const endLimit = 2 * time.Second
 
 // Launch implements vmm.Driver. QEMU answers 0.1 to 0.3 s after its start; the
 // guest runs by then. QEMU dies with this process.
@@ -41,16 +45,17 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if err == nil {
 		return m, nil
 	}
-	if ctx.Err() == nil {
-		// QEMU hangs up a moment before it ends; its own words say why. One that
-		// does neither has lost its mind and is ended.
-		select {
-		case <-m.done:
-		case <-ctx.Done():
-		}
+	// QEMU hangs up a moment before it ends, and why it ended is the better
+	// reason. One that stays is ended.
+	select {
+	case <-m.done:
+		err = fmt.Errorf("QEMU ended with %v", m.child.State())
+	case <-time.After(endLimit):
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	m.Close()
-	if words := lastWords(m.exit.Stderr); words != "" && ctx.Err() == nil {
+	if words := lastWords(m.exit.Stderr, args); words != "" && ctx.Err() == nil {
 		err = errors.New(words)
 	}
 	return nil, fmt.Errorf("launch QEMU: %w", err)
@@ -123,12 +128,16 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 }
 
 // lastWords is the last line of QEMU's stderr that is not a warning, without
-// the program's name.
-func lastWords(stderr string) string {
+// the program's name and the argument that it is about.
+func lastWords(stderr string, args []string) string {
 	var words string
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSpace(line)
 		line = strings.TrimPrefix(line, program+": ")
+		line = strings.TrimPrefix(line, "qemu: ")
+		for i := range len(args) - 1 {
+			line = strings.TrimPrefix(line, args[i]+" "+args[i+1]+": ")
+		}
 		if line != "" && !strings.HasPrefix(line, "warning: ") {
 			words = line
 		}

@@ -142,22 +142,17 @@ func (s *suite) twoShareABase(t *testing.T) {
 	first, second := s.spec(t), s.spec(t)
 	second.Disks[0] = first.Disks[0]
 	a := s.up(t, first)
-	t.Run("second", func(t *testing.T) {
-		b, err := s.New().Launch(t.Context(), second)
-		if err != nil {
-			t.Fatalf("Launch of the second: %v", err)
-		}
-		defer b.Close()
-		g := &guest{b, new(buffer), nil}
-		ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
-		defer cancel()
-		g.hello(t, ctx)
-		g.ask(t, "read vda", "base")
-		a.ask(t, "read vda", "base")
-		if err := b.Signal(syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		wait(t, "Done", b.Done())
-	})
+	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
+	defer cancel()
+	b := s.start(t, ctx, second)
+	if hello, other := b.hello(t, ctx), a.hello(t, ctx); hello.BootID == other.BootID {
+		t.Errorf("both guests say the boot id %q", hello.BootID)
+	}
+	b.ask(t, "read vda", "base")
+	a.ask(t, "read vda", "base")
+	if err := b.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "Done", b.Done())
 	a.ask(t, "read vda", "base")
 }

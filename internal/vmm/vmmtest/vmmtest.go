@@ -96,11 +96,10 @@ type guest struct {
 	drained chan struct{}
 }
 
-// launch launches spec; at the test's end the machine is closed and must have
-// left nothing.
-func (s *suite) launch(t *testing.T, ctx context.Context, spec vmm.Spec) *guest {
+// start launches spec; at the test's end the machine is closed and its process
+// must be gone.
+func (s *suite) start(t *testing.T, ctx context.Context, spec vmm.Spec) *guest {
 	t.Helper()
-	before := openFiles(t)
 	m, err := s.New().Launch(ctx, spec)
 	if err != nil {
 		t.Fatalf("Launch: %v", err)
@@ -121,12 +120,19 @@ func (s *suite) launch(t *testing.T, ctx context.Context, spec vmm.Spec) *guest 
 		if process.Alive(m.Process()) {
 			t.Errorf("process %d lives on after Close", m.Process().PID)
 		}
-		nothingLeft(t, spec, before)
 		if t.Failed() {
 			t.Logf("console:\n%s", g.console)
 		}
 	})
 	return g
+}
+
+// launch is start for a test with one machine, which leaves nothing.
+func (s *suite) launch(t *testing.T, ctx context.Context, spec vmm.Spec) *guest {
+	t.Helper()
+	before := openFiles(t)
+	t.Cleanup(func() { nothingLeft(t, spec, before) }) // after start's
+	return s.start(t, ctx, spec)
 }
 
 // up launches spec and waits for the guest's hello.
