@@ -40,7 +40,7 @@ func TestLaunchFails(t *testing.T) {
 		{"talks nonsense and stays", "echo nonsense >&3; exec sleep 60", "launch QEMU: read QMP: "},
 		{"hangs up and stays", "exec 3>&-; exec sleep 60", "launch QEMU: QEMU closed its monitor"},
 		{"refuses", fakeGreeting + `read line <&3; echo '{"id": 1, "error": {"class": "x", "desc": "not now"}}' >&3; exec sleep 60`, "not now"},
-		{"floods", "trap '' PIPE; yes 2>/dev/null | tr -d '\\n' >&3; exec sleep 60", "token too long"},
+		{"floods", "trap '' PIPE; { yes | tr -d '\\n'; } >&3 2>/dev/null; exec sleep 60", "token too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			started := time.Now()
