@@ -3,14 +3,22 @@ package launch
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/process"
 	"banger/internal/vm"
@@ -21,6 +29,16 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "launch":
 		Main()
+	case len(os.Args) > 1 && os.Args[1] == "muffled":
+		muffle()
+	case len(os.Args) > 1 && os.Args[1] == "signals":
+		c, err := Start(os.Args[0], Spec{Path: "/bin/cat", Args: []string{"/proc/self/status"}, Stdout: os.Stdout})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		<-c.Done()
+		os.Exit(0)
 	case len(os.Args) > 1 && os.Args[1] == "starter":
 		c, err := Start(os.Args[0], Spec{Path: "/bin/sleep", Args: []string{"60"}, DieWithParent: true})
 		if err != nil {
@@ -32,6 +50,16 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// muffle becomes "signals" with signals ignored and blocked, as after nohup.
+func muffle() {
+	runtime.LockOSThread()
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGUSR2)
+	blocked := unix.Sigset_t{Val: [16]uint64{1<<(unix.SIGTERM-1) | 1<<(unix.SIGUSR1-1)}}
+	unix.PthreadSigmask(unix.SIG_SETMASK, &blocked, nil)
+	fmt.Println(syscall.Exec(os.Args[0], []string{os.Args[0], "signals"}, nil))
+	os.Exit(1)
 }
 
 func start(t *testing.T, s Spec) (*Child, *os.File) {
@@ -113,10 +141,126 @@ func TestSessionDirectoryAndRights(t *testing.T) {
 	}
 }
 
+func TestSignalsAreDefaults(t *testing.T) {
+	out, err := exec.Command(os.Args[0], "muffled").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(out))
+	for _, what := range []string{"SigBlk:", "SigIgn:", "SigCgt:"} {
+		i := slices.Index(fields, what)
+		if i < 0 || fields[i+1] != "0000000000000000" {
+			t.Errorf("the program began with %s, want no bit in %s", out, what)
+		}
+	}
+}
+
+func TestFileSizeIsLimited(t *testing.T) {
+	c, _ := start(t, Spec{Path: "/bin/sh", Args: []string{"-c", "printf 12345678901 >" + t.TempDir() + "/f"}, MaxFileSize: 10})
+	<-c.Done()
+	if ws := c.State().Sys().(syscall.WaitStatus); c.State().Success() || (ws.Signaled() && ws.Signal() != syscall.SIGXFSZ) {
+		t.Errorf("a write of 11 bytes under a limit of 10 ended with %v", c.State())
+	}
+}
+
+// The order goes by a descriptor: neither its size nor its bytes meet a limit
+// before the program's own.
+func TestArgumentsArriveUnchanged(t *testing.T) {
+	args := []string{"%s|", "", "a b", "\"'$x\n", "\u00e9\xff", strings.Repeat("x", 100<<10)}
+	if got, want := output(t, Spec{Path: "/usr/bin/printf", Args: args}), strings.Join(args[1:], "|")+"|"; got != want {
+		t.Errorf("printf wrote %.80q (%d bytes), want %.80q (%d bytes)", got, len(got), want, len(want))
+	}
+}
+
+func TestStartLeavesNoDescriptor(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	once := func() {
+		c, err := Start(os.Args[0], Spec{Path: "/bin/true"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.Done()
+		if _, err := Start(os.Args[0], Spec{Path: "/nonexistent"}); err == nil {
+			t.Fatal("Start of what is not there: no error")
+		}
+		if _, err := Start("/nonexistent", Spec{Path: "/bin/true"}); err == nil {
+			t.Fatal("Start by a launcher that is not there: no error")
+		}
+	}
+	once() // whatever Go opens for itself
+	before := count()
+	for range 3 {
+		once()
+	}
+	if after := count(); after != before {
+		t.Errorf("%d descriptors after three starts, %d before", after, before)
+	}
+}
+
+func TestStartsAtOnce(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	var work sync.WaitGroup
+	for i := range 8 {
+		work.Go(func() {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			c, err := Start(os.Args[0], Spec{Path: "/bin/echo", Args: []string{fmt.Sprint(i)}, Stdout: w, DieWithParent: true})
+			w.Close()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if text, err := io.ReadAll(r); err != nil || string(text) != fmt.Sprintln(i) {
+				t.Errorf("echo %d wrote %q, %v", i, text, err)
+			}
+			<-c.Done()
+		})
+	}
+	work.Wait()
+}
+
+func TestNotForHandUse(t *testing.T) {
+	for _, args := range [][]string{{"launch"}, {"launch", "x"}, {"launch", "-1"}, {"launch", "999"}} {
+		out, err := exec.Command(os.Args[0], args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 125 || strings.Contains(string(out), "goroutine") {
+			t.Errorf("%q: %v, %q; want status 125", args, err, out)
+		}
+	}
+}
+
 func TestErrorsComeBack(t *testing.T) {
-	for _, s := range []Spec{{Path: "/nonexistent/program"}, {Path: "sleep"}, {Path: "/etc/passwd"}, {Path: "/bin/true", Dir: "/nonexistent"}} {
-		if c, err := Start(os.Args[0], s); err == nil {
-			t.Errorf("Start(%+v) = %v, want an error", s, c.Process())
+	for _, c := range []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{Path: "/nonexistent/program"}, "no such file"},
+		{Spec{Path: "sleep"}, "not absolute"},
+		{Spec{Path: "/etc/passwd"}, "permission denied"},
+		{Spec{Path: "/bin/true", Dir: "/nonexistent"}, "chdir /nonexistent"},
+		{Spec{Path: "/bin/true", Args: []string{"a\x00b"}}, "invalid argument"},
+		{Spec{Path: "/bin/true", Args: []string{strings.Repeat("x", 200<<10)}}, "argument list too long"},
+	} {
+		if child, err := Start(os.Args[0], c.spec); err == nil {
+			t.Errorf("Start(%.100v) = %v, want an error", c.spec, child.Process())
+		} else if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Start(%.100v): %v, want %q", c.spec, err, c.want)
+		}
+	}
+	// A launcher that is none, and one that dies before its order.
+	for _, launcher := range []string{"/bin/true", "/bin/false"} {
+		if child, err := Start(launcher, Spec{Path: "/bin/true"}); err == nil {
+			t.Errorf("Start by %s = %v, want an error", launcher, child.Process())
 		}
 	}
 }

@@ -1,28 +1,23 @@
 package launch
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
-	"time"
+	"unsafe"
 
-	systemd "github.com/coreos/go-systemd/v22/dbus"
-	godbus "github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 )
 
 // firstFile is the descriptor of Spec.Files[0].
 const firstFile = 3
-
-// scopeLimit bounds the wait for a user manager to make a scope.
-const scopeLimit = time.Second
 
 // Main is `bangerd launch FD`: it reads the order on descriptor FD, reports
 // trouble on FD+1, and becomes the program. It does not return.
@@ -35,12 +30,12 @@ func Main() {
 	}
 	report := os.NewFile(uintptr(fd+1), "status")
 	unix.CloseOnExec(fd + 1)
-	fmt.Fprintln(report, become(fd))
+	fmt.Fprintln(report, become(fd, report))
 	os.Exit(125)
 }
 
 // become applies the order and execs; it returns only on an error.
-func become(fd int) error {
+func become(fd int, report io.Writer) error {
 	in := os.NewFile(uintptr(fd), "order")
 	text, err := io.ReadAll(in)
 	if err != nil {
@@ -51,15 +46,21 @@ func become(fd int) error {
 	if err := json.Unmarshal(text, &o); err != nil {
 		return fmt.Errorf("read the order: %w", err)
 	}
-	if !filepath.IsAbs(o.Path) {
-		return fmt.Errorf("path %q is not absolute", o.Path)
+	path := string(o.Path)
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("path %q is not absolute", path)
+	}
+	if o.Parent != 0 {
+		if err := dieWith(o.Parent); err != nil {
+			return err
+		}
 	}
 	if o.Scope != "" {
 		enterScope(o.Scope)
 	}
 	unix.Umask(0o077)
-	if o.Dir != "" {
-		if err := os.Chdir(o.Dir); err != nil {
+	if len(o.Dir) > 0 {
+		if err := os.Chdir(string(o.Dir)); err != nil {
 			return err
 		}
 	}
@@ -76,43 +77,66 @@ func become(fd int) error {
 			return fmt.Errorf("set no_new_privs: %w", err)
 		}
 	}
-	// What the starter's starter left open is not ours to pass on.
-	if err := unix.CloseRange(uint(firstFile+o.Files), ^uint(0)>>32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+	if err := closeOnExec(firstFile + o.Files); err != nil {
 		return fmt.Errorf("mark descriptors: %w", err)
 	}
-	err = syscall.Exec(o.Path, append([]string{o.Path}, o.Args...), o.Env)
+	if err := resetSignals(); err != nil {
+		return fmt.Errorf("reset signals: %w", err)
+	}
+	io.WriteString(report, about)
+	err = syscall.Exec(path, append([]string{path}, toStrings(o.Args)...), toStrings(o.Env))
 	return fmt.Errorf("execute: %w", err)
 }
 
-// enterScope moves this process into a systemd scope of its own below the
-// user's manager, so that the starter's end takes nothing along. Where there
-// is no such manager, nothing is lost but that.
-func enterScope(name string) {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		dir = "/run/user/" + strconv.Itoa(os.Getuid())
+// dieWith asks for SIGKILL at the end of the parent, which has to be the
+// starter: one that ended before the request would never be noticed. The
+// request is a thread's, so it is made on the one that execs; what Go asked
+// for at the fork belongs to the first thread.
+func dieWith(parent int) error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("ask to die with the starter: %w", err)
 	}
-	socket := filepath.Join(dir, "systemd", "private")
-	if _, err := os.Stat(socket); err != nil {
-		return
+	if os.Getppid() != parent {
+		return errors.New("the starter has ended")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), scopeLimit)
-	defer cancel()
-	conn, err := systemd.NewUserConnectionContext(ctx)
+	return nil
+}
+
+// closeOnExec marks all descriptors from first on: what the starter's starter
+// left open is not ours to pass on.
+func closeOnExec(first int) error {
+	err := unix.CloseRange(uint(first), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
 	if err != nil {
-		return
+		return err
 	}
-	defer conn.Close()
-	done := make(chan string, 1)
-	_, err = conn.StartTransientUnitContext(ctx, name, "fail", []systemd.Property{
-		systemd.PropPids(uint32(os.Getpid())),
-		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-	}, done)
-	if err != nil {
-		return
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
 	}
-	select {
-	case <-done:
-	case <-ctx.Done():
+	return nil
+}
+
+// resetSignals gives the program every signal's default and an empty mask:
+// handlers end with the exec by themselves, what an ancestor ignored (nohup) or
+// blocked does not.
+func resetSignals() error {
+	const ignored = 1 // SIG_IGN
+	// struct sigaction of the kernel on 64-bit machines: handler, flags,
+	// restorer, mask. The kernel has 64 signals.
+	var action [4]uintptr
+	for sig := uintptr(1); sig <= 64; sig++ {
+		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0); e != 0 || action[0] != ignored {
+			continue
+		}
+		action = [4]uintptr{}
+		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); e != 0 {
+			return e
+		}
 	}
+	return unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil)
 }

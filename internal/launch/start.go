@@ -18,17 +18,20 @@ import (
 )
 
 // order is what the launcher reads: a Spec without its descriptors, which it
-// inherits.
+// inherits. What the kernel takes as bytes is bytes here: JSON's strings can't
+// hold all of them.
 type order struct {
-	Path         string   `json:"path"`
-	Args         []string `json:"args"`
-	Env          []string `json:"env"`
-	Dir          string   `json:"dir"`
-	Files        int      `json:"files"`
-	Scope        string   `json:"scope"`
-	NoNewPrivs   bool     `json:"no_new_privs"`
-	MaxFileSize  int64    `json:"max_file_size"`
-	MaxOpenFiles int64    `json:"max_open_files"`
+	Path  []byte   `json:"path"`
+	Args  [][]byte `json:"args"`
+	Env   [][]byte `json:"env"`
+	Dir   []byte   `json:"dir"`
+	Files int      `json:"files"`
+	Scope string   `json:"scope"`
+	// Parent is the starter's pid where the program has to die with it, else 0.
+	Parent       int   `json:"parent"`
+	NoNewPrivs   bool  `json:"no_new_privs"`
+	MaxFileSize  int64 `json:"max_file_size"`
+	MaxOpenFiles int64 `json:"max_open_files"`
 }
 
 // Child is a started program.
@@ -57,10 +60,14 @@ var starter = sync.OnceValue(func() chan<- func() {
 // an error no process is left. Whoever starts a child gets its end from Done;
 // the child is reaped by itself.
 func Start(program string, s Spec) (*Child, error) {
-	text, err := json.Marshal(order{
-		Path: s.Path, Args: s.Args, Env: s.Env, Dir: s.Dir, Files: len(s.Files), Scope: s.Scope,
+	o := order{
+		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files), Scope: s.Scope,
 		NoNewPrivs: s.NoNewPrivs, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
-	})
+	}
+	if s.DieWithParent {
+		o.Parent = os.Getpid()
+	}
+	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +113,9 @@ func Start(program string, s Spec) (*Child, error) {
 	orderR.Close()
 	_, err = orderW.Write(text)
 	orderW.Close()
-	if err == nil {
-		err = status(statusR)
+	// A launcher that did not read its order says why, if it can.
+	if said := status(statusR); err == nil || !errors.Is(said, errSilent) {
+		err = said
 	}
 	if err != nil {
 		cmd.Process.Kill()
@@ -129,17 +137,42 @@ func Start(program string, s Spec) (*Child, error) {
 	return c, nil
 }
 
-// status reads the launcher's word: the end of the pipe without one is the
-// exec's doing.
+// about is the launcher's last word before it executes the program: a reason
+// why not follows, or the pipe's end.
+const about = "executing\n"
+
+var errSilent = errors.New("the launcher ended without a word")
+
+// status reads what the launcher has to say; nil is a program that runs.
 func status(r io.Reader) error {
 	text, err := io.ReadAll(io.LimitReader(r, 4<<10))
 	if err != nil {
 		return err
 	}
-	if len(text) > 0 {
-		return errors.New(string(bytes.TrimSpace(text)))
+	why, ready := bytes.CutPrefix(text, []byte(about))
+	switch {
+	case len(why) > 0:
+		return errors.New(string(bytes.TrimSpace(why)))
+	case !ready:
+		return errSilent
 	}
 	return nil
+}
+
+func toBytes(from []string) [][]byte {
+	to := make([][]byte, len(from))
+	for i, s := range from {
+		to[i] = []byte(s)
+	}
+	return to
+}
+
+func toStrings(from [][]byte) []string {
+	to := make([]string, len(from))
+	for i, b := range from {
+		to[i] = string(b)
+	}
+	return to
 }
 
 // Process identifies the child. One that ended at once has no start time.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,6 +102,10 @@ func Open(p vm.Process) (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
 	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
+	}
 	// The pid may have been reused before the open, not after it.
 	if !Alive(p) {
 		unix.Close(fd)
@@ -115,36 +120,54 @@ func (h *Handle) Signal(sig unix.Signal) error {
 	if errors.Is(err, unix.ESRCH) {
 		return os.ErrProcessDone
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("send %v: %w", sig, err)
+	}
+	return nil
 }
 
 // Kill ends the process by force; it is gone when Wait returns.
 func (h *Handle) Kill() error { return h.Signal(unix.SIGKILL) }
 
 // Wait returns nil when the process has ended (a zombie counts), or ctx's
-// error. It need not be a child, and is not reaped.
+// error. It need not be a child, and is not reaped. The runtime's poller waits:
+// no thread is held.
 func (h *Handle) Wait(ctx context.Context) error {
-	// A pipe wakes the poll when ctx ends.
-	var wake [2]int
-	if err := unix.Pipe2(wake[:], unix.O_CLOEXEC); err != nil {
-		return err
+	// A copy, as a deadline is a file's and several may wait.
+	fd, err := unix.FcntlInt(uintptr(h.pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("wait for a process: %w", err)
 	}
-	defer unix.Close(wake[0])
-	closeWriter := sync.OnceFunc(func() { unix.Close(wake[1]) })
-	defer closeWriter()
-	defer context.AfterFunc(ctx, closeWriter)()
-	fds := []unix.PollFd{{Fd: int32(h.pidfd), Events: unix.POLLIN}, {Fd: int32(wake[0]), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, -1)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return err
-		case fds[0].Revents != 0:
-			return nil
-		}
+	f := os.NewFile(uintptr(fd), "pidfd") // Open made it non-blocking
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("wait for a process: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
+	var pollErr error
+	err = raw.Read(func(fd uintptr) bool {
+		var ended bool
+		ended, pollErr = readable(int(fd))
+		return ended || pollErr != nil
+	})
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("wait for a process: %w", err)
+	}
+	return pollErr
+}
+
+// readable reports whether a pidfd's process has ended (pidfd_open(2)).
+func readable(fd int) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0, err
+		}
 	}
 }
 
