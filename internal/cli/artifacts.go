@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+)
+
+// artifact is what images and kernels have in common for a listing.
+type artifact struct {
+	ref, digest string
+	size        int64
+	created     time.Time
+	source      string
+	isDefault   bool
+}
+
+func (a *app) writeArtifacts(list []artifact) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "REF\tDIGEST\tSIZE\tAGE\tSOURCE")
+	for _, i := range list {
+		ref := clean(i.ref)
+		if i.isDefault {
+			ref += " (default)"
+		}
+		fmt.Fprintf(w, "%s\t%.19s\t%s\t%s\t%s\n", ref, i.digest, bytesText(i.size), age(i.created), clean(i.source))
+	}
+	return w.Flush()
+}
+
+// listing is a command that gets one list.
+func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Command) {
+	return func(cmd *cobra.Command) {
+		var asJSON bool
+		cmd.Args = args(0, 0, "nothing")
+		cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list := []T{}
+			if err := c.Get(cmd.Context(), path, &list); err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(list)
+			}
+			return human(list)
+		}
+	}
+}
+
+// obtaining is a command that gets one image or kernel anew.
+func obtaining[T any](a *app, path string, body func(ref string) any, human func(T) string) func(*cobra.Command) {
+	return func(cmd *cobra.Command) {
+		var quiet, asJSON bool
+		cmd.Args = args(0, 1, "nothing")
+		cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
+		cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+		cmd.RunE = func(cmd *cobra.Command, refs []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			ref := ""
+			if len(refs) > 0 {
+				ref = refs[0]
+			}
+			show := a.display(quiet, false)
+			var result T
+			err = c.Stream(cmd.Context(), http.MethodPost, path, body(ref), &result, show.event)
+			show.close()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(result)
+			}
+			return a.write("%s\n", human(result))
+		}
+	}
+}
+
+func imageText(i api.Image) string   { return i.Ref + " " + i.Digest }
+func kernelText(k api.Kernel) string { return k.Ref + " " + k.Release + " " + k.Digest }

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+)
+
+func (a *app) daemonStatus() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the daemon, without starting it",
+		Long:    `Show the daemon that runs. The exit status is 125 where none does.`,
+		Example: "  banger daemon status\n  banger daemon status --json",
+		Args:    args(0, 0, "nothing"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.running()
+			if err != nil {
+				return err
+			}
+			var d api.Daemon
+			if err := c.Get(cmd.Context(), api.PathDaemon, &d); err != nil {
+				if errors.Is(err, api.ErrNoDaemon) {
+					return fmt.Errorf("%w; the next command that needs it starts it", api.ErrNoDaemon)
+				}
+				return err
+			}
+			if asJSON {
+				return a.json(d)
+			}
+			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+			fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\n",
+				clean(d.Version), d.API, d.PID, age(d.StartedAt), bytesText(d.RSSKiB<<10), d.VMs, d.Running, d.Socket, d.StateDir, d.CacheDir, d.LogFile)
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+)
+
+// stopLimit bounds the wait for a daemon's end.
+const stopLimit = 30 * time.Second
+
+func (a *app) daemonStop() *cobra.Command {
+	return &cobra.Command{
+		Use: "stop", Short: "Stop the daemon; VMs and sessions go on",
+		Long: `Stop the daemon. VMs keep running under their supervisors, sessions go on, and
+the next command starts a daemon that finds them.`,
+		Example: "  banger daemon stop",
+		Args:    args(0, 0, "nothing"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.running()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), stopLimit)
+			defer cancel()
+			var d api.Daemon
+			err = c.Get(ctx, api.PathDaemon, &d)
+			if errors.Is(err, api.ErrNoDaemon) {
+				a.note("bangerd does not run")
+				return nil
+			}
+			if err == nil {
+				err = c.Do(ctx, http.MethodPost, api.PathDaemonStop, nil, nil)
+			}
+			if err != nil {
+				return err
+			}
+			return waitGone(ctx, d.PID)
+		},
+	}
+}
+
+// waitGone waits for the end of a process of this user that is no child.
+func waitGone(ctx context.Context, pid int) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for p.Signal(syscall.Signal(0)) == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

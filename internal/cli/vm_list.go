@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+func (a *app) vmList() *cobra.Command {
+	var quiet, asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List all VMs",
+		Example: `  banger vm list
+  banger vm list -q
+  banger vm list --json | jq -r '.[] | select(.state == "running") | .spec.name'`,
+		Args: args(0, 0, "nothing"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list := []api.VM{}
+			if err := c.Get(cmd.Context(), api.PathVMs, &list); err != nil {
+				return err
+			}
+			switch {
+			case asJSON:
+				return a.json(list)
+			case quiet:
+				for _, v := range list {
+					if err := a.write("%s\n", v.ID); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tID\tSTATE\tIMAGE\tVCPU\tMEMORY\tDISK\tAGE")
+			for _, v := range list {
+				fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Spec.Name, v.ID, v.State, clean(v.Spec.Image),
+					v.Spec.VCPUs, vm.FormatMiB(v.Spec.MemMiB), bytesText(v.DiskUsedBytes), age(v.CreatedAt))
+			}
+			return w.Flush()
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids alone")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

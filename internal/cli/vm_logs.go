@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"banger/internal/api"
+)
+
+func (a *app) vmLogs() *cobra.Command {
+	var follow, raw bool
+	cmd := &cobra.Command{
+		Use:   "logs [flags] VM",
+		Short: "Print a VM's console",
+		Long: `Print what a VM's kernel and init wrote to its serial console, the last 8 MiB.
+On a terminal, control characters are shown as escapes.`,
+		Example: `  banger vm logs dev
+  banger vm logs -f dev`,
+		Args:              args(1, 1, "a VM"),
+		ValidArgsFunction: a.refs,
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			path := api.Path(api.PathLogs, refs[0])
+			if follow {
+				path += "?follow=true"
+			}
+			if raw || !term.IsTerminal(int(a.stdout.Fd())) {
+				return c.Copy(cmd.Context(), path, a.stdout)
+			}
+			w := &cleanWriter{w: a.stdout}
+			err = c.Copy(cmd.Context(), path, w)
+			if len(w.line) > 0 {
+				w.Flush()
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the VM ends")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are")
+	return cmd
+}

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+)
+
+func (a *app) vmStart() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "start VM…",
+		Short: "Start VMs",
+		Long:  `Start VMs and wait until they can be entered. One that runs already is left as it is.`,
+		Example: `  banger vm start dev
+  banger vm start dev db 3fa4`,
+	}
+	a.eachRef(cmd, func(ctx context.Context, c *api.Client, ref string, show display) (v api.VM, err error) {
+		return v, c.Stream(ctx, http.MethodPost, api.Path(api.PathStart, ref), nil, &v, show.event)
+	})
+	return cmd
+}

@@ -1,0 +1,69 @@
+// Package doctor holds the checks of a host, as data: what banger needs, what
+// each lack costs, and the line that mends it. It changes nothing and starts
+// nothing but programs' --version.
+package doctor
+
+import (
+	"context"
+
+	"banger/internal/paths"
+)
+
+// Status is a check's outcome.
+type Status string
+
+// The outcomes.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn" // banger works, but not as well as it could
+	Fail Status = "fail" // banger can't do its work
+)
+
+// Result is one check's outcome.
+type Result struct {
+	Check  string `json:"check"`
+	Status Status `json:"status"`
+	Detail string `json:"detail"`         // what was found
+	Cost   string `json:"cost,omitempty"` // what the lack costs
+	Fix    string `json:"fix,omitempty"`  // the line to type
+}
+
+// Env is the host as the checks see it.
+type Env struct {
+	Dirs    paths.Dirs
+	UID     int
+	CPUInfo string                       // path of /proc/cpuinfo
+	KVM     string                       // path of /dev/kvm
+	Look    func(string) (string, error) // finds a program
+}
+
+// check is one thing to look at.
+type check struct {
+	name string
+	run  func(context.Context, Env) Result
+}
+
+// checks are all, in the order in which they are shown.
+var checks = []check{
+	{"qemu", checkQEMU},
+	{"kvm", checkKVM},
+	{"mmdebstrap", checkMmdebstrap},
+	{"userns", checkUserNamespaces},
+	{"keyring", checkKeyring},
+	{"mke2fs", checkMke2fs},
+	{"directories", checkDirectories},
+	{"space", checkSpace},
+	{"database", checkDatabase},
+	{"daemon", checkDaemon},
+}
+
+// Run runs all checks, one after the other.
+func Run(ctx context.Context, e Env) []Result {
+	var out []Result
+	for _, c := range checks {
+		r := c.run(ctx, e)
+		r.Check = c.name
+		out = append(out, r)
+	}
+	return out
+}
