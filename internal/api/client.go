@@ -43,7 +43,9 @@ func NewClient(socket string) *Client {
 var ErrNoDaemon = errors.New("bangerd does not run")
 
 // Path fills the {ref} of one of the Path constants.
-func Path(pattern, ref string) string { return strings.ReplaceAll(pattern, "{ref}", url.PathEscape(ref)) }
+func Path(pattern, ref string) string {
+	return strings.ReplaceAll(pattern, "{ref}", url.PathEscape(ref))
+}
 
 // Get decodes the answer to GET path into out.
 func (c *Client) Get(ctx context.Context, path string, out any) error {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"banger/internal/hint"
-	"banger/internal/unixsock"
 )
 
 // NoAutostart, set to anything, keeps Connect from starting a daemon.
@@ -25,19 +24,19 @@ const startLimit = 30 * time.Second
 // Connect returns a client of the daemon on socket, starting the bangerd that
 // belongs to this program where none answers.
 func Connect(ctx context.Context, socket string) (*Client, error) {
-	if conn, err := unixsock.Dial(ctx, socket); err == nil {
-		conn.Close()
-		return NewClient(socket), nil
+	c := NewClient(socket)
+	var f *Fault
+	// A question, not a connection alone: a daemon that is dying still has a
+	// socket. What it answers with a fault it answers.
+	if err := c.Get(ctx, PathDaemon, nil); err == nil || errors.As(err, &f) || ctx.Err() != nil {
+		return c, ctx.Err()
 	}
 	if os.Getenv(NoAutostart) != "" {
 		return nil, hint.Add(ErrNoDaemon, "unset "+NoAutostart+", or start one: bangerd serve")
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := startDaemon(ctx); err != nil {
-		return nil, err
-	}
-	return NewClient(socket), nil
+	return c, startDaemon(ctx)
 }
 
 // startDaemon starts bangerd in a session of its own and waits for its word.

@@ -3,6 +3,8 @@
 package paths
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -69,6 +71,11 @@ func resolve(getenv func(string) string, home func() (string, error)) (Dirs, err
 	if getenv("XDG_RUNTIME_DIR") != "" {
 		if d.Run, err = base("XDG_RUNTIME_DIR", ""); err != nil {
 			return Dirs{}, err
+		}
+		if getenv("XDG_STATE_HOME") != "" {
+			// One daemon a state directory: another one's sockets lie apart.
+			sum := sha256.Sum256([]byte(d.State))
+			d.Run += "-" + hex.EncodeToString(sum[:4])
 		}
 	}
 	return d, nil

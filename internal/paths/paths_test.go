@@ -16,6 +16,8 @@ func TestResolve(t *testing.T) {
 	}{
 		"plain": {map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"}, home,
 			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/run/user/7/banger"}},
+		"another state directory": {map[string]string{"XDG_RUNTIME_DIR": "/run/user/7", "XDG_STATE_HOME": "/s"}, home,
+			Dirs{"/home/u/.config/banger", "/s/banger", "/home/u/.cache/banger", "/run/user/7/banger-f93e644d"}},
 		"no runtime directory": {nil, home,
 			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/home/u/.local/state/banger/run"}},
 		"all set, no home": {map[string]string{"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/h"}, none,
