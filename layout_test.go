@@ -46,7 +46,7 @@ var imports = map[string]string{
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
 	"internal/daemon":            "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/doctor":            "debian hint paths unixsock",
-	"internal/cli":               "api channel channel/exec doctor hint paths session vm",
+	"internal/cli":               "api channel channel/exec doctor hint paths process session vm",
 	"cmd/banger":                 "cli",
 	"cmd/bangerd":                "daemon launch supervisor vmm/qemu",
 	"cmd/banger-agent":           "agent",

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/process"
 )
 
 // stopLimit bounds the wait for a daemon's end.
@@ -49,19 +49,22 @@ the next command starts a daemon that finds them.`,
 
 // waitGone waits for the end of a process of this user that is no child.
 func waitGone(ctx context.Context, pid int) error {
-	p, err := os.FindProcess(pid)
+	p, err := process.Of(pid)
 	if err != nil {
-		return err
+		return ended(err)
 	}
-	defer p.Release()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for p.Signal(syscall.Signal(0)) == nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	h, err := process.Open(p)
+	if err != nil {
+		return ended(err)
 	}
-	return nil
+	defer h.Close()
+	return h.Wait(ctx)
+}
+
+// ended drops the error that says that there is nothing to wait for.
+func ended(err error) error {
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
 }

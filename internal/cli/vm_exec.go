@@ -19,7 +19,10 @@ shell is in between. Its exit status is banger's, as with vm run.`,
 			if err := tty.check(); err != nil {
 				return err
 			}
-			if len(args) < 2 || cmd.ArgsLenAtDash() > 1 {
+			if len(args) > 1 && args[1] == "--" {
+				args = append(args[:1:1], args[2:]...)
+			}
+			if len(args) < 2 {
 				return usagef("exec needs a VM and a command: banger vm exec VM -- COMMAND")
 			}
 			c, err := a.connect(cmd.Context())

@@ -21,6 +21,9 @@ VM keeps running when the shell ends.`,
 			if err := tty.check(); err != nil {
 				return err
 			}
+			if len(args) > 1 && args[1] == "--" {
+				args = append(args[:1:1], args[2:]...)
+			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
