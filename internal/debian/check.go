@@ -36,16 +36,22 @@ func Check() (string, error) {
 	if os.Getuid() == 0 {
 		return path, nil // mmdebstrap then maps all ids to themselves
 	}
+	return path, CheckSubIDs()
+}
+
+// CheckSubIDs reports why this user, not root, can't have a user namespace with
+// many ids.
+func CheckSubIDs() error {
 	for _, p := range []string{"newuidmap", "newgidmap"} {
 		if _, err := exec.LookPath(p); err != nil {
-			return "", hint.Add(fmt.Errorf("find %s, which a user namespace with many ids needs: it is not in PATH", p), install)
+			return hint.Add(fmt.Errorf("find %s, which a user namespace with many ids needs: it is not in PATH", p), install)
 		}
 	}
 	u, err := user.Current()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return path, checkSubIDs(u.Username, "/etc/subuid", "/etc/subgid")
+	return checkSubIDs(u.Username, "/etc/subuid", "/etc/subgid")
 }
 
 func anyFile(names []string) bool {
