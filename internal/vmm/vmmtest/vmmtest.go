@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"banger/internal/channel"
 	"banger/internal/process"
 	"banger/internal/vm"
@@ -49,13 +51,15 @@ func Run(t *testing.T, c Config) {
 	if err := packInitrd(s.initrd, c.Initrd, buildGuest(t)); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("Refused", s.refused)
+	// By now all that a driver keeps for good is there.
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("GuestSaysHello", s.guestSaysHello)
 	t.Run("GuestEnds", s.guestEnds)
 	t.Run("Killed", s.killed)
 	t.Run("CloseDuringBringUp", s.closeDuringBringUp)
 	t.Run("CancelDuringLaunch", s.cancelDuringLaunch)
 	t.Run("CancelAfterLaunch", s.cancelAfterLaunch)
-	t.Run("Refused", s.refused)
 	t.Run("Disks", s.disks)
 	t.Run("TwoShareABase", s.twoShareABase)
 	t.Run("SupervisorKilled", s.supervisorKilled)
