@@ -247,6 +247,9 @@ func (p *parts) writeBootModules(w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if packed == nil {
+			return fmt.Errorf("package has no %q, which its modules.dep names", file)
+		}
 		elf, err := unpackModule(file, packed)
 		if err != nil {
 			return err
