@@ -51,8 +51,12 @@ func Run(t *testing.T, c Config) {
 	if err := packInitrd(s.initrd, c.Initrd, buildGuest(t)); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("Refused", s.refused)
-	// By now all that a driver keeps for good is there.
+	// After a first launch all that a driver keeps for good is there.
+	spec := s.spec(t)
+	spec.Kernel = "/nonexistent/vmlinux"
+	if m, err := s.New().Launch(t.Context(), spec); err == nil {
+		m.Close()
+	}
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("GuestSaysHello", s.guestSaysHello)
 	t.Run("GuestEnds", s.guestEnds)
@@ -60,6 +64,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("CloseDuringBringUp", s.closeDuringBringUp)
 	t.Run("CancelDuringLaunch", s.cancelDuringLaunch)
 	t.Run("CancelAfterLaunch", s.cancelAfterLaunch)
+	t.Run("Refused", s.refused)
 	t.Run("Disks", s.disks)
 	t.Run("TwoShareABase", s.twoShareABase)
 	t.Run("SupervisorKilled", s.supervisorKilled)
