@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -237,6 +239,53 @@ func TestNotForHandUse(t *testing.T) {
 		if !errors.As(err, &exit) || exit.ExitCode() != 125 || strings.Contains(string(out), "goroutine") {
 			t.Errorf("%q: %v, %q; want status 125", args, err, out)
 		}
+	}
+}
+
+// A scope is a comfort: a user manager that is missing, deaf or mute costs a
+// second at most and no start.
+func TestScopeNeverStopsAStart(t *testing.T) {
+	for _, manager := range []string{"absent", "deaf", "hangs up"} {
+		t.Run(manager, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("XDG_RUNTIME_DIR", dir)
+			if err := os.Mkdir(filepath.Join(dir, "systemd"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			called := make(chan struct{}, 1)
+			if manager != "absent" {
+				l, err := net.Listen("unix", filepath.Join(dir, "systemd", "private"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var serving sync.WaitGroup
+				serving.Go(func() { // ends with the listener
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						called <- struct{}{}
+						if manager == "hangs up" {
+							c.Close()
+						}
+						defer c.Close()
+					}
+				})
+				defer serving.Wait()
+				defer l.Close()
+			}
+			started := time.Now()
+			if got := output(t, Spec{Path: "/bin/echo", Args: []string{"started"}, Scope: "banger-test.scope"}); got != "started" {
+				t.Errorf("echo wrote %q", got)
+			}
+			if took := time.Since(started); took > scopeLimit+3*time.Second {
+				t.Errorf("the start took %v", took)
+			}
+			if manager != "absent" && len(called) == 0 {
+				t.Error("the launcher asked no manager for a scope")
+			}
+		})
 	}
 }
 
