@@ -5,8 +5,10 @@ package banger_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,44 +17,57 @@ import (
 	"testing"
 )
 
-// imports is the import table: a package of ours, and which of ours it may
-// import. A new package or arrow is written here first. Programs of different
-// privilege share only leaves.
+// imports is the import table: each package, and which of ours below internal
+// it may import. It is a security boundary: programs of different privilege
+// share only leaves. A new package or arrow is written here first; one that is
+// no longer used is taken out.
 var imports = map[string]string{
-	"internal/vm":                "",
-	"internal/hint":              "",
-	"internal/progress":          "",
-	"internal/ext4":              "",
-	"internal/cas":               "hint",
-	"internal/paths":             "vm",
-	"internal/unixsock":          "",
-	"internal/process":           "vm",
-	"internal/channel":           "",
-	"internal/channel/control":   "",
-	"internal/channel/exec":      "",
-	"internal/launch":            "process vm",
-	"internal/debian":            "hint progress",
-	"internal/image":             "cas debian ext4 hint progress",
-	"internal/kernel":            "cas debian ext4 hint progress",
-	"internal/disk":              "hint vm",
-	"internal/store":             "hint paths vm",
-	"internal/api":               "hint unixsock vm",
+	// Nouns that import nothing of ours, and little else.
+	"internal/vm":              "",
+	"internal/hint":            "",
+	"internal/progress":        "",
+	"internal/ext4":            "",
+	"internal/unixsock":        "",
+	"internal/channel":         "",
+	"internal/channel/exec":    "",
+	"internal/channel/control": "",
+	"internal/paths":           "vm",
+	"internal/process":         "vm",
+	"internal/launch":          "process vm",
+
+	// What a guest boots from.
+	"internal/cas":    "hint",
+	"internal/debian": "hint progress",
+	"internal/image":  "cas debian ext4 hint progress",
+	"internal/kernel": "cas debian ext4 hint progress",
+	"internal/disk":   "hint vm",
+
+	// What runs it.
 	"internal/vmm":               "channel vm",
-	"internal/vmm/vmmtest":       "channel channel/control channel/exec vm vmm process launch",
-	"internal/vmm/vmmtest/guest": "channel channel/control channel/exec",
 	"internal/vmm/qemu":          "channel hint launch process vm vmm",
-	"internal/agent":             "channel channel/control channel/exec",
-	"internal/session":           "api channel channel/exec unixsock",
+	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
+	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
-	"internal/daemon":            "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
-	"internal/doctor":            "debian hint paths unixsock",
-	"internal/cli":               "api channel channel/exec doctor hint paths process session vm",
-	"cmd/banger":                 "cli",
-	"cmd/bangerd":                "daemon launch supervisor vmm/qemu",
-	"cmd/banger-agent":           "agent",
+	"internal/agent":             "channel channel/control channel/exec",
+
+	// What keeps it and talks to people.
+	"internal/store":   "hint paths vm",
+	"internal/api":     "hint unixsock vm",
+	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
+	"internal/session": "api channel channel/exec unixsock",
+	"internal/doctor":  "debian hint paths unixsock",
+	"internal/cli":     "api channel channel/exec doctor hint paths session vm",
+
+	// Where parts meet.
+	"cmd/banger":       "cli",
+	"cmd/bangerd":      "daemon launch supervisor vmm/qemu",
+	"cmd/banger-agent": "agent",
+
+	"test/harness": "",
+	"test/summary": "",
 }
 
-// mayExec lists who may import os/exec, and why.
+// mayExec are the packages that may import os/exec, and why.
 var mayExec = map[string]string{
 	"internal/launch":      "the launcher starts everything that outlives its starter",
 	"internal/vmm/qemu":    "finds QEMU and asks for its version",
@@ -61,24 +76,36 @@ var mayExec = map[string]string{
 	"internal/agent":       "starts processes in the guest",
 	"internal/doctor":      "asks programs for their versions",
 	"internal/api":         "starts bangerd",
-	"internal/vmm/vmmtest": "builds the guest's init for the drivers' tests",
+	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
+	"test/harness":         "starts the programs under test",
+	"test/summary":         "runs go test",
 }
 
-// maxLines is how long a file may be without a reason in longFiles.
-const maxLines = 500
+const (
+	maxLines     = 500 // of a file, without a reason in longFiles
+	maxMainLines = 40  // of a main: parts are joined there, nothing is done
+)
 
+// longFiles are the files that are longer, and why.
 var longFiles = map[string]string{}
 
+// pkg is what go list says of a package.
 type pkg struct {
-	Dir, ImportPath, Doc string
-	GoFiles, CgoFiles    []string
-	Imports              []string
+	ImportPath, Doc   string
+	GoFiles, CgoFiles []string
+	Imports           []string
 }
+
+func (p pkg) name() string { return strings.TrimPrefix(p.ImportPath, "banger/") }
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=Dir,ImportPath,Doc,GoFiles,CgoFiles,Imports", "./cmd/...", "./internal/...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,GoFiles,CgoFiles,Imports", "./cmd/...", "./internal/...", "./test/...").Output()
 	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
 		t.Fatalf("go list: %v", err)
 	}
 	var list []pkg
@@ -88,57 +115,98 @@ func packages(t *testing.T) []pkg {
 		if err := dec.Decode(&p); err == io.EOF {
 			return list
 		} else if err != nil {
-			t.Fatal(err)
+			t.Fatalf("read go list's output: %v", err)
 		}
-		list = append(list, p)
+		if len(p.GoFiles)+len(p.CgoFiles) > 0 { // else it has tests alone
+			list = append(list, p)
+		}
 	}
 }
 
 func TestImportTable(t *testing.T) {
+	used := map[string]bool{}
 	for _, p := range packages(t) {
-		name := strings.TrimPrefix(p.ImportPath, "banger/")
+		name := p.name()
+		used[name] = true
 		allowed, known := imports[name]
 		if !known {
 			t.Errorf("%s is not in the import table", name)
 			continue
 		}
 		for _, i := range p.Imports {
-			if i == "os/exec" && mayExec[name] == "" {
-				t.Errorf("%s imports os/exec without a reason in mayExec", name)
-			}
 			ours, ok := strings.CutPrefix(i, "banger/internal/")
 			if ok && !slices.Contains(strings.Fields(allowed), ours) {
-				t.Errorf("%s imports %s: the table does not allow it", name, ours)
+				t.Errorf("%s imports %s, which the table does not allow", name, ours)
+			}
+			if strings.HasPrefix(i, "banger/cmd/") || strings.HasPrefix(i, "banger/test/") {
+				t.Errorf("%s imports %s: nobody imports programs or tests", name, i)
 			}
 		}
-		if p.Doc == "" {
-			t.Errorf("%s has no package comment", name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(imports)) {
+		if !used[name] {
+			t.Errorf("the import table has %s, which is not there", name)
 		}
-		if len(p.CgoFiles) > 0 {
-			t.Errorf("%s uses cgo: %v", name, p.CgoFiles)
+	}
+}
+
+func TestWhoStartsPrograms(t *testing.T) {
+	for _, p := range packages(t) {
+		_, may := mayExec[p.name()]
+		if does := slices.Contains(p.Imports, "os/exec"); does && !may {
+			t.Errorf("%s imports os/exec without a reason in mayExec", p.name())
+		} else if may && !does {
+			t.Errorf("mayExec has %s, which does not import os/exec", p.name())
+		}
+	}
+}
+
+func TestPackages(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.name())
+		}
+		if len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C") {
+			t.Errorf("%s uses cgo in %v", p.name(), p.CgoFiles)
+		}
+		for _, word := range []string{"util", "utils", "common", "helper", "helpers", "types", "manager", "misc"} {
+			if filepath.Base(p.name()) == word {
+				t.Errorf("%s: a package is a noun of the domain", p.name())
+			}
 		}
 	}
 }
 
 func TestFilesAreShort(t *testing.T) {
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
-			return err
-		}
-		text, err := os.ReadFile(path)
+	seen := map[string]bool{}
+	for _, root := range []string{"cmd", "internal", "test"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			n := bytes.Count(text, []byte("\n"))
+			if n > maxLines {
+				seen[path] = true
+				if longFiles[path] == "" {
+					t.Errorf("%s has %d lines without a reason in longFiles", path, n)
+				}
+			}
+			if strings.HasPrefix(path, "cmd/") && !strings.HasSuffix(path, "_test.go") && n > maxMainLines {
+				t.Errorf("%s has %d lines, a main has at most %d", path, n, maxMainLines)
+			}
+			return nil
+		})
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		n := bytes.Count(text, []byte("\n"))
-		if n > maxLines && longFiles[path] == "" {
-			t.Errorf("%s has %d lines without a reason in longFiles", path, n)
+	}
+	for path := range longFiles {
+		if !seen[path] {
+			t.Errorf("longFiles has %s, which is not that long", path)
 		}
-		if strings.HasPrefix(path, "cmd/") && n > 40 && !strings.HasSuffix(path, "_test.go") {
-			t.Errorf("%s has %d lines: a main has 40 at most", path, n)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -4,7 +4,7 @@
 //
 //	DIR/HEX/…          a thing's files, and meta.json
 //	DIR/refs/NAME      the digest that a name stands for
-//	DIR/tmp-*          being made; swept by the next maker
+//	DIR/tmp-*          being made; swept by Open and by the next maker
 package cas
 
 import (
@@ -18,29 +18,32 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotFound says that a ref or digest is not in the store.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound says that a ref or digest is not in the store.
+	ErrNotFound = errors.New("not found")
+	// ErrDamaged says that a thing's files are not what was made.
+	ErrDamaged = errors.New("damaged")
+)
 
 const (
 	metaFile  = "meta.json"
-	stampFile = "stamps.json"
 	refsDir   = "refs"
 	lockFile  = ".lock"
 	tmpPrefix = "tmp-"
 	prefix    = "sha256:"
+	maxMeta   = 1 << 20 // bytes of a meta.json
 )
 
 // Store is an open store. Its methods may be called at once.
 type Store struct {
 	dir    string
+	sweep  func(tmp string) error
 	making chan struct{} // a token for the process's one maker
 }
 
@@ -61,26 +64,29 @@ type record struct {
 	Meta   json.RawMessage   `json:"meta"`
 }
 
-// stamp is a file as it was when its contents were last hashed.
-type stamp struct {
-	Inode uint64 `json:"inode"`
-	Size  int64  `json:"size"`
-	Mtime int64  `json:"mtime"` // nanoseconds
-	Ctime int64  `json:"ctime"`
-}
-
-// Open opens the store in dir, making the directory.
-func Open(dir string) (*Store, error) {
+// Open opens the store in dir, making the directory, and removes what killed
+// makers left, unless one is at work. sweep is called with the directory of
+// each of them first: for what a maker had outside of it.
+func Open(dir string, sweep func(tmp string) error) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, refsDir), 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{dir: dir, making: make(chan struct{}, 1)}, nil
+	s := &Store{dir: dir, sweep: sweep, making: make(chan struct{}, 1)}
+	lock, err := s.openLock()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		s.sweepAll() // what it can't remove stops the next maker, not the readers
+	}
+	return s, nil
 }
 
 // Get returns what ref stands for.
 func (s *Store) Get(ref string) (Entry, error) {
-	if ref == "" || strings.ContainsAny(ref, "/\x00") || ref[0] == '.' {
-		return Entry{}, fmt.Errorf("%q: %w", ref, ErrNotFound)
+	if !validRef(ref) {
+		return Entry{}, fmt.Errorf("%.80q: %w", ref, ErrNotFound)
 	}
 	text, err := os.ReadFile(filepath.Join(s.dir, refsDir, ref))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,24 +100,40 @@ func (s *Store) Get(ref string) (Entry, error) {
 	return e, err
 }
 
+// validRef: a ref is a file's name in refs.
+func validRef(ref string) bool {
+	if ref == "" || len(ref) > 128 || ref[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(ref) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-._+", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
 // ByDigest returns the thing with digest. Its files are hashed again where
 // they are not as they were when that was last done.
 func (s *Store) ByDigest(digest string) (Entry, error) {
-	hexa, ok := strings.CutPrefix(digest, prefix)
-	if b, err := hex.DecodeString(hexa); !ok || err != nil || len(b) != sha256.Size {
+	dir, ok := s.dirOf(digest)
+	if !ok {
 		return Entry{}, fmt.Errorf("digest %.80q: %w", digest, ErrNotFound)
 	}
-	dir := filepath.Join(s.dir, hexa)
-	text, err := os.ReadFile(filepath.Join(dir, metaFile))
+	f, err := os.Open(filepath.Join(dir, metaFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Entry{}, fmt.Errorf("digest %q: %w", digest, ErrNotFound)
 	}
 	if err != nil {
 		return Entry{}, err
 	}
+	defer f.Close()
 	var r record
-	if err := json.Unmarshal(text, &r); err != nil {
-		return Entry{}, fmt.Errorf("read %s of %s: %w", metaFile, digest, err)
+	if err := json.NewDecoder(io.LimitReader(f, maxMeta)).Decode(&r); err != nil {
+		return Entry{}, fmt.Errorf("read %q: %w: %w", f.Name(), ErrDamaged, err)
+	}
+	if r.Digest != digest || digestOf(r.Files) != digest {
+		return Entry{}, fmt.Errorf("%q is not the record of %s: %w", f.Name(), digest, ErrDamaged)
 	}
 	if err := verify(dir, r.Files); err != nil {
 		return Entry{}, err
@@ -119,9 +141,19 @@ func (s *Store) ByDigest(digest string) (Entry, error) {
 	return Entry{Digest: digest, Dir: dir, Files: r.Files, Meta: r.Meta}, nil
 }
 
+func (s *Store) dirOf(digest string) (string, bool) {
+	hexa, ok := strings.CutPrefix(digest, prefix)
+	b, err := hex.DecodeString(hexa)
+	// Lower case alone: a digest has one spelling.
+	if !ok || err != nil || len(b) != sha256.Size || hexa != hex.EncodeToString(b) {
+		return "", false
+	}
+	return filepath.Join(s.dir, hexa), true
+}
+
 // List returns what all refs stand for, by ref. Damaged ones are left out.
 func (s *Store) List() ([]Entry, error) {
-	names, err := os.ReadDir(filepath.Join(s.dir, refsDir))
+	names, err := os.ReadDir(filepath.Join(s.dir, refsDir)) // sorted
 	if err != nil {
 		return nil, err
 	}
@@ -131,126 +163,126 @@ func (s *Store) List() ([]Entry, error) {
 			out = append(out, e)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Ref < out[j].Ref })
 	return out, nil
 }
 
-// Make is how a thing is made: it fills the empty directory tmp and returns
-// what is to be kept about it.
-type Make func(ctx context.Context, tmp string) (meta any, err error)
+// Order is something to have.
+type Order struct {
+	Ref string
+	// Anew makes it in any case; else only where it is missing or damaged.
+	Anew bool
+	// Make fills the empty directory tmp with files and returns what is to be
+	// kept about them.
+	Make func(ctx context.Context, tmp string) (meta any, err error)
+	// SpaceMiB is what it will take, at most.
+	SpaceMiB int64
+	// Waiting, where set, is called once if another maker has its turn first.
+	Waiting func()
+}
 
-// Ensure returns what ref stands for, making it where it is missing, or, with
-// anew, in any case. Makers take turns, in this process and among processes;
-// whoever waited finds what the other made. An error leaves nothing.
-func (s *Store) Ensure(ctx context.Context, ref string, anew bool, do Make) (Entry, error) {
-	if !anew {
-		if e, err := s.Get(ref); !errors.Is(err, ErrNotFound) {
+// Ensure returns what o asks for. Makers take turns, in this process and among
+// processes; who waited gets what was made meanwhile. After an error the ref
+// stands for what it stood for before, and nothing else is left.
+func (s *Store) Ensure(ctx context.Context, o Order) (Entry, error) {
+	if !validRef(o.Ref) {
+		return Entry{}, fmt.Errorf("%.80q: %w", o.Ref, ErrNotFound)
+	}
+	if !o.Anew {
+		if e, err := s.Get(o.Ref); !missing(err) {
 			return e, err
 		}
 	}
-	unlock, err := s.lock(ctx)
+	before := s.refStamp(o.Ref)
+	unlock, err := s.lock(ctx, o.Waiting)
 	if err != nil {
 		return Entry{}, err
 	}
 	defer unlock()
-	if !anew { // somebody may have been quicker
-		if e, err := s.Get(ref); !errors.Is(err, ErrNotFound) {
+	if !o.Anew || s.refStamp(o.Ref) != before { // somebody was quicker
+		if e, err := s.Get(o.Ref); !missing(err) {
 			return e, err
 		}
 	}
-	s.sweep()
+	if err := s.sweepAll(); err != nil {
+		return Entry{}, err
+	}
+	return s.make(ctx, o)
+}
+
+func missing(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) }
+
+func (s *Store) make(ctx context.Context, o Order) (Entry, error) {
+	var st unix.Statfs_t
+	if unix.Statfs(s.dir, &st) == nil {
+		if free := int64(st.Bavail) * st.Bsize >> 20; free < o.SpaceMiB {
+			return Entry{}, fmt.Errorf("write to %q, which has %d MiB free and needs about %d: %w", s.dir, free, o.SpaceMiB, unix.ENOSPC)
+		}
+	}
 	tmp, err := os.MkdirTemp(s.dir, tmpPrefix)
 	if err != nil {
 		return Entry{}, err
 	}
-	defer os.RemoveAll(tmp)
-	meta, err := do(ctx, tmp)
+	defer os.RemoveAll(tmp) // after a rename it is the replaced one, or nothing
+	meta, err := o.Make(ctx, tmp)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return Entry{}, err
 	}
-	digest, err := s.seal(tmp, meta)
+	digest, err := seal(tmp, meta)
 	if err != nil {
 		return Entry{}, err
 	}
-	dir := filepath.Join(s.dir, strings.TrimPrefix(digest, prefix))
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+	dir, _ := s.dirOf(digest)
+	if _, err := s.ByDigest(digest); err != nil {
+		if err := move(tmp, dir); err != nil {
+			return Entry{}, err
+		}
+		if err := syncDir(s.dir); err != nil {
+			return Entry{}, err
+		}
+	}
+	if err := replace(filepath.Join(s.dir, refsDir, o.Ref), []byte(digest+"\n")); err != nil {
 		return Entry{}, err
 	}
-	if err := s.setRef(ref, digest); err != nil {
+	if err := syncDir(filepath.Join(s.dir, refsDir)); err != nil {
 		return Entry{}, err
 	}
-	return s.Get(ref)
+	return s.Get(o.Ref)
 }
 
-// lock takes the turn of making. flock has no wait that a context could end,
-// so another process's turn is asked for again and again.
-func (s *Store) lock(ctx context.Context) (func(), error) {
-	select {
-	case s.making <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// move gives tmp the name dir; a damaged thing of that name goes to tmp.
+func move(tmp, dir string) error {
+	err := os.Rename(tmp, dir)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
+		err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		<-s.making
-		return nil, err
+		return &os.LinkError{Op: "rename", Old: tmp, New: dir, Err: err}
 	}
-	unlock := func() {
-		f.Close()
-		<-s.making
-	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return unlock, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			unlock()
-			return nil, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			unlock()
-			return nil, ctx.Err()
-		}
-	}
+	return nil
 }
 
-// sweep removes what a killed maker left; the lock is held.
-func (s *Store) sweep() {
-	left, _ := filepath.Glob(filepath.Join(s.dir, tmpPrefix+"*"))
-	for _, d := range left {
-		os.RemoveAll(d)
-	}
-}
-
-// seal hashes and syncs all files of tmp and writes its record. The digest is
-// that of the list of names and hashes; of a single file it is the file's own.
-func (s *Store) seal(tmp string, meta any) (string, error) {
+// seal hashes and syncs all files of tmp, and writes its record.
+func seal(tmp string, meta any) (string, error) {
 	names, err := os.ReadDir(tmp)
 	if err != nil {
 		return "", err
 	}
 	r := record{Files: map[string]string{}}
-	all := sha256.New()
 	for _, n := range names {
-		sum, err := hashFile(filepath.Join(tmp, n.Name()), true)
-		if err != nil {
+		if !n.Type().IsRegular() {
+			return "", fmt.Errorf("%q is not a file", n.Name())
+		}
+		if r.Files[n.Name()], err = hashFile(filepath.Join(tmp, n.Name()), true); err != nil {
 			return "", err
 		}
-		r.Files[n.Name()] = sum
-		fmt.Fprintf(all, "%s %s\n", sum, n.Name())
-		r.Digest = prefix + sum
 	}
-	if len(names) != 1 {
-		r.Digest = prefix + hex.EncodeToString(all.Sum(nil))
+	if len(r.Files) == 0 {
+		return "", errors.New("nothing was made")
 	}
+	r.Digest = digestOf(r.Files)
 	if r.Meta, err = json.Marshal(meta); err != nil {
 		return "", err
 	}
@@ -258,102 +290,50 @@ func (s *Store) seal(tmp string, meta any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := writeSynced(filepath.Join(tmp, metaFile), text); err != nil {
+	if err := replace(filepath.Join(tmp, metaFile), append(text, '\n')); err != nil {
 		return "", err
 	}
-	return r.Digest, writeStamps(tmp, r.Files)
+	writeStamps(tmp, r.Files)
+	return r.Digest, syncDir(tmp)
 }
 
-func (s *Store) setRef(ref, digest string) error {
-	tmp := filepath.Join(s.dir, tmpPrefix+"ref")
-	if err := writeSynced(tmp, []byte(digest+"\n")); err != nil {
-		return err
+// digestOf names a thing: by its file's own hash, or by that of the list of
+// names and hashes where there are several.
+func digestOf(files map[string]string) string {
+	var names []string
+	for n := range files {
+		names = append(names, n)
 	}
-	return os.Rename(tmp, filepath.Join(s.dir, refsDir, ref))
+	slices.Sort(names)
+	if len(names) == 1 {
+		return prefix + files[names[0]]
+	}
+	all := sha256.New()
+	for _, n := range names {
+		fmt.Fprintf(all, "%s %s\n", files[n], n)
+	}
+	return prefix + hex.EncodeToString(all.Sum(nil))
 }
 
-func writeSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// replace writes a file by way of a synced temporary one.
+func replace(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name())
 	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
-func hashFile(path string, sync bool) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	if sync {
-		if err := f.Sync(); err != nil {
-			return "", err
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-func stampOf(path string) (stamp, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return stamp{st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
-}
-
-func writeStamps(dir string, files map[string]string) error {
-	stamps := map[string]stamp{}
-	for name := range files {
-		st, err := stampOf(filepath.Join(dir, name))
-		if err != nil {
-			return err
-		}
-		stamps[name] = st
-	}
-	text, err := json.Marshal(stamps)
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, "."+stampFile)
-	if err := writeSynced(tmp, text); err != nil {
-		return err
-	}
-	return os.Rename(tmp, filepath.Join(dir, stampFile))
-}
-
-// verify hashes files that changed since they were last hashed.
-func verify(dir string, files map[string]string) error {
-	var known map[string]stamp
-	if text, err := os.ReadFile(filepath.Join(dir, stampFile)); err == nil {
-		json.Unmarshal(text, &known) // unreadable stamps are none
-	}
-	changed := false
-	for name, want := range files {
-		path := filepath.Join(dir, name)
-		st, err := stampOf(path)
-		if err != nil {
-			return err
-		}
-		if k, ok := known[name]; ok && k == st {
-			continue
-		}
-		got, err := hashFile(path, false)
-		if err != nil {
-			return err
-		}
-		if got != want {
-			return fmt.Errorf("%q is damaged: its SHA-256 is %s, not %s", path, got, want)
-		}
-		changed = true
-	}
-	if changed {
-		return writeStamps(dir, files)
-	}
-	return nil
+	defer d.Close()
+	return d.Sync()
 }

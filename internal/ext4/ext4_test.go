@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -252,7 +253,9 @@ func TestRefusals(t *testing.T) {
 		"long symlink":           {[]entry{symlink("a", strings.Repeat("t", 4096))}, "4096 bytes"},
 		"device out of range":    {[]entry{{Header: tar.Header{Typeflag: tar.TypeChar, Name: "d", Devmajor: 4096}}}, "4096:0"},
 		"owner out of range":     {[]entry{file("a", "").with(func(h *tar.Header) { h.Uid = 1 << 32; h.Format = tar.FormatPAX })}, "32 bits"},
-		"ACL":                    {[]entry{file("a", "").with(xattrs("system.posix_acl_access", "\x02\x00\x00\x00"))}, "posix_acl_access"},
+		"ACL of no form":         {[]entry{file("a", "").with(xattrs("system.posix_acl_access", "\x01\x00\x00\x00"))}, "posix_acl_access"},
+		"ACL cut":                {[]entry{file("a", "").with(xattrs("system.posix_acl_access", acl(1, 7, 0)[:9]))}, "posix_acl_access"},
+		"ACL of an odd tag":      {[]entry{file("a", "").with(xattrs("system.posix_acl_default", acl(3, 7, 0)))}, "tag 0x3"},
 		"ACL record":             {[]entry{file("a", "").with(func(h *tar.Header) { h.PAXRecords = map[string]string{"SCHILY.acl.access": "user::rw-"} })}, "SCHILY.acl.access"},
 		"xattr without a name":   {[]entry{file("a", "").with(xattrs("user.", "v"))}, `"user."`},
 		"xattr of no namespace":  {[]entry{file("a", "").with(xattrs("odd.name", "v"))}, `"odd.name"`},
@@ -330,6 +333,35 @@ func TestXattrsAreFound(t *testing.T) {
 	bad := pack(t, file("odd", "").with(xattrs("user.bb", long, "user.c", long, "user.aaa", long, "trusted.z", long, "trusted.yy", long)))
 	if _, err := writeTo(t, filepath.Join(t.TempDir(), "fs"), bad, defLimits); err != nil && !strings.Contains(err.Error(), "together") {
 		t.Errorf("Write of xattrs in an odd order: %v", err)
+	}
+}
+
+// acl builds an ACL as getxattr gives it, of tag, permissions and id in turn.
+func acl(fields ...int) string {
+	b := binary.LittleEndian.AppendUint32(nil, 2)
+	for i := 0; i < len(fields); i += 3 {
+		b = binary.LittleEndian.AppendUint16(b, uint16(fields[i]))
+		b = binary.LittleEndian.AppendUint16(b, uint16(fields[i+1]))
+		b = binary.LittleEndian.AppendUint32(b, uint32(fields[i+2]))
+	}
+	return string(b)
+}
+
+func TestACLs(t *testing.T) {
+	// user::rwx, group::r-x, group:4:r-x, mask::r-x, other::r-x
+	list := acl(1, 7, -1, 4, 5, -1, 8, 5, 4, 16, 5, -1, 32, 5, -1)
+	name := made(t, dir("journal").with(xattrs(accessACL, list, defaultACL, list, "user.x", "y")))
+	onDisk := "01 00 00 00 01 00 07 00 04 00 05 00 08 00 05 00 04 00 00 00 10 00 05 00 20 00 05 00"
+	got := debugfs(t, name, "ea_list /journal")
+	for _, want := range []string{accessACL + " (28) = " + onDisk, defaultACL + " (28) = " + onDisk} {
+		if !strings.Contains(got, want) {
+			t.Errorf("debugfs ea_list = %q, want %q in it", got, want)
+		}
+	}
+	// debugfs turns them back.
+	want := "02 00 00 00 01 00 07 00 00 00 00 00 04 00 05 00 00 00 00 00 08 00 05 00 04 00 00 00"
+	if got := debugfs(t, name, "ea_get -x /journal "+accessACL); !strings.Contains(got, want) {
+		t.Errorf("debugfs ea_get = %q, want %q in it", got, want)
 	}
 }
 

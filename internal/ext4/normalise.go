@@ -38,7 +38,7 @@ type node struct {
 // What that writer (hcsshim 0.15) does wrong without a word: times before 1970
 // spill into the nanoseconds and after 2038 lose their epoch; ids and device
 // numbers are cut to their width; xattr names outside the known namespaces
-// lose their prefix, ACLs are stored in the kernel's format instead of ext4's;
+// lose their prefix, ACLs are stored in the system calls' form instead of ext4's;
 // xattrs in a block can come out unsorted, and the kernel then misses some;
 // parents that the tar does not name inherit mode and owner of their parent;
 // a second directory entry merges xattrs; big files get a wrong extent tree.

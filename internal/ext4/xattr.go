@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -9,6 +11,12 @@ import (
 const (
 	paxXattr = "SCHILY.xattr."
 	paxACL   = "SCHILY.acl."
+)
+
+// ACLs have an index each and no name below it.
+const (
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
 )
 
 // namespaces are ext4's, by their index on disk (fs/ext4/xattr.h).
@@ -43,15 +51,25 @@ func keepXattrs(records map[string]string) (map[string]string, error) {
 				x.name, x.index = name, ns.index
 			}
 		}
-		if x.name == "" || len(x.name) > 255 {
-			return nil, fmt.Errorf("extended attribute %.300q: only user.*, trusted.* and security.* can be kept", full)
+		switch {
+		case full == accessACL || full == defaultACL:
+			x.index = 2
+			if full == defaultACL {
+				x.index = 3
+			}
+			var err error
+			if value, err = aclOnDisk(value); err != nil {
+				return nil, fmt.Errorf("extended attribute %q: %w", full, err)
+			}
+		case x.name == "" || len(x.name) > 255:
+			return nil, fmt.Errorf("extended attribute %.300q: only user.*, trusted.*, security.* and ACLs can be kept", full)
 		}
 		x.size = (len(x.name)+3)&^3 + 16 + (len(value)+3)&^3
 		if total += x.size; total > maxXattrs {
 			return nil, fmt.Errorf("extended attributes of more than %d bytes", maxXattrs)
 		}
 		attrs = append(attrs, x)
-		keep[key] = value
+		keep[key] = value // an ACL in its new form
 	}
 	if len(keep) == 0 {
 		return nil, nil
@@ -90,4 +108,35 @@ func checkBlockOrder(attrs []xattr) error {
 		}
 	}
 	return nil
+}
+
+// aclOnDisk turns an ACL as getxattr(2) gives it (linux/posix_acl_xattr.h:
+// version 2, entries of tag, permissions and id) into ext4's own form
+// (fs/ext4/acl.h: version 1, the id only where the tag has one), which the
+// writer stores as it comes.
+func aclOnDisk(value string) (string, error) {
+	const (
+		userObj, user, groupObj, group, mask, other = 1, 2, 4, 8, 16, 32
+		version, versionOnDisk                      = 2, 1
+	)
+	b := []byte(value)
+	if len(b) < 4 || len(b)%8 != 4 || binary.LittleEndian.Uint32(b) != version {
+		return "", errors.New("not an ACL of a known form")
+	}
+	out := binary.LittleEndian.AppendUint32(nil, versionOnDisk)
+	for e := b[4:]; len(e) > 0; e = e[8:] {
+		tag, perm := binary.LittleEndian.Uint16(e), binary.LittleEndian.Uint16(e[2:])
+		if perm > 7 {
+			return "", fmt.Errorf("ACL has the permissions %#o", perm)
+		}
+		out = append(out, e[:4]...)
+		switch tag {
+		case user, group:
+			out = append(out, e[4:8]...)
+		case userObj, groupObj, mask, other:
+		default:
+			return "", fmt.Errorf("ACL has the unknown tag %#x", tag)
+		}
+	}
+	return string(out), nil
 }

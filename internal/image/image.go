@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/cas"
 	"banger/internal/debian"
 	"banger/internal/ext4"
@@ -25,6 +27,16 @@ var ErrNotFound = errors.New("no such image")
 
 // Default is the one image that can be built by now.
 const Default = "debian-12"
+
+// What a build takes on the host's disk, in MiB, with a third to spare: the
+// unpacked tree with its packages, and the ext4 file.
+const (
+	treeMiB = 1200
+	baseMiB = 600
+)
+
+// noteFile lies in the directory of a build and names its temporary files.
+const noteFile = "tmpdir"
 
 // stage is the name of this package's progress.
 const stage = "image"
@@ -54,12 +66,15 @@ type Store struct {
 
 // Open opens the store in dir.
 func Open(dir string) (*Store, error) {
-	c, err := cas.Open(dir)
+	c, err := cas.Open(dir, sweep)
 	if err != nil {
 		return nil, fmt.Errorf("open the images: %w", err)
 	}
 	return &Store{c}, nil
 }
+
+// sweep removes what a killed build left outside of its directory.
+func sweep(tmp string) error { return debian.Sweep(filepath.Join(tmp, noteFile)) }
 
 // Get returns the image that ref stands for.
 func (s *Store) Get(ref string) (Image, error) { return fromEntry(s.cas.Get(ref)) }
@@ -87,6 +102,9 @@ func (s *Store) List() ([]Image, error) {
 func fromEntry(e cas.Entry, err error) (Image, error) {
 	if errors.Is(err, cas.ErrNotFound) {
 		return Image{}, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	if errors.Is(err, cas.ErrDamaged) {
+		return Image{}, hint.Add(err, "banger image build")
 	}
 	if err != nil {
 		return Image{}, err
@@ -117,34 +135,37 @@ func (s *Store) Build(ctx context.Context, ref string, step progress.Func) (Imag
 }
 
 func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Func) (Image, error) {
-	if !anew {
-		if i, err := s.Get(ref); !errors.Is(err, ErrNotFound) {
-			return i, err
-		}
-	}
 	if ref != Default {
-		return Image{}, hint.Add(fmt.Errorf("%w: %q", ErrNotFound, ref), "banger image list shows what there is; "+Default+" can be built")
+		if i, err := s.Get(ref); err == nil && !anew {
+			return i, nil
+		}
+		return Image{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger image list shows what there is; "+Default+" can be built")
 	}
-	i, err := fromEntry(s.cas.Ensure(ctx, ref, anew, func(ctx context.Context, tmp string) (any, error) {
-		return build(ctx, filepath.Join(tmp, baseFile), step)
+	i, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
+		Ref: ref, Anew: anew, SpaceMiB: baseMiB,
+		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) },
+		Make:    func(ctx context.Context, tmp string) (any, error) { return build(ctx, tmp, step) },
 	}))
 	if err != nil {
+		if errors.Is(err, unix.ENOSPC) && hint.Of(err) == "" {
+			err = hint.Add(err, "make room where the path lies, or set XDG_CACHE_HOME to a directory with more")
+		}
 		return Image{}, fmt.Errorf("build image %q: %w", ref, err)
 	}
 	step(progress.Step{Stage: stage, Text: "image " + ref + " is here", Finished: true})
 	return i, nil
 }
 
-func build(ctx context.Context, name string, step progress.Func) (meta, error) {
+func build(ctx context.Context, tmp string, step progress.Func) (meta, error) {
 	step(progress.Step{Stage: stage, Text: "building the Debian 12 image"})
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(filepath.Join(tmp, baseFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return meta{}, err
 	}
 	defer f.Close()
 	var stats ext4.Stats
 	err = debian.Tar(ctx, debian.Request{
-		Variant: "apt", Include: packages, Hooks: hooks, Stage: stage, Step: step,
+		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		count := &counter{r: r, step: step}
 		var err error

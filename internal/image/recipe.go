@@ -1,28 +1,51 @@
 package image
 
-// packages are the default image's, beside what apt itself needs.
+// packages are the default image's, beside what apt itself needs. No udev: the
+// guest's kernel makes its devices, and booting without it is seconds shorter.
 var packages = []string{
 	"systemd-sysv", "dbus", "git", "ca-certificates", "iproute2", "kmod", "curl", "less", "vim-tiny",
 	"openssh-client", "procps", "sudo", "bash-completion",
 }
 
-// hooks make the tree a sandbox's: root has no password (whoever reaches the
-// machine is root already), nothing identifies a machine, and nothing runs by
-// itself that a short-lived machine has no use for.
-var hooks = []string{
-	`chroot "$1" passwd -d root >/dev/null`,
-	`echo 'LANG=C.UTF-8' > "$1/etc/default/locale"`,
-	// An empty machine-id is filled in at boot; an absent host name is the
-	// kernel's, which the agent sets.
-	`: > "$1/etc/machine-id"; rm -f "$1/etc/hostname" "$1/var/lib/dbus/machine-id" "$1"/etc/ssh/ssh_host_*`,
-	// No getty: the console is a log, and without udev its getty would wait for
-	// the device for 90 s.
-	`for u in getty@tty1.service serial-getty@ttyS0.service getty.target console-getty.service; do
-	ln -sf /dev/null "$1/etc/systemd/system/$u"; done`,
-	// No timers that fetch or clean: they would run minutes after boot.
-	`for u in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service systemd-pstore.service; do
-	ln -sf /dev/null "$1/etc/systemd/system/$u"; done`,
-	// The journal lives in memory: the disk is for the user's work.
-	`mkdir -p "$1/etc/systemd/journald.conf.d"; printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n' > "$1/etc/systemd/journald.conf.d/banger.conf"`,
-	`rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/log/*.log "$1"/var/log/apt "$1"/tmp/*`,
-}
+// adapt makes the tree at $1 a sandbox's; sh runs it at the end, inside the
+// namespace. It must leave $1/tmp alone: mmdebstrap keeps its apt configuration
+// there, and would go on with the host's.
+const adapt = `set -eu
+cd "$1"
+
+# Whoever reaches the machine is root already.
+chroot . passwd --delete root >/dev/null
+echo 'LANG=C.UTF-8' > etc/default/locale
+
+# Nothing identifies a machine. An empty machine-id is filled in at boot and,
+# unlike an absent one, makes no "first boot" of it; the agent writes the rest.
+# mmdebstrap copies the host's name and resolver.
+: > etc/machine-id
+rm -f etc/hostname etc/resolv.conf var/lib/dbus/machine-id etc/ssh/ssh_host_* var/lib/systemd/random-seed
+
+mask() { for unit; do ln -sf /dev/null "etc/systemd/system/$unit"; done; }
+# The console is a log, and without udev its getty would wait 90 s for a device.
+mask getty@tty1.service serial-getty@ttyS0.service console-getty.service getty-static.service
+# Nothing that fetches, cleans or checks by itself.
+mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+	fstrim.timer systemd-pstore.service systemd-firstboot.service
+# No waiting for a network: the agent has made it before systemd starts.
+mask systemd-networkd-wait-online.service
+
+mkdir -p etc/systemd/journald.conf.d etc/systemd/system.conf.d
+# The journal lives in memory: the disk is for the user's work.
+printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nForwardToConsole=no\n' > etc/systemd/journald.conf.d/banger.conf
+# Below banger's own grace for a stop.
+printf '[Manager]\nDefaultTimeoutStopSec=8s\nDefaultDeviceTimeoutSec=10s\n' > etc/systemd/system.conf.d/banger.conf
+
+cat >> root/.bashrc <<'EOF'
+
+if [ -r /usr/share/bash-completion/bash_completion ]; then
+	. /usr/share/bash-completion/bash_completion
+fi
+EOF
+
+# Ours for the build, not the guest's.
+rm -f etc/apt/apt.conf.d/99mmdebstrap
+rm -f var/log/*.log var/log/apt/*
+`

@@ -3,12 +3,15 @@ package launch
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -239,6 +242,53 @@ func TestNotForHandUse(t *testing.T) {
 	}
 }
 
+// A scope is a comfort: a user manager that is missing, deaf or mute costs a
+// second at most and no start.
+func TestScopeNeverStopsAStart(t *testing.T) {
+	for _, manager := range []string{"absent", "deaf", "hangs up"} {
+		t.Run(manager, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("XDG_RUNTIME_DIR", dir)
+			if err := os.Mkdir(filepath.Join(dir, "systemd"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			called := make(chan struct{}, 1)
+			if manager != "absent" {
+				l, err := net.Listen("unix", filepath.Join(dir, "systemd", "private"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var serving sync.WaitGroup
+				serving.Go(func() { // ends with the listener
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						called <- struct{}{}
+						if manager == "hangs up" {
+							c.Close()
+						}
+						defer c.Close()
+					}
+				})
+				defer serving.Wait()
+				defer l.Close()
+			}
+			started := time.Now()
+			if got := output(t, Spec{Path: "/bin/echo", Args: []string{"started"}, Scope: "banger-test.scope"}); got != "started" {
+				t.Errorf("echo wrote %q", got)
+			}
+			if took := time.Since(started); took > scopeLimit+3*time.Second {
+				t.Errorf("the start took %v", took)
+			}
+			if manager != "absent" && len(called) == 0 {
+				t.Error("the launcher asked no manager for a scope")
+			}
+		})
+	}
+}
+
 func TestErrorsComeBack(t *testing.T) {
 	for _, c := range []struct {
 		spec Spec
@@ -297,6 +347,87 @@ func TestChildDiesWithItsStarter(t *testing.T) {
 	defer cancel()
 	if err := h.Wait(ctx); err != nil {
 		t.Errorf("the child outlived its starter: %v", err)
+	}
+}
+
+// A parent-death signal fires at the end of the starting thread: a caller's
+// must not be that thread.
+func TestChildOutlivesItsStartersThread(t *testing.T) {
+	type result struct {
+		child *Child
+		tid   int
+		err   error
+	}
+	started := make(chan result)
+	go func() { // its thread ends with it, as it is never unlocked
+		runtime.LockOSThread()
+		c, err := Start(os.Args[0], Spec{Path: "/bin/sleep", Args: []string{"60"}, DieWithParent: true})
+		started <- result{c, unix.Gettid(), err}
+	}()
+	r := <-started
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	task := fmt.Sprintf("/proc/self/task/%d", r.tid)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(task); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the thread did not end")
+		}
+	}
+	select {
+	case <-r.child.Done():
+		t.Errorf("the child ended with its starter's thread: %v", r.child.State())
+	case <-time.After(100 * time.Millisecond): // a signal would have come at once
+	}
+	r.child.Signal(os.Kill)
+	<-r.child.Done()
+}
+
+// A launcher whose starter is gone already starts nothing.
+func TestOrphanStartsNothing(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	statusR, statusW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer statusR.Close()
+	cmd := exec.Command(os.Args[0], "launch", "3")
+	cmd.ExtraFiles = []*os.File{r, statusW}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	statusW.Close()
+	text, err := json.Marshal(order{Path: []byte("/bin/true"), Parent: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(text)
+	w.Close()
+	if err := status(statusR); err == nil || !strings.Contains(err.Error(), "the starter has ended") {
+		t.Errorf("a launcher without its starter says %v", err)
+	}
+	cmd.Wait()
+}
+
+// For kernels that have no close_range with a flag.
+func TestCloseOnExecEach(t *testing.T) {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := closeOnExecEach(fd); err != nil {
+		t.Fatal(err)
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v; want close-on-exec", flags, err)
 	}
 }
 

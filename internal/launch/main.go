@@ -109,7 +109,11 @@ func closeOnExec(first int) error {
 	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	entries, err := os.ReadDir("/proc/self/fd") // a kernel before 5.11
+	return closeOnExecEach(first) // a kernel before 5.11
+}
+
+func closeOnExecEach(first int) error {
+	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return err
 	}

@@ -16,19 +16,27 @@ const scopeLimit = time.Second
 
 // enterScope moves this process into a systemd scope of its own below the
 // user's manager, so that the starter's end takes nothing along. Where there
-// is no such manager, nothing is lost but that.
+// is no such manager, or it does not answer in time, nothing is lost but that.
 func enterScope(name string) {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {
 		dir = "/run/user/" + strconv.Itoa(os.Getuid())
 	}
-	socket := filepath.Join(dir, "systemd", "private")
-	if _, err := os.Stat(socket); err != nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), scopeLimit)
 	defer cancel()
-	conn, err := systemd.NewUserConnectionContext(ctx)
+	// The manager's own socket: it is there without a session bus too, and
+	// nothing gets started to find it.
+	conn, err := systemd.NewConnection(func() (*godbus.Conn, error) {
+		c, err := godbus.Dial("unix:path="+godbus.EscapeBusAddressValue(filepath.Join(dir, "systemd", "private")), godbus.WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		if err := c.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+			c.Close()
+			return nil, err
+		}
+		return c, nil
+	})
 	if err != nil {
 		return
 	}

@@ -96,7 +96,7 @@ func TestAnotherBootOrStartIsAnotherProcess(t *testing.T) {
 // A process that is not our child, waited for by several at once.
 func TestWaitForAGrandchild(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	cmd := exec.Command("sh", "-c", "sleep 60 >/dev/null & echo $!")
+	cmd := exec.Command("sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

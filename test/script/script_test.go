@@ -1,5 +1,5 @@
 // Package script_test drives the built programs where no guest is needed. Each
-// script is named by the promise that it holds.
+// script is named by the promise that it proves.
 package script_test
 
 import (
@@ -8,4 +8,4 @@ import (
 	"banger/test/harness"
 )
 
-func TestScripts(t *testing.T) { harness.Run(t, harness.Options{}) }
+func Test(t *testing.T) { harness.Run(t) }

@@ -11,4 +11,4 @@ import (
 	"banger/test/harness"
 )
 
-func TestScripts(t *testing.T) { harness.Run(t, harness.Options{SharedCache: true}) }
+func Test(t *testing.T) { harness.Run(t) }

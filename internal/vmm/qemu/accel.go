@@ -19,25 +19,24 @@ const (
 // paravirtualised host (PVM), whose CPU shows neither vmx nor svm, it creates
 // VMs and then hangs every stock kernel.
 func chooseAccel(open error, cpuinfo []byte) (accel, why string) {
-	const slower = "; the guest is emulated, which is slower"
-	real := hasFlag(cpuinfo, "vmx") || hasFlag(cpuinfo, "svm")
+	virt := hasFlag(cpuinfo, "vmx") || hasFlag(cpuinfo, "svm")
 	switch {
-	case open == nil && real:
+	case open == nil && virt:
 		return accelKVM, "/dev/kvm is there and the CPU has hardware virtualisation"
 	case open == nil:
-		return accelTCG, "/dev/kvm opens, but this host's CPU shows neither vmx nor svm, so it can't run a stock kernel" + slower
+		return accelTCG, "/dev/kvm opens, but this host's CPU shows neither vmx nor svm, so it can't run a stock kernel"
 	case errors.Is(open, fs.ErrNotExist), errors.Is(open, syscall.ENODEV), errors.Is(open, syscall.ENXIO):
-		if real {
-			return accelTCG, "the CPU has hardware virtualisation but there is no /dev/kvm (try: sudo modprobe -a kvm_intel kvm_amd)" + slower
+		if virt {
+			return accelTCG, "the CPU has hardware virtualisation but there is no /dev/kvm (try: sudo modprobe -a kvm_intel kvm_amd)"
 		}
-		return accelTCG, "this host has no KVM" + slower
+		return accelTCG, "this host has no KVM"
 	case errors.Is(open, fs.ErrPermission):
-		if real {
-			return accelTCG, "you have no rights on /dev/kvm (try: sudo usermod -aG kvm $USER, then log in again)" + slower
+		if virt {
+			return accelTCG, "you have no rights on /dev/kvm (try: sudo usermod -aG kvm $USER, then log in again)"
 		}
-		return accelTCG, "this host's CPU shows neither vmx nor svm, so KVM can't run a stock kernel" + slower
+		return accelTCG, "this host's CPU shows neither vmx nor svm, so KVM can't run a stock kernel"
 	}
-	return accelTCG, "/dev/kvm can't be opened (" + open.Error() + ")" + slower
+	return accelTCG, "/dev/kvm can't be opened (" + open.Error() + ")"
 }
 
 // hasFlag looks for a CPU flag in the text of /proc/cpuinfo, as a whole word of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 		err = ctx.Err()
 	}
 	m.Close()
-	if words := lastWords(m.exit.Stderr, args); words != "" && ctx.Err() == nil {
+	if words := lastWords(m.exit.Stderr, p.Path, args); words != "" && ctx.Err() == nil {
 		err = errors.New(words)
 	}
 	return nil, fmt.Errorf("launch QEMU: %w", err)
@@ -127,20 +128,24 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	return c.(*net.UnixConn), theirs, nil
 }
 
-// lastWords is the last line of QEMU's stderr that is not a warning, without
-// the program's name and the argument that it is about.
-func lastWords(stderr string, args []string) string {
-	var words string
+// lastWords is QEMU's last error from its stderr, without the program's name and
+// the argument that it is about; QEMU's advice, in lines of their own, follows
+// it. Warnings are left out.
+func lastWords(stderr, path string, args []string) string {
+	var words []string
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSpace(line)
-		line = strings.TrimPrefix(line, program+": ")
-		line = strings.TrimPrefix(line, "qemu: ")
+		line, named := strings.CutPrefix(line, filepath.Base(path)+": ")
+		if line == "" || strings.HasPrefix(line, "warning: ") {
+			continue
+		}
+		if named {
+			words = nil
+		}
 		for i := range len(args) - 1 {
 			line = strings.TrimPrefix(line, args[i]+" "+args[i+1]+": ")
 		}
-		if line != "" && !strings.HasPrefix(line, "warning: ") {
-			words = line
-		}
+		words = append(words, strings.TrimPrefix(line, "qemu: "))
 	}
-	return words
+	return strings.Join(words[max(0, len(words)-2):], ": ")
 }

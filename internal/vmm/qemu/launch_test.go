@@ -43,6 +43,7 @@ func TestLaunchFails(t *testing.T) {
 		{"floods", "trap '' PIPE; { yes | tr -d '\\n'; } >&3 2>/dev/null; exec sleep 60", "token too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // some wait for endLimit
 			started := time.Now()
 			m, err := fake(t, c.script).Launch(t.Context(), machineSpec())
 			if err == nil {

@@ -29,11 +29,12 @@ func TestLastWords(t *testing.T) {
 		"":                                   "",
 		"qemu-system-x86_64: warning: odd\n": "",
 		"qemu-system-x86_64: -blockdev {\"a\":1}: Could not open '/x': No such file\n":    "Could not open '/x': No such file",
+		"qemu-system-x86_64: Failed to get lock\nIs another process using [/x]?\n":        "Failed to get lock: Is another process using [/x]?",
 		"qemu: could not load kernel '/k'\n":                                              "could not load kernel '/k'",
 		"first\nqemu-system-x86_64: second\n\nqemu-system-x86_64: warning: host\n":        "second",
 		"qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory": "cannot set up guest memory 'pc.ram': Cannot allocate memory",
 	} {
-		if got := lastWords(stderr, args); got != want {
+		if got := lastWords(stderr, "/usr/bin/qemu-system-x86_64", args); got != want {
 			t.Errorf("lastWords(%q) = %q, want %q", stderr, got, want)
 		}
 	}

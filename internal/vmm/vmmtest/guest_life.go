@@ -61,9 +61,22 @@ func (s *suite) guestEnds(t *testing.T) {
 
 func (s *suite) killed(t *testing.T) {
 	g := s.up(t, s.spec(t))
+	stream, err := g.Carrier().Dial(t.Context(), channel.PortControl)
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	defer stream.Close()
+	read := make(chan struct{})
+	go func() { // ends with the VMM
+		defer close(read)
+		if n, err := stream.Read(make([]byte, 1)); err == nil {
+			t.Errorf("Read = %d from a guest that says nothing", n)
+		}
+	}()
 	if err := g.Signal(syscall.SIGKILL); err != nil {
 		t.Fatalf("Signal(SIGKILL): %v", err)
 	}
+	wait(t, "the end of a stream", read)
 	wait(t, "Done", g.Done())
 	if x := g.Exit(); x.Code != -1 || x.Signal != int(syscall.SIGKILL) || x.Guest != "" {
 		t.Errorf("Exit() = %+v, want signal 9, status -1 and no deed of the guest", x)

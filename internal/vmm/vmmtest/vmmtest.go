@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"banger/internal/channel"
 	"banger/internal/process"
 	"banger/internal/vm"
@@ -49,6 +51,13 @@ func Run(t *testing.T, c Config) {
 	if err := packInitrd(s.initrd, c.Initrd, buildGuest(t)); err != nil {
 		t.Fatal(err)
 	}
+	// After a first launch all that a driver keeps for good is there.
+	spec := s.spec(t)
+	spec.Kernel = "/nonexistent/vmlinux"
+	if m, err := s.New().Launch(t.Context(), spec); err == nil {
+		m.Close()
+	}
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("GuestSaysHello", s.guestSaysHello)
 	t.Run("GuestEnds", s.guestEnds)
 	t.Run("Killed", s.killed)

@@ -24,12 +24,11 @@ import (
 
 func main() {
 	fmt.Println("vmmtest guest: up")
-	if err := run(); err != nil {
-		fmt.Println("vmmtest guest:", err)
-	}
+	fmt.Println("vmmtest guest:", run())
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
+// run returns only on an error.
 func run() error {
 	for dir, kind := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs"} {
 		os.Mkdir(dir, 0o755)

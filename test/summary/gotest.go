@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	slow     = 5 * time.Second  // a passed test that takes longer gets a line
+	silence  = 20 * time.Second // after which the tests under way are named
+	maxEvent = 16 << 20         // a line of go test -json, in bytes
+)
+
+// event is a line of go test -json (go doc test2json).
+type event struct {
+	Action, Package, ImportPath, Test, Output string
+	Elapsed                                   float64
+}
+
+// goTest runs go test with args and adds what became of its tests to c.
+func goTest(c *count, env []string, args ...string) {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = os.Stdout
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		say("FAIL go test: %v", err)
+		c.fail("go test " + strings.Join(args, " "))
+		return
+	}
+	r := newReader(c)
+	over := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { r.tell(over) }) // ends with over
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, maxEvent)
+	for lines.Scan() {
+		var e event
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Println(lines.Text())
+			continue
+		}
+		r.event(e)
+	}
+	close(over)
+	telling.Wait()
+	failed := c.failed
+	r.packages()
+	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil && c.failed == failed && !r.sawFailure {
+		say("FAIL go test %s: %v", strings.Join(args, " "), err)
+		c.fail("go test " + strings.Join(args, " "))
+	}
+}
+
+// test is one test, or with an empty name a package.
+type test struct{ pkg, name string }
+
+func (t test) String() string {
+	return strings.TrimSpace(strings.TrimPrefix(t.pkg, "banger/") + " " + t.name)
+}
+
+// reader turns events into counts and lines.
+type reader struct {
+	c *count
+
+	mu         sync.Mutex
+	last       time.Time // when a line was printed
+	running    map[test]time.Time
+	output     map[test]*strings.Builder
+	parents    map[test]bool
+	failedIn   map[string]bool // packages in which a test failed
+	badPkgs    []test          // packages that failed
+	buildOut   map[string]*strings.Builder
+	sawFailure bool
+}
+
+func newReader(c *count) *reader {
+	return &reader{
+		c: c, last: time.Now(), running: map[test]time.Time{}, output: map[test]*strings.Builder{},
+		parents: map[test]bool{}, failedIn: map[string]bool{}, buildOut: map[string]*strings.Builder{},
+	}
+}
+
+func (r *reader) event(e event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := test{e.Package, e.Test}
+	switch e.Action {
+	case "run":
+		r.running[t] = time.Now()
+		for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
+			r.parents[test{e.Package, e.Test[:i]}] = true
+		}
+	case "build-output":
+		if r.buildOut[e.ImportPath] == nil {
+			r.buildOut[e.ImportPath] = &strings.Builder{}
+		}
+		r.buildOut[e.ImportPath].WriteString(e.Output)
+	case "build-fail":
+		if b := r.buildOut[e.ImportPath]; b != nil {
+			r.line("FAIL build %s\n%s", e.ImportPath, b)
+		}
+	case "output":
+		if r.output[t] == nil {
+			r.output[t] = &strings.Builder{}
+		}
+		r.output[t].WriteString(e.Output)
+	case "pass", "fail", "skip":
+		r.end(t, e)
+		delete(r.running, t)
+		delete(r.output, t)
+	}
+}
+
+func (r *reader) line(format string, args ...any) {
+	say(format, args...)
+	r.last = time.Now()
+}
+
+func (r *reader) end(t test, e event) {
+	var text string
+	if o := r.output[t]; o != nil {
+		text = o.String()
+	}
+	took := time.Duration(e.Elapsed * float64(time.Second))
+	switch {
+	case e.Action == "fail":
+		r.sawFailure = true
+		switch {
+		case t.name == "":
+			// Told at the end: most often it only says that a test failed.
+			r.badPkgs = append(r.badPkgs, t)
+			if !r.failedIn[t.pkg] {
+				r.line("FAIL %s\n%s", t, text)
+			}
+			return
+		case r.parents[t]:
+			r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
+			if !r.failedIn[t.pkg] { // it failed by itself, not by a subtest
+				r.c.fail(t.String())
+			}
+		default:
+			r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
+			r.c.fail(t.String())
+		}
+		r.failedIn[t.pkg] = true
+	case t.name == "":
+		if e.Action == "pass" && !strings.Contains(text, "[no test files]") {
+			cached := ""
+			if strings.Contains(text, "(cached)") {
+				cached = ", as before"
+			}
+			r.line("ok   %s (%.1f s%s)", t, took.Seconds(), cached)
+		}
+	case r.parents[t]:
+	case e.Action == "skip":
+		r.c.skip(t.String(), reason(text))
+	default:
+		r.c.passed++
+		if took >= slow {
+			r.line("ok   %s (%.1f s)", t, took.Seconds())
+		}
+	}
+}
+
+// packages counts packages that failed without a test of theirs: those that
+// can't be built, or that ended in a panic or a leak.
+func (r *reader) packages() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.badPkgs {
+		if !r.failedIn[p.pkg] {
+			r.c.fail(p.String())
+		}
+	}
+	// A test that began and never ended was cut by a panic or a time-out; its
+	// output says why.
+	for t := range r.running {
+		if o := r.output[t]; o != nil && t.name != "" && !r.parents[t] {
+			say("FAIL %s did not end\n%s", t, o)
+			r.c.fail(t.String() + " did not end")
+		}
+	}
+}
+
+// tell names the tests under way when nothing was printed for a while.
+func (r *reader) tell(over <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-over:
+			return
+		}
+		r.mu.Lock()
+		if time.Since(r.last) >= silence {
+			var names []string
+			for t, since := range r.running {
+				if !r.parents[t] {
+					names = append(names, fmt.Sprintf("%s (%.0f s)", t, time.Since(since).Seconds()))
+				}
+			}
+			slices.Sort(names)
+			if len(names) == 0 {
+				names = []string{"building"}
+			}
+			r.line("…    %s", strings.Join(names, ", "))
+		}
+		r.mu.Unlock()
+	}
+}
+
+// reason is the last line that a skipped test said.
+func reason(text string) string {
+	last := "it says no reason"
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "---") && !strings.HasPrefix(line, "===") {
+			last = line
+		}
+	}
+	return last
+}

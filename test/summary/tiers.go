@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// raceBin is where the programs with the race detector are built.
+const raceBin = "build/race"
+
+func tiers(only string) []tier {
+	run := func(args ...string) []string {
+		if only != "" {
+			args = append(args, "-run", "^Test$/"+only)
+		}
+		return args
+	}
+	return []tier{
+		{name: "check", run: runChecks},
+		{name: "unit", run: func(c *count) {
+			env := []string{"CGO_ENABLED=1"}
+			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/...", ".")
+			fuzz(c)
+		}},
+		{name: "script", run: func(c *count) {
+			// What several goroutines of a daemon do at once is best seen in the
+			// daemon itself.
+			if err := buildRace(); err != nil {
+				say("FAIL script: build the programs with -race: %v", err)
+				c.fail("build with -race")
+				return
+			}
+			goTest(c, []string{"BANGER_TEST_BIN=" + abs(raceBin)}, run("-count=1", "-parallel=4", "./test/script")...)
+		}},
+		{name: "vm", run: func(c *count) {
+			env := []string{"BANGER_TEST_BIN=" + abs("bin")}
+			artifacts, err := prepareGuests()
+			if err != nil {
+				say("FAIL vm: get kernel and image: %v", err)
+				c.fail("get kernel and image")
+				return
+			}
+			goTest(c, env, run("-count=1", "-tags=vmtest", "-parallel=2", "-timeout=20m", "./test/vm")...)
+			if only == "" {
+				goTest(c, append(env, artifacts...), "-count=1", "-tags=vmtest", "-timeout=10m", "-run=VM|Contract", "./internal/...")
+			}
+		}},
+		{name: "host", none: "no test needs root and a host's own devices yet"},
+		{name: "smoke", none: "no test needs a whole test host yet"},
+	}
+}
+
+func abs(path string) string {
+	p, err := filepath.Abs(path)
+	if err != nil {
+		panic(err) // there is no working directory
+	}
+	return p
+}
+
+// buildRace builds the host's programs with the race detector. The agent runs
+// in guests, which have no C library for it.
+func buildRace() error {
+	if err := os.MkdirAll(raceBin, 0o755); err != nil {
+		return err
+	}
+	if err := command([]string{"CGO_ENABLED=1"}, "go", "build", "-race", "-o", raceBin+"/", "./cmd/banger", "./cmd/bangerd"); err != nil {
+		return err
+	}
+	return command([]string{"CGO_ENABLED=0"}, "go", "build", "-o", raceBin+"/", "./cmd/banger-agent")
+}
+
+// command runs a program whose output is shown only where it fails.
+func command(env []string, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
