@@ -56,7 +56,7 @@ var imports = map[string]string{
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
 	"internal/doctor":  "debian hint paths unixsock",
-	"internal/cli":     "api channel channel/exec doctor hint paths session vm",
+	"internal/cli":     "api channel channel/exec doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
