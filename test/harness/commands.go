@@ -32,20 +32,22 @@ var commands map[string]func(*testscript.TestScript, bool, []string)
 func init() { // within calls the others: a table of its own would be a cycle
 	commands = map[string]func(*testscript.TestScript, bool, []string){}
 	for name, c := range map[string]command{
-		"status":    {"N COMMAND… runs it and wants exactly that exit status; 128+n is death by signal n", 2, -1, status},
-		"start":     {"NAME COMMAND… runs it aside: NAME.out, NAME.err are its output, NAME.in, where it is there, its input", 2, -1, start},
-		"signal":    {"NAME SIGNAL sends it to what start started", 2, 2, signal},
-		"waitfor":   {"NAME N waits for the end of what start started, and wants exactly that exit status", 2, 2, waitFor},
-		"within":    {"DURATION COMMAND… wants one of these commands to be done in that time", 2, -1, within},
-		"waitline":  {"FILE REGEXP waits until the file has a match", 2, 2, waitLine},
-		"waitstate": {"VM STATE waits until the VM has that state; vmm is a VM that is starting and has a VMM", 2, 2, waitState},
-		"waitgone":  {"VM waits until there is no such VM", 1, 1, waitGone},
-		"killof":    {"daemon|supervisor|vmm [VM] kills that process with SIGKILL and waits for its end", 1, 2, killOf},
-		"json":      {"FILE PATH REGEXP wants the value at .a.b.0 in FILE (stdout is the last output) to match", 3, 3, jsonMatch},
-		"jsonenv":   {"VAR FILE PATH sets the variable to the value", 3, 3, jsonEnv},
-		"bytes":     {"N FILE writes N bytes that no compression makes smaller", 2, 2, randomBytes},
-		"nothing":   {"wants no VM, no directory of one, and no socket of one", 0, 0, nothing},
-		"pty":       {"FILE COMMAND… runs it on a pseudo-terminal and does what FILE says, see ptyLine", 2, -1, ptyRun},
+		"status":      {"N COMMAND… runs it and wants exactly that exit status; 128+n is death by signal n", 2, -1, status},
+		"start":       {"NAME COMMAND… runs it aside: NAME.out, NAME.err are its output, NAME.in, where it is there, its input", 2, -1, start},
+		"signal":      {"NAME SIGNAL sends it to what start started", 2, 2, signal},
+		"waitfor":     {"NAME N waits for the end of what start started, and wants exactly that exit status", 2, 2, waitFor},
+		"within":      {"DURATION COMMAND… wants one of these commands to be done in that time", 2, -1, within},
+		"waitline":    {"FILE REGEXP waits until the file has a match", 2, 2, waitLine},
+		"waitstate":   {"VM STATE waits until the VM has that state; vmm is a VM that is starting and has a VMM", 2, 2, waitState},
+		"waitgone":    {"VM waits until there is no such VM", 1, 1, waitGone},
+		"waitguest":   {"VM PATTERN waits until a process in the guest matches (pgrep -f)", 2, 2, waitGuest},
+		"waitnoguest": {"VM PATTERN waits until none does", 2, 2, waitNoGuest},
+		"killof":      {"daemon|supervisor|vmm [VM] kills that process with SIGKILL and waits for its end", 1, 2, killOf},
+		"json":        {"FILE PATH REGEXP wants the value at .a.b.0 in FILE (stdout is the last output) to match", 3, 3, jsonMatch},
+		"jsonenv":     {"VAR FILE PATH sets the variable to the value", 3, 3, jsonEnv},
+		"bytes":       {"N FILE writes N bytes that no compression makes smaller", 2, 2, randomBytes},
+		"nothing":     {"wants no VM, no directory of one, and no socket of one", 0, 0, nothing},
+		"pty":         {"FILE COMMAND… runs it on a pseudo-terminal and does what FILE says, see ptyLine", 2, -1, ptyRun},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) < c.min || (c.max >= 0 && len(args) > c.max) {
@@ -278,6 +280,18 @@ func waitGone(s *state, ts *testscript.TestScript, args []string) {
 	s.until(ts, "the end of "+args[0], 50*time.Millisecond, func() bool {
 		_, ok := s.show(ts, args[0])
 		return !ok
+	})
+}
+
+func waitGuest(s *state, ts *testscript.TestScript, args []string)   { s.guestHas(ts, args, 0) }
+func waitNoGuest(s *state, ts *testscript.TestScript, args []string) { s.guestHas(ts, args, 1) }
+
+// guestHas waits until pgrep in the guest says so: 0 is found, 1 is not.
+func (s *state) guestHas(ts *testscript.TestScript, args []string, want int) {
+	s.until(ts, fmt.Sprintf("pgrep -f %q in %s giving %d", args[1], args[0], want), 100*time.Millisecond, func() bool {
+		cmd := s.command(ts, []string{"banger", "vm", "exec", args[0], "--", "pgrep", "-f", args[1]})
+		cmd.Run()
+		return cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == want
 	})
 }
 

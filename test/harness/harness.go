@@ -87,6 +87,7 @@ func runFile(t *testing.T, bin, file string) {
 		RequireUniqueNames:  true,
 		Deadline:            time.Now().Add(limit),
 		Cmds:                commands,
+		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Values[stateKey{}] = &state{t: t, ctx: ctx, bin: bin, jobs: map[string]*job{}}
 			return setup(env, bin, n > 0)
@@ -116,6 +117,19 @@ func needs(t *testing.T, text string) (n int64, limit time.Duration) {
 	return n, limit
 }
 
+// condition knows [root], and [kvm]: the CPU has hardware virtualisation, and
+// so a /dev/kvm that opens is a real one.
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "root":
+		return os.Getuid() == 0, nil
+	case "kvm":
+		text, err := os.ReadFile("/proc/cpuinfo")
+		return regexp.MustCompile(`(?m)^flags\s*:.* (vmx|svm)\b`).Match(text), err
+	}
+	return false, fmt.Errorf("no condition is called %q", cond)
+}
+
 // flat runs the one script of a testscript run in the test that is there.
 type flat struct{ *testing.T }
 
@@ -142,11 +156,12 @@ func stateOf(ts *testscript.TestScript) *state { return ts.Value(stateKey{}).(*s
 // cache, which holds image and kernel.
 func setup(env *testscript.Env, bin string, shareCache bool) error {
 	cache := filepath.Join(env.WorkDir, "cache")
+	shared, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
 	if shareCache {
-		var err error
-		if cache, err = os.UserCacheDir(); err != nil {
-			return err
-		}
+		cache = shared
 	}
 	for k, v := range map[string]string{
 		"PATH":            bin + ":" + env.Getenv("PATH"),
@@ -156,6 +171,7 @@ func setup(env *testscript.Env, bin string, shareCache bool) error {
 		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
 		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, "run"),
 		"XDG_CACHE_HOME":  cache,
+		"SHARED_CACHE":    shared,
 		"TERM":            "xterm",
 		// Programs built with the race detector write what they find there.
 		"GORACE": "log_path=" + filepath.Join(env.WorkDir, "race") + " halt_on_error=0",
