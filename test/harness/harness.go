@@ -208,7 +208,7 @@ func (s *state) papers() string {
 		files, _ := filepath.Glob(filepath.Join(s.work, pattern))
 		for _, f := range files {
 			text, _ := os.ReadFile(f)
-			const most = 6 << 10
+			const most = 3 << 10
 			if len(text) > most {
 				text = text[len(text)-most:]
 			}
