@@ -38,7 +38,7 @@ func init() { // within calls the others: a table of its own would be a cycle
 		"signal":      {"NAME SIGNAL sends it to what start started", 2, 2, signal},
 		"waitfor":     {"NAME N waits for the end of what start started, and wants exactly that exit status, or one of N|N", 2, 2, waitFor},
 		"within":      {"DURATION COMMAND… wants one of these commands to be done in that time", 2, -1, within},
-		"waitline":    {"FILE REGEXP waits until the file has a match", 2, 2, waitLine},
+		"waitline":    {"FILE REGEXP waits until the file, or the first that a pattern finds, has a match", 2, 2, waitLine},
 		"waitstate":   {"VM STATE waits until the VM has that state; vmm is a VM that is starting and has a VMM", 2, 2, waitState},
 		"waitgone":    {"VM waits until there is no such VM", 1, 1, waitGone},
 		"waitguest":   {"VM PATTERN waits until a process in the guest matches (pgrep -f)", 2, 2, waitGuest},
@@ -243,7 +243,11 @@ func waitLine(s *state, ts *testscript.TestScript, args []string) {
 		}
 	}()
 	s.until(ts, fmt.Sprintf("%q in %s", args[1], args[0]), 10*time.Millisecond, func() bool {
-		text, _ = os.ReadFile(ts.MkAbs(args[0]))
+		found, _ := filepath.Glob(ts.MkAbs(args[0]))
+		if len(found) == 0 {
+			return false
+		}
+		text, _ = os.ReadFile(found[0])
 		return re.Match(text)
 	})
 }
