@@ -48,6 +48,7 @@ func init() { // within calls the others: a table of its own would be a cycle
 		"jsonenv":     {"VAR FILE PATH sets the variable to the value", 3, 3, jsonEnv},
 		"bytes":       {"N FILE writes N bytes that no compression makes smaller", 2, 2, randomBytes},
 		"nothing":     {"wants no VM, no directory of one, and no socket of one", 0, 0, nothing},
+		"waitnothing": {"waits until there is nothing, where the daemon still clears away what a command gave up", 0, 0, waitNothing},
 		"pty":         {"FILE COMMAND… runs it on a pseudo-terminal and does what FILE says, see ptyLine", 2, -1, ptyRun},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
@@ -381,14 +382,26 @@ func randomBytes(_ *state, ts *testscript.TestScript, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes()[:n], 0o600))
 }
 
-func nothing(s *state, ts *testscript.TestScript, _ []string) {
+func nothing(s *state, ts *testscript.TestScript, _ []string) { ts.Check(s.nothing(ts)) }
+
+// giveUpLimit is how long the daemon may take to clear away a create.
+const giveUpLimit = 15 * time.Second
+
+func waitNothing(s *state, ts *testscript.TestScript, _ []string) {
+	begin := time.Now()
+	s.until(ts, "nothing", 50*time.Millisecond, func() bool { return s.nothing(ts) == nil || time.Since(begin) > giveUpLimit })
+	ts.Check(s.nothing(ts))
+}
+
+func (s *state) nothing(ts *testscript.TestScript) error {
 	out, err := s.command(ts, []string{"banger", "vm", "list", "-q"}).CombinedOutput()
 	if err != nil || len(out) > 0 {
-		ts.Fatalf("banger vm list -q gave %q, %v; want no VM", out, err)
+		return fmt.Errorf("banger vm list -q gave %q, %v; want no VM", out, err)
 	}
-	for _, pattern := range []string{filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*"), filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "banger/vm/*")} {
+	for _, pattern := range []string{filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*"), filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "banger*/vm/*")} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			ts.Fatalf("left behind: %v", left)
+			return fmt.Errorf("left behind: %v", left)
 		}
 	}
+	return nil
 }

@@ -146,7 +146,7 @@ func (s *state) filesLeft(stateDir string) []error {
 		}
 		return nil
 	})
-	tmp, _ := filepath.Glob(filepath.Join(s.work, "run", "*", "*", "*"))
+	tmp, _ := filepath.Glob(filepath.Join(s.work, "run", "banger*", "vm", "*"))
 	for _, f := range tmp {
 		errs = append(errs, fmt.Errorf("%s is left in the runtime directory", f))
 	}
