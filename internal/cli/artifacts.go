@@ -2,8 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/http"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,16 +21,16 @@ type artifact struct {
 }
 
 func (a *app) writeArtifacts(list []artifact) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "REF\tDIGEST\tSIZE\tAGE\tSOURCE")
-	for _, i := range list {
-		ref := clean(i.ref)
-		if i.isDefault {
-			ref += " (default)"
+	return a.table(func(w io.Writer) {
+		fmt.Fprintln(w, "REF\tDIGEST\tSIZE\tAGE\tSOURCE")
+		for _, i := range list {
+			ref := clean(i.ref)
+			if i.isDefault {
+				ref += " (default)"
+			}
+			fmt.Fprintf(w, "%s\t%.19s\t%s\t%s\t%s\n", ref, clean(i.digest), bytesText(i.size), age(i.created), clean(i.source))
 		}
-		fmt.Fprintf(w, "%s\t%.19s\t%s\t%s\t%s\n", ref, i.digest, bytesText(i.size), age(i.created), clean(i.source))
-	}
-	return w.Flush()
+	})
 }
 
 // listing is a command that gets one list.
@@ -57,10 +57,11 @@ func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Comm
 }
 
 // obtaining is a command that gets one image or kernel anew.
-func obtaining[T any](a *app, path string, body func(ref string) any, human func(T) string) func(*cobra.Command) {
+func obtaining[T any](a *app, path, ref string, body func(ref string) any, human func(T) string) func(*cobra.Command) {
 	return func(cmd *cobra.Command) {
 		var quiet, asJSON bool
 		cmd.Args = args(0, 1, "nothing")
+		cmd.ValidArgsFunction = cobra.FixedCompletions([]string{ref}, cobra.ShellCompDirectiveNoFileComp)
 		cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 		cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 		cmd.RunE = func(cmd *cobra.Command, refs []string) error {
@@ -74,7 +75,7 @@ func obtaining[T any](a *app, path string, body func(ref string) any, human func
 			}
 			show := a.display(quiet, false)
 			var result T
-			err = c.Stream(cmd.Context(), http.MethodPost, path, body(ref), &result, show.event)
+			err = c.Stream(cmd.Context(), http.MethodPost, path, body(ref), &result, each(show))
 			show.close()
 			if err != nil {
 				return err
@@ -82,7 +83,7 @@ func obtaining[T any](a *app, path string, body func(ref string) any, human func
 			if asJSON {
 				return a.json(result)
 			}
-			return a.write("%s\n", human(result))
+			return a.write("%s\n", clean(human(result)))
 		}
 	}
 }

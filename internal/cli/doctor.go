@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/doctor"
+	"banger/internal/paths"
 )
 
 // errUnwell says that a check failed.
@@ -21,7 +22,7 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 		Example: "  banger doctor\n  banger doctor --json",
 		Args:    args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := dirs()
+			d, err := paths.Host()
 			if err != nil {
 				return err
 			}

@@ -52,35 +52,50 @@ func exitCode(ctx context.Context, err error) int {
 // report prints an error and what to type next.
 func (a *app) report(err error) {
 	var status statusError
-	if err == nil || errors.As(err, &status) || errors.Is(err, errReported) || errors.Is(err, syscall.EPIPE) {
-		return
-	}
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case err == nil, errors.As(err, &status), errors.Is(err, errReported), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, context.Canceled):
 		a.note("interrupted")
-		return
+	default:
+		a.note("%v", err)
+		for _, l := range advice(err) {
+			fmt.Fprintf(a.stderr, "  %s\n", clean(l))
+		}
 	}
-	a.note("%v", err)
-	a.advise(err)
 }
 
-func (a *app) advise(err error) {
-	advice := hint.Of(err)
+// advice is what a user can do about err, and what helps to find its cause.
+func advice(err error) (lines []string) {
+	text := hint.Of(err)
 	var f *api.Fault
 	if errors.As(err, &f) {
 		if len(f.Console) > 0 {
-			fmt.Fprintln(a.stderr, "  the last lines of its console:")
+			lines = append(lines, "the last lines of its console:")
 			for _, l := range f.Console {
-				fmt.Fprintln(a.stderr, "    "+clean(l))
+				lines = append(lines, "  "+l)
 			}
 		}
 		if f.VM != "" {
-			fmt.Fprintf(a.stderr, "  VM %s was kept for a look: banger vm logs %s; banger vm delete %s\n", f.VM, f.VM, f.VM)
+			lines = append(lines, fmt.Sprintf("VM %s was kept for a look: banger vm logs %s; banger vm delete %s", f.VM, f.VM, f.VM))
 		}
-		if advice == "" {
-			advice = f.Hint
+		if text == "" {
+			text = f.Hint
 		}
 	}
-	if advice != "" {
-		fmt.Fprintln(a.stderr, "  "+advice)
+	if text != "" {
+		lines = append(lines, text)
 	}
+	return lines
+}
+
+// asFault is err as an API client would have got it.
+func asFault(err error) *api.Fault {
+	var f *api.Fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.Canceled):
+		return &api.Fault{Code: api.CodeCancelled, Message: "interrupted"}
+	}
+	return &api.Fault{Code: api.CodeInternal, Message: err.Error(), Hint: hint.Of(err)}
 }

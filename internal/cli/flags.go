@@ -2,50 +2,63 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
+	"strconv"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"banger/internal/vm"
 )
 
+// text is a flag's value as it was typed: what it means is checked by vmFlags,
+// in one place and in words of its own.
+type text string
+
+func (t *text) String() string     { return string(*t) }
+func (t *text) Set(s string) error { *t = text(s); return nil }
+func (t *text) Type() string       { return "text" }
+
 // vmFlags are the flags that say what a VM is.
 type vmFlags struct {
-	name, image, vmm  string
-	vcpu              int
-	memory, disk      string
-	quiet, json       bool
-	hostMiB           int64
-	defaultMem, defDk string
+	name, image, vmm   text
+	vcpu, memory, disk text
+	quiet, json        bool
 }
 
-func (f *vmFlags) add(cmd *cobra.Command) {
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) == nil {
-		f.hostMiB = int64(uint64(si.Totalram) * uint64(si.Unit) >> 20)
-	}
-	def := vm.Defaults(runtime.NumCPU(), f.hostMiB)
-	f.defaultMem, f.defDk = vm.FormatMiB(def.MemMiB), vm.FormatMiB(def.DiskMiB)
+func (f *vmFlags) add(a *app, cmd *cobra.Command) {
+	def := vm.Defaults(a.cpus, a.memMiB)
+	f.image, f.vmm = text(def.Image), text(def.VMM)
+	f.vcpu = text(strconv.Itoa(def.VCPUs))
+	f.memory, f.disk = text(vm.FormatMiB(def.MemMiB)), text(vm.FormatMiB(def.DiskMiB))
 	fs := cmd.Flags()
-	fs.StringVar(&f.name, "name", "", "name, also the host name: 1 to 63 of a-z, 0-9 and hyphen (default: one is made)")
-	fs.StringVar(&f.image, "image", def.Image, "base image")
-	fs.IntVar(&f.vcpu, "vcpu", def.VCPUs, fmt.Sprintf("virtual CPUs, 1 to %d", vm.MaxVCPUs))
-	fs.StringVar(&f.memory, "memory", f.defaultMem, "memory, as 512M or 4G; a bare number is MiB")
-	fs.StringVar(&f.disk, "disk-size", f.defDk, "size of its sparse disk, as 8G")
-	fs.StringVar(&f.vmm, "vmm", def.VMM, "virtual machine monitor: auto, firecracker or qemu")
+	fs.Var(&f.name, "name", "its `NAME` and host name, of a-z, 0-9 and hyphen (default one is made)")
+	fs.Var(&f.image, "image", "base `IMAGE`")
+	fs.Var(&f.vcpu, "vcpu", fmt.Sprintf("`N` virtual CPUs, 1 to %d", vm.MaxVCPUs))
+	fs.Var(&f.memory, "memory", "memory `SIZE`, as 512M or 4G; a bare number is MiB")
+	fs.Var(&f.disk, "disk-size", "`SIZE` of its disk, which takes what is written to it")
+	fs.Var(&f.vmm, "vmm", "virtual machine monitor: auto, or a `VMM`'s name, as qemu")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
+	cmd.RegisterFlagCompletionFunc("image", a.imageRefs)
+	cmd.RegisterFlagCompletionFunc("vmm", cobra.FixedCompletions([]string{"auto", "qemu"}, cobra.ShellCompDirectiveNoFileComp))
+	for _, name := range []string{"name", "vcpu", "memory", "disk-size"} {
+		cmd.RegisterFlagCompletionFunc(name, nothing)
+	}
 }
 
 // spec checks the flags before anything is asked of the daemon.
 func (f *vmFlags) spec(cmd *cobra.Command) (vm.Spec, error) {
-	s := vm.Spec{Name: f.name, Image: f.image, Kernel: vm.DefKernel, VCPUs: f.vcpu, VMM: f.vmm}
-	var err error
-	if s.MemMiB, err = vm.ParseMiB(f.memory); err != nil {
-		return s, &usageError{&vm.FieldError{Field: "memory", Err: err}}
+	s := vm.Spec{Name: string(f.name), Image: string(f.image), Kernel: vm.DefKernel, VMM: string(f.vmm)}
+	fail := func(field string, err error) (vm.Spec, error) {
+		return s, &usageError{&vm.FieldError{Field: field, Err: err}}
 	}
-	if s.DiskMiB, err = vm.ParseMiB(f.disk); err != nil {
-		return s, &usageError{&vm.FieldError{Field: "disk-size", Err: err}}
+	var err error
+	if s.VCPUs, err = strconv.Atoi(string(f.vcpu)); err != nil {
+		return fail("vcpu", fmt.Errorf("%q is not a whole number between 1 and %d", string(f.vcpu), vm.MaxVCPUs))
+	}
+	if s.MemMiB, err = vm.ParseMiB(string(f.memory)); err != nil {
+		return fail("memory", err)
+	}
+	if s.DiskMiB, err = vm.ParseMiB(string(f.disk)); err != nil {
+		return fail("disk-size", err)
 	}
 	named := s
 	if !cmd.Flags().Changed("name") {

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/vm"
 )
 
 func (a *app) imageBuild() *cobra.Command {
@@ -13,6 +14,6 @@ func (a *app) imageBuild() *cobra.Command {
 that are there keep the one that they were made from.`,
 		Example: "  banger image build\n  banger image build debian-12 --json",
 	}
-	obtaining(a, api.PathImageBuild, func(ref string) any { return api.ImageBuild{Ref: ref} }, imageText)(cmd)
+	obtaining(a, api.PathImageBuild, vm.DefImage, func(ref string) any { return api.ImageBuild{Ref: ref} }, imageText)(cmd)
 	return cmd
 }

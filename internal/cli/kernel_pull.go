@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/vm"
 )
 
 func (a *app) kernelPull() *cobra.Command {
@@ -13,6 +14,6 @@ func (a *app) kernelPull() *cobra.Command {
 keep the one that they were made with.`,
 		Example: "  banger kernel pull\n  banger kernel pull debian-12-cloud --json",
 	}
-	obtaining(a, api.PathKernelPull, func(ref string) any { return api.KernelPull{Ref: ref} }, kernelText)(cmd)
+	obtaining(a, api.PathKernelPull, vm.DefKernel, func(ref string) any { return api.KernelPull{Ref: ref} }, kernelText)(cmd)
 	return cmd
 }

@@ -4,24 +4,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
-	"charm.land/lipgloss/v2"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
 	"banger/internal/api"
 )
 
-// plainEvery is how often a stage that goes on prints a line where stderr is
-// no terminal.
-const plainEvery = 10 * time.Second
+// stageEvery is how often a stage that goes on prints a line where stderr is no
+// terminal, and how long a stage on a terminal must have taken for its end to
+// leave a line.
+const stageEvery = 10 * time.Second
 
-// display shows events. One goroutine calls it.
+// display shows events. Calls come one after the other.
 type display interface {
-	event(api.Event)
-	// close takes down what is drawn; notices stay.
+	// event shows e; who is the VM it is about, where several are worked on at
+	// once, else "".
+	event(who string, e api.Event)
+	// close takes down what is drawn, before anything else is written; notices
+	// stay.
 	close()
 }
 
@@ -34,24 +36,29 @@ func (a *app) display(quiet, asJSON bool) display {
 	case quiet:
 		return quietDisplay{}
 	case term.IsTerminal(int(a.stderr.Fd())) && os.Getenv("TERM") != "dumb":
-		return newLiveDisplay(a.stderr)
+		return newLiveDisplay(a)
 	}
-	return &plainDisplay{a: a, stages: map[string]*plainStage{}}
+	return &plainDisplay{a: a, now: time.Now, stages: map[string]*plainStage{}}
 }
+
+// each passes the events of one request on to d.
+func each(d display) func(api.Event) { return func(e api.Event) { d.event("", e) } }
 
 type quietDisplay struct{}
 
-func (quietDisplay) event(api.Event) {}
-func (quietDisplay) close()          {}
+func (quietDisplay) event(string, api.Event) {}
+func (quietDisplay) close()                  {}
 
 type jsonDisplay struct{ a *app }
 
-func (d jsonDisplay) event(e api.Event) { json.NewEncoder(d.a.stderr).Encode(e) }
-func (d jsonDisplay) close()            {}
+func (d jsonDisplay) event(_ string, e api.Event) { json.NewEncoder(d.a.stderr).Encode(e) }
+func (d jsonDisplay) close()                      {}
 
-// plainDisplay prints a line when a stage begins and one when it ends.
+// plainDisplay prints a line when a stage begins, one when it ends, and one now
+// and then between.
 type plainDisplay struct {
 	a      *app
+	now    func() time.Time
 	stages map[string]*plainStage
 }
 
@@ -59,37 +66,51 @@ type plainStage struct {
 	begin, last time.Time
 }
 
-func (d *plainDisplay) event(e api.Event) {
+func (d *plainDisplay) event(who string, e api.Event) {
 	if e.Notice != "" {
-		d.a.note("%s", clean(e.Notice))
+		d.a.note("%s", e.Notice)
 	}
 	if e.Stage == "" {
 		return
 	}
-	s := d.stages[e.Stage]
-	now := time.Now()
+	key := stageName(who, e.Stage)
+	s := d.stages[key]
+	now := d.now()
 	switch {
 	case s == nil && e.Finished:
 		return // it was there already: nothing was waited for
 	case s == nil:
-		d.stages[e.Stage] = &plainStage{now, now}
-		d.a.note("%s: %s", e.Stage, clean(e.Text))
+		d.stages[key] = &plainStage{now, now}
+		d.a.note("%s: %s", key, e.Text)
 	case e.Finished:
-		d.a.note("%s: %s (%.1f s)", e.Stage, clean(e.Text), now.Sub(s.begin).Seconds())
-		delete(d.stages, e.Stage)
-	case now.Sub(s.last) >= plainEvery:
+		d.a.note("%s", finished(key, e, now.Sub(s.begin)))
+		delete(d.stages, key)
+	case now.Sub(s.last) >= stageEvery:
 		s.last = now
-		d.a.note("%s: %s%s", e.Stage, clean(e.Text), amount(e))
+		d.a.note("%s: %s%s", key, e.Text, amount(e))
 	}
 }
 
 func (d *plainDisplay) close() {}
 
+// stageName tells the stages of several VMs apart.
+func stageName(who, stage string) string {
+	if who == "" {
+		return stage
+	}
+	return who + ": " + stage
+}
+
+func finished(name string, e api.Event, took time.Duration) string {
+	return fmt.Sprintf("%s: %s (%.1f s)", name, e.Text, took.Seconds())
+}
+
+// amount is how far a stage is, in words.
 func amount(e api.Event) string {
 	switch {
 	case e.Unit == "bytes" && e.Total > 0:
 		return fmt.Sprintf(" (%s of %s)", bytesText(e.Done), bytesText(e.Total))
-	case e.Unit == "bytes":
+	case e.Unit == "bytes" && e.Done > 0:
 		return fmt.Sprintf(" (%s)", bytesText(e.Done))
 	case e.Total > 0:
 		return fmt.Sprintf(" (%d of %d)", e.Done, e.Total)
@@ -97,83 +118,16 @@ func amount(e api.Event) string {
 	return ""
 }
 
-// liveDisplay draws a line a stage, with the time that it takes.
-type liveDisplay struct {
-	out   *os.File
-	box   *mpb.Progress
-	bars  map[string]*mpb.Bar
-	texts map[string]*stageText
-	style lipgloss.Style
+// sharedDisplay takes events of several requests at once.
+type sharedDisplay struct {
+	mu sync.Mutex
+	d  display
 }
 
-// stageText is what a stage's line says now; written and drawn by different
-// goroutines.
-type stageText struct{ ch chan api.Event }
-
-func newStageText(e api.Event) *stageText {
-	t := &stageText{make(chan api.Event, 1)}
-	t.ch <- e
-	return t
+func (s *sharedDisplay) event(who string, e api.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.d.event(who, e)
 }
 
-func (t *stageText) set(e api.Event) {
-	<-t.ch
-	t.ch <- e
-}
-
-func (t *stageText) get() api.Event {
-	e := <-t.ch
-	t.ch <- e
-	return e
-}
-
-func newLiveDisplay(out *os.File) *liveDisplay {
-	style := lipgloss.NewStyle()
-	if os.Getenv("NO_COLOR") == "" {
-		style = style.Foreground(lipgloss.Color("6"))
-	}
-	return &liveDisplay{
-		out: out, bars: map[string]*mpb.Bar{}, texts: map[string]*stageText{}, style: style,
-		box: mpb.New(mpb.WithOutput(out), mpb.WithWidth(24), mpb.WithRefreshRate(100*time.Millisecond)),
-	}
-}
-
-func (d *liveDisplay) event(e api.Event) {
-	if e.Notice != "" {
-		fmt.Fprintf(d.box, "banger: %s\n", clean(e.Notice))
-	}
-	if e.Stage == "" {
-		return
-	}
-	bar := d.bars[e.Stage]
-	switch {
-	case bar == nil && e.Finished:
-		return
-	case bar == nil:
-		text := newStageText(e)
-		d.texts[e.Stage] = text
-		d.bars[e.Stage] = d.box.New(0, mpb.SpinnerStyle(),
-			mpb.BarRemoveOnComplete(),
-			mpb.BarFillerTrim(),
-			mpb.AppendDecorators(
-				decor.Any(func(decor.Statistics) string {
-					e := text.get()
-					return " " + d.style.Render(e.Stage) + " " + clean(e.Text) + amount(e)
-				}),
-				decor.Any(func(s decor.Statistics) string { return "" }),
-				decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace),
-			))
-	case e.Finished:
-		bar.SetTotal(-1, true)
-		delete(d.bars, e.Stage)
-	default:
-		d.texts[e.Stage].set(e)
-	}
-}
-
-func (d *liveDisplay) close() {
-	for _, b := range d.bars {
-		b.Abort(true)
-	}
-	d.box.Wait()
-}
+func (s *sharedDisplay) close() { s.d.close() }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
 	"banger/internal/paths"
@@ -17,23 +19,20 @@ import (
 
 // app is what all commands share.
 type app struct {
-	stdin          *os.File
-	stdout, stderr *os.File
-
-	// interrupted ends when the user or the system asks the program to end.
-	// Commands that answer signals themselves stop the default first.
-	stopSignals context.CancelFunc
+	stdin, stdout, stderr *os.File
+	// cpus and memMiB are the host's, for a VM's defaults.
+	cpus   int
+	memMiB int64
 }
 
 // Main runs one command line and returns the exit status.
 func Main(args []string) int {
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, cpus: runtime.NumCPU(), memMiB: hostMemMiB()}
 	// A closed stdout is an error of its own, told with a status, and not the
 	// end of the program in the middle of cleaning up.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals...)
 	defer stop()
-	a.stopSignals = stop
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -41,56 +40,112 @@ func Main(args []string) int {
 	return exitCode(ctx, err)
 }
 
+// endSignals ask a program to end.
+var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+
+// hostMemMiB is the host's memory, or 0 where it can't be told.
+func hostMemMiB() int64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 0
+	}
+	return int64(uint64(si.Totalram) * uint64(si.Unit) >> 20)
+}
+
+// root is the tree of commands.
 func (a *app) root() *cobra.Command {
 	root := group("banger", "Run code that you don't trust in a microVM of its own", `banger boots a small virtual machine with its own kernel, runs a command or a
 shell in it, and gives you the command's output and exit status. Nothing of
-this host is mounted into the machine.`)
-	root.Example = `  banger vm run -- uname -a            a command in a new VM
+this host is mounted into the machine.`,
+		`  banger vm run -- uname -a            a command in a new VM
   banger vm run --rm                   a shell in a VM that goes with it
   banger vm create --name dev          a VM that stays
   banger vm exec dev -- make test      a command in it
-  banger doctor                        what this host has and lacks`
+  banger doctor                        what this host has and lacks`)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w: see %s --help", err, cmd.CommandPath())
+	})
 
-	vms := group("vm", "Virtual machines", "")
+	vms := group("vm", "Make, enter, look at and end VMs", "", `  banger vm create --name dev
+  banger vm exec dev -- uname -a
+  banger vm list`)
 	vms.AddCommand(a.vmRun(), a.vmCreate(), a.vmStart(), a.vmStop(), a.vmList(), a.vmShow(), a.vmLogs(), a.vmExec(), a.vmSSH(), a.vmDelete())
-	images := group("image", "Base images of VMs", "")
+	images := group("image", "Base images of VMs", "", "  banger image list\n  banger image build")
 	images.AddCommand(a.imageList(), a.imageBuild())
-	kernels := group("kernel", "Kernels of VMs", "")
+	kernels := group("kernel", "Kernels of VMs", "", "  banger kernel list\n  banger kernel pull")
 	kernels.AddCommand(a.kernelList(), a.kernelPull())
-	trash := group("trash", "Deleted VMs, kept for a while", "")
+	trash := group("trash", "Deleted VMs, kept for a while", "", "  banger trash list\n  banger trash empty")
 	trash.AddCommand(a.trashList(), a.trashEmpty())
-	daemon := group("daemon", "The daemon bangerd, which starts by itself", "")
+	daemon := group("daemon", "The daemon bangerd, which starts by itself", "", "  banger daemon status\n  banger daemon stop")
 	daemon.AddCommand(a.daemonStatus(), a.daemonStop())
 	// Short forms of the two commands that are typed most.
 	run, ps := a.vmRun(), a.vmList()
 	run.Short += " (vm run)"
 	ps.Use, ps.Aliases, ps.Short = "ps", nil, ps.Short+" (vm list)"
+	for _, short := range []*cobra.Command{run, ps} {
+		short.Example = strings.ReplaceAll(short.Example, "banger vm run", "banger run")
+		short.Example = strings.ReplaceAll(short.Example, "banger vm list", "banger ps")
+	}
 	root.AddCommand(vms, images, kernels, trash, daemon, run, ps, a.doctor(), a.version())
+	addHelp(root)
+	addCompletion(root)
 	return root
 }
 
 // group is a command that only holds others.
-func group(name, short, long string) *cobra.Command {
+func group(name, short, long, example string) *cobra.Command {
 	return &cobra.Command{
-		Use: name, Short: short, Long: long,
+		Use: name, Short: short, Long: long, Example: example,
 		SuggestionsMinimumDistance: 2,
 		Args:                       cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
-			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				return usagef("%w: did you mean %s?", err, strings.Join(s, " or "))
-			}
-			return usagef("%w: %s --help lists them", err, cmd.CommandPath())
+			return unknownCommand(cmd, args[0])
 		},
 	}
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q for %q", name, cmd.CommandPath())
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		return usagef("%w: did you mean %s?", err, strings.Join(s, " or "))
+	}
+	return usagef("%w: %s --help lists them", err, cmd.CommandPath())
+}
+
+// addHelp replaces cobra's help command, which exits with 0 for a command that
+// there is not.
+func addHelp(root *cobra.Command) {
+	root.SetHelpCommand(&cobra.Command{
+		Use: "help [COMMAND…]", Short: "Help about any command",
+		Example: "  banger help vm run",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (out []string, _ cobra.ShellCompDirective) {
+			if cmd, rest, err := root.Find(args); err == nil && len(rest) == 0 {
+				for _, sub := range cmd.Commands() {
+					if sub.IsAvailableCommand() {
+						out = append(out, sub.Name()+"\t"+sub.Short)
+					}
+				}
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return &usageError{err}
+			}
+			if len(rest) > 0 {
+				return unknownCommand(cmd, rest[0])
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	})
 }
 
 // usageError is a command line that can't be meant: exit status 2.
@@ -114,11 +169,9 @@ func args(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-func dirs() (paths.Dirs, error) { return paths.Host() }
-
 // connect returns a client, starting the daemon where none answers.
 func (a *app) connect(ctx context.Context) (*api.Client, error) {
-	d, err := dirs()
+	d, err := paths.Host()
 	if err != nil {
 		return nil, err
 	}
@@ -127,43 +180,28 @@ func (a *app) connect(ctx context.Context) (*api.Client, error) {
 
 // running returns a client of the daemon that runs, without starting one.
 func (a *app) running() (*api.Client, error) {
-	d, err := dirs()
+	d, err := paths.Host()
 	if err != nil {
 		return nil, err
 	}
 	return api.NewClient(d.Socket()), nil
 }
 
-// refs completes the names of VMs.
-func (a *app) refs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	c, err := a.running()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var list []api.VM
-	if err := c.Get(cmd.Context(), api.PathVMs, &list); err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var out []string
-	for _, v := range list {
-		out = append(out, v.Spec.Name+"\t"+string(v.State))
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
-}
-
 // write prints what was asked for; what can't be written is an error.
 func (a *app) write(format string, args ...any) error {
 	_, err := fmt.Fprintf(a.stdout, format, args...)
-	if errors.Is(err, syscall.EPIPE) {
-		return err
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("write the output: %w", err)
 	}
-	return nil
+	return err
 }
 
-// note prints a line for the user.
+// note prints a line for the user on stderr. Whatever is in it is made fit for
+// a terminal; lines after the first are indented.
 func (a *app) note(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "banger: "+format+"\n", args...)
+	lines := strings.Split(strings.TrimRight(fmt.Sprintf(format, args...), "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = clean(l)
+	}
+	fmt.Fprintf(a.stderr, "banger: %s\n", strings.Join(lines, "\n  "))
 }

@@ -38,13 +38,14 @@ type sessionOptions struct {
 	tty  ttyFlags
 }
 
-// session runs a process in the running VM that ref names, and returns its
-// status as a statusError, or nil for 0.
-func (a *app) session(ctx context.Context, c *api.Client, ref string, o sessionOptions) error {
-	var where api.Session
-	if err := c.Get(ctx, api.Path(api.PathSession, ref), &where); err != nil {
-		return err
-	}
+// enter finds the running VM that ref names.
+func (a *app) enter(ctx context.Context, c *api.Client, ref string) (where api.Session, err error) {
+	return where, c.Get(ctx, api.Path(api.PathSession, ref), &where)
+}
+
+// session runs a process in a running VM, and returns its status as a
+// statusError, or nil for 0.
+func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
 	stream, err := session.Dial(ctx, where.Socket, channel.PortExec)
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (a *app) session(ctx context.Context, c *api.Client, ref string, o sessionO
 		return err
 	}
 	if status.Message != "" {
-		a.note("%s", clean(status.Message))
+		a.note("%s", status.Message)
 	}
 	if code := status.ExitCode(); code != 0 {
 		return statusError(code)

@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -31,45 +35,91 @@ func clean(s string) string {
 	return b.String()
 }
 
-// cleanWriter cleans whole lines on their way to a terminal.
+// cleanWriter cleans what passes through to a terminal; lines stay lines. What
+// is not complete at the end of a Write waits for the next one or Flush.
 type cleanWriter struct {
 	w    io.Writer
-	line []byte
+	rest []byte // the beginning of a character, or a carriage return
 }
-
-// maxLine is where a line without an end is cut, in bytes.
-const maxLine = 16 << 10
 
 func (c *cleanWriter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b == '\n' || len(c.line) >= maxLine {
-			if err := c.Flush(); err != nil {
-				return 0, err
-			}
-			if b == '\n' {
-				continue
-			}
-		}
-		c.line = append(c.line, b)
-	}
-	return len(p), nil
+	text := append(c.rest, p...)
+	n := len(text) - unfinished(text)
+	c.rest = slices.Clone(text[n:])
+	return len(p), c.write(text[:n])
 }
 
-// Flush writes what is left of a last line.
+// Flush writes what is left.
 func (c *cleanWriter) Flush() error {
-	text := strings.TrimSuffix(string(c.line), "\r")
-	c.line = c.line[:0]
-	_, err := fmt.Fprintln(c.w, clean(text))
+	rest := c.rest
+	c.rest = nil
+	return c.write(rest)
+}
+
+func (c *cleanWriter) write(text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	lines := strings.Split(string(text), "\n")
+	for i, l := range lines {
+		if i < len(lines)-1 {
+			l = strings.TrimSuffix(l, "\r") // a console's line end is both
+		}
+		lines[i] = clean(l)
+	}
+	_, err := io.WriteString(c.w, strings.Join(lines, "\n"))
 	return err
 }
 
+// unfinished is how many bytes at the end of p may mean something else when
+// more comes.
+func unfinished(p []byte) int {
+	if len(p) > 0 && p[len(p)-1] == '\r' {
+		return 1
+	}
+	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
+		if b := p[len(p)-n]; utf8.RuneStart(b) {
+			if b >= utf8.RuneSelf && !utf8.FullRune(p[len(p)-n:]) {
+				return n
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// json prints v. Control characters that JSON allows in a string are escaped.
 func (a *app) json(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return a.write("%s\n", text)
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default: // in a string: nowhere else does JSON have such a character
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return a.write("%s\n", b.String())
 }
+
+// table prints what write writes, columns apart by tabs, in aligned columns.
+func (a *app) table(write func(w io.Writer)) error {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	write(w)
+	w.Flush() // into memory
+	return a.write("%s", b.Bytes())
+}
+
+// moment is a time as the user's clock shows it.
+func moment(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 // bytesText is a size in the unit that a person would use.
 func bytesText(n int64) string {

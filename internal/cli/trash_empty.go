@@ -12,6 +12,7 @@ func (a *app) trashEmpty() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "empty", Short: "Remove deleted VMs' disks for good",
+		Long:    `Remove the disks of all deleted VMs. They can't be had back.`,
 		Example: "  banger trash empty",
 		Args:    args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -2,7 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"text/tabwriter"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -12,15 +12,15 @@ import (
 func (a *app) trashList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List deleted VMs whose disks are still there",
-		Example: "  banger trash list",
+		Example: "  banger trash list\n  banger trash list --json",
 	}
 	listing(a, api.PathTrash, func(list []api.TrashEntry) error {
-		w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "NAME\tID\tDISK\tDELETED")
-		for _, e := range list {
-			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s ago\n", clean(e.Name), e.ID, bytesText(e.UsedBytes), age(e.DeletedAt))
-		}
-		return w.Flush()
+		return a.table(func(w io.Writer) {
+			fmt.Fprintln(w, "NAME\tID\tDISK\tDELETED")
+			for _, e := range list {
+				fmt.Fprintf(w, "%s\t%.12s\t%s\t%s ago\n", clean(e.Name), e.ID, bytesText(e.UsedBytes), age(e.DeletedAt))
+			}
+		})
 	})(cmd)
 	return cmd
 }

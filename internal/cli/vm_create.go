@@ -32,7 +32,7 @@ func (a *app) vmCreate() *cobra.Command {
 			}
 			show := a.display(f.quiet, false)
 			var v api.VM
-			err = c.Stream(cmd.Context(), http.MethodPost, api.PathVMs, api.Create{Spec: spec, Start: !noStart}, &v, show.event)
+			err = c.Stream(cmd.Context(), http.MethodPost, api.PathVMs, api.Create{Spec: spec, Start: !noStart}, &v, each(show))
 			show.close()
 			if err != nil {
 				return err
@@ -43,7 +43,7 @@ func (a *app) vmCreate() *cobra.Command {
 			return a.write("%s\n", v.Spec.Name)
 		},
 	}
-	f.add(cmd)
+	f.add(a, cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the VM as JSON")
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "only make it")
 	return cmd

@@ -1,7 +1,11 @@
 package cli
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
+
+	"banger/internal/vm"
 )
 
 func (a *app) vmExec() *cobra.Command {
@@ -14,26 +18,49 @@ shell is in between. Its exit status is banger's, as with vm run.`,
 		Example: `  banger vm exec dev -- ls -l /
   banger vm exec dev -- sh -c 'echo "$HOME"'
   banger vm exec dev -- tar c /etc > etc.tar`,
-		ValidArgsFunction: a.refs,
+		ValidArgsFunction: a.names(1, vm.Running),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := tty.check(); err != nil {
 				return err
 			}
-			if len(args) > 1 && args[1] == "--" {
-				args = append(args[:1:1], args[2:]...)
+			ref, argv, err := guestCommand(args)
+			if err != nil {
+				return err
 			}
-			if len(args) < 2 {
+			if ref == "" || len(argv) == 0 {
 				return usagef("exec needs a VM and a command: banger vm exec VM -- COMMAND")
 			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.session(cmd.Context(), c, args[0], sessionOptions{argv: args[1:], tty: tty})
+			where, err := a.enter(cmd.Context(), c, ref)
+			if err != nil {
+				return err
+			}
+			return a.session(cmd.Context(), c, where, sessionOptions{argv: argv, tty: tty})
 		},
 	}
 	// What follows the VM is the command's, flags and all.
 	cmd.Flags().SetInterspersed(false)
 	tty.add(cmd)
 	return cmd
+}
+
+// guestCommand takes the arguments of exec and ssh apart: the VM and, after --
+// or without it, the command. A flag after the VM would be the command's name,
+// which nobody means.
+func guestCommand(args []string) (ref string, argv []string, err error) {
+	if len(args) == 0 {
+		return "", nil, nil
+	}
+	ref, argv = args[0], args[1:]
+	switch {
+	case len(argv) == 0:
+	case argv[0] == "--":
+		argv = argv[1:]
+	case strings.HasPrefix(argv[0], "-"):
+		return "", nil, usagef("flag %s goes before the VM, or after -- where it is the command's", argv[0])
+	}
+	return ref, argv, nil
 }

@@ -2,7 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"text/tabwriter"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +16,7 @@ func (a *app) vmList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List all VMs",
+		Long:    `List all VMs, whatever their state, by the time they were made.`,
 		Example: `  banger vm list
   banger vm list -q
   banger vm list --json | jq -r '.[] | select(.state == "running") | .spec.name'`,
@@ -40,13 +41,13 @@ func (a *app) vmList() *cobra.Command {
 				}
 				return nil
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tID\tSTATE\tIMAGE\tVCPU\tMEMORY\tDISK\tAGE")
-			for _, v := range list {
-				fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Spec.Name, v.ID, v.State, clean(v.Spec.Image),
-					v.Spec.VCPUs, vm.FormatMiB(v.Spec.MemMiB), bytesText(v.DiskUsedBytes), age(v.CreatedAt))
-			}
-			return w.Flush()
+			return a.table(func(w io.Writer) {
+				fmt.Fprintln(w, "NAME\tID\tSTATE\tIMAGE\tVCPU\tMEMORY\tDISK USED\tAGE")
+				for _, v := range list {
+					fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\t%d\t%s\t%s of %s\t%s\n", v.Spec.Name, v.ID, v.State, clean(v.Spec.Image),
+						v.Spec.VCPUs, vm.FormatMiB(v.Spec.MemMiB), bytesText(v.DiskUsedBytes), vm.FormatMiB(v.Spec.DiskMiB), age(v.CreatedAt))
+				}
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "ids alone")

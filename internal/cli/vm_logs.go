@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -17,7 +19,7 @@ On a terminal, control characters are shown as escapes.`,
 		Example: `  banger vm logs dev
   banger vm logs -f dev`,
 		Args:              args(1, 1, "a VM"),
-		ValidArgsFunction: a.refs,
+		ValidArgsFunction: a.names(1),
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			c, err := a.connect(cmd.Context())
 			if err != nil {
@@ -32,10 +34,7 @@ On a terminal, control characters are shown as escapes.`,
 			}
 			w := &cleanWriter{w: a.stdout}
 			err = c.Copy(cmd.Context(), path, w)
-			if len(w.line) > 0 {
-				w.Flush()
-			}
-			return err
+			return errors.Join(err, w.Flush())
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the VM ends")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,12 +53,21 @@ The VM stays when the command ends, unless --rm is given.`,
 			if err != nil {
 				return err
 			}
-			return a.run(cmd.Context(), api.Create{Spec: spec, Start: true, Remove: rm}, runOptions{
-				argv: args, tty: tty, detach: detach, quiet: f.quiet, json: f.json,
+			show := a.display(f.quiet, f.json)
+			err = a.run(cmd.Context(), api.Create{Spec: spec, Start: true, Remove: rm}, runOptions{
+				argv: args, tty: tty, detach: detach, show: show,
 			})
+			show.close()
+			var status statusError
+			if f.json && err != nil && !errors.As(err, &status) {
+				show.event("", api.Event{Fault: asFault(err)})
+				err = fmt.Errorf("%w: %w", errReported, err)
+			}
+			return err
 		},
 	}
-	f.add(cmd)
+	cmd.ValidArgsFunction = nothing
+	f.add(a, cmd)
 	tty.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "progress as JSON lines on stderr")
 	cmd.Flags().BoolVar(&rm, "rm", false, "delete the VM when the command or the shell ends, whatever happens")
@@ -66,9 +76,10 @@ The VM stays when the command ends, unless --rm is given.`,
 }
 
 type runOptions struct {
-	argv                []string
-	tty                 ttyFlags
-	detach, quiet, json bool
+	argv   []string
+	tty    ttyFlags
+	detach bool
+	show   display
 }
 
 func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
@@ -76,49 +87,57 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	show := a.display(o.quiet, o.json)
 	var v api.VM
-	err = c.Stream(ctx, http.MethodPost, api.PathVMs, req, &v, show.event)
-	show.close()
+	err = c.Stream(ctx, http.MethodPost, api.PathVMs, req, &v, each(o.show))
+	o.show.close()
 	if err != nil {
-		return err
+		return err // the daemon has taken the VM back, or kept it and said so
 	}
 	name := v.Spec.Name
 	if o.detach {
 		return a.write("%s\n", name)
 	}
-	err = a.session(ctx, c, string(v.ID), sessionOptions{argv: o.argv, tty: o.tty})
-	if req.Remove {
-		return errors.Join(err, a.deleteAfter(ctx, c, string(v.ID)))
+	where, err := a.enter(ctx, c, string(v.ID))
+	if err == nil {
+		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, tty: o.tty})
 	}
-	if !o.quiet {
-		a.note("%s keeps running: banger vm exec %s -- COMMAND, banger vm stop %s, banger vm delete -f %s", name, name, name, name)
+	if !req.Remove {
+		o.show.event("", api.Event{Notice: fmt.Sprintf("%s keeps running: banger vm exec %s -- COMMAND, banger vm stop %s, banger vm delete -f %s", name, name, name, name)})
+		return err
 	}
-	return err
+	if derr := a.deleteAfter(ctx, c, string(v.ID)); derr != nil {
+		if _, quiet := o.show.(quietDisplay); quiet { // it is no progress
+			o.show = &plainDisplay{a: a}
+		}
+		o.show.event("", api.Event{Notice: derr.Error()})
+	}
+	return err // the command's status, whatever became of the VM
 }
 
 // deleteAfter deletes a --rm VM. The daemon would do it anyway when this
 // process ends; waiting for it leaves nothing behind when the prompt is back.
+// A signal ends the wait.
 func (a *app) deleteAfter(ctx context.Context, c *api.Client, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
-	err := c.Stream(ctx, http.MethodDelete, api.Path(api.PathVM, id)+"?force=true", nil, nil, func(api.Event) {})
+	ctx, stop := signal.NotifyContext(ctx, endSignals...)
+	defer stop()
+	drop := func(c *api.Client) error {
+		return c.Stream(ctx, http.MethodDelete, api.Path(api.PathVM, id)+"?force=true", nil, nil, func(api.Event) {})
+	}
+	err := drop(c)
+	if errors.Is(err, api.ErrNoDaemon) {
+		// It was killed under the session: a new one finds its VMs.
+		if c, err = a.connect(ctx); err == nil {
+			err = drop(c)
+		}
+	}
 	var f *api.Fault
 	switch {
 	case err == nil, errors.As(err, &f) && f.Code == api.CodeNotFound:
 		return nil
-	case errors.Is(err, api.ErrNoDaemon):
-		// It was killed under the session: a new one finds its VMs.
-		d, derr := dirs()
-		if derr != nil {
-			return derr
-		}
-		if c, err = api.Connect(ctx, d.Socket()); err == nil {
-			err = c.Stream(ctx, http.MethodDelete, api.Path(api.PathVM, id)+"?force=true", nil, nil, func(api.Event) {})
-		}
+	case ctx.Err() != nil:
+		return fmt.Errorf("VM %s is not gone yet: bangerd goes on deleting it", id)
 	}
-	if err != nil {
-		return fmt.Errorf("delete the VM: %w", err)
-	}
-	return nil
+	return fmt.Errorf("delete VM %s: %w", id, err)
 }

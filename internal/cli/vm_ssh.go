@@ -1,9 +1,9 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
+
+	"banger/internal/vm"
 )
 
 func (a *app) vmSSH() *cobra.Command {
@@ -15,22 +15,27 @@ func (a *app) vmSSH() *cobra.Command {
 VM keeps running when the shell ends.`,
 		Example: `  banger vm ssh dev
   echo 'ls -l' | banger vm ssh dev`,
-		ValidArgsFunction: a.refs,
+		ValidArgsFunction: a.names(1, vm.Running),
 		Args:              args(1, -1, "a VM"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := tty.check(); err != nil {
 				return err
 			}
-			if len(args) > 1 && args[1] == "--" {
-				args = append(args[:1:1], args[2:]...)
+			ref, argv, err := guestCommand(args)
+			if err != nil {
+				return err
 			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			err = a.session(cmd.Context(), c, args[0], sessionOptions{argv: args[1:], tty: tty})
+			where, err := a.enter(cmd.Context(), c, ref)
+			if err != nil {
+				return err
+			}
+			err = a.session(cmd.Context(), c, where, sessionOptions{argv: argv, tty: tty})
 			if _, ok := err.(statusError); err == nil || ok {
-				fmt.Fprintf(a.stderr, "banger: %s keeps running: banger vm stop %s\n", args[0], args[0])
+				a.note("%s keeps running: banger vm stop %s", where.Name, where.Name)
 			}
 			return err
 		},
