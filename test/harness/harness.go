@@ -6,6 +6,7 @@
 // what it needs:
 //
 //	# guests 2    VMs that run at once; the tier never has more than two
+//	# guests 0    none runs, but the user's image and kernel are needed
 //	# limit 4m    how long it may take, without the wait for its guests
 //
 // Beside testscript's own commands there are those of the tables in this
@@ -72,7 +73,7 @@ func runFile(t *testing.T, bin, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, limit := needs(t, string(text))
+	n, shareCache, limit := needs(t, string(text))
 	if n > 0 {
 		if err := guests.Acquire(t.Context(), n); err != nil {
 			t.Fatal(err)
@@ -90,7 +91,7 @@ func runFile(t *testing.T, bin, file string) {
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Values[stateKey{}] = &state{t: t, ctx: ctx, bin: bin, jobs: map[string]*job{}}
-			return setup(env, bin, n > 0)
+			return setup(env, bin, shareCache)
 		},
 	})
 }
@@ -100,9 +101,10 @@ var (
 	needsTime   = regexp.MustCompile(`(?m)^# limit (\S+)$`)
 )
 
-func needs(t *testing.T, text string) (n int64, limit time.Duration) {
+func needs(t *testing.T, text string) (n int64, shareCache bool, limit time.Duration) {
 	limit = defaultLimit
 	if m := needsGuests.FindStringSubmatch(text); m != nil {
+		shareCache = true
 		n, _ = strconv.ParseInt(m[1], 10, 64)
 		if n > maxGuests {
 			t.Fatalf("the script wants %d guests, the most is %d", n, maxGuests)
@@ -114,7 +116,7 @@ func needs(t *testing.T, text string) (n int64, limit time.Duration) {
 			t.Fatal(err)
 		}
 	}
-	return n, limit
+	return n, shareCache, limit
 }
 
 // condition knows [root], and [kvm]: the CPU has hardware virtualisation, and
