@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +23,7 @@ func (a *app) daemonStatus() *cobra.Command {
 				return err
 			}
 			var d api.Daemon
-			if err := c.Get(cmd.Context(), api.PathDaemon, &d); err != nil {
+			if err := c.AnyVersion().Get(cmd.Context(), api.PathDaemon, &d); err != nil {
 				if errors.Is(err, api.ErrNoDaemon) {
 					return fmt.Errorf("%w; the next command that needs it starts it", api.ErrNoDaemon)
 				}
@@ -32,10 +32,13 @@ func (a *app) daemonStatus() *cobra.Command {
 			if asJSON {
 				return a.json(d)
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-			fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\n",
-				clean(d.Version), d.API, d.PID, age(d.StartedAt), bytesText(d.RSSKiB<<10), d.VMs, d.Running, d.Socket, d.StateDir, d.CacheDir, d.LogFile)
-			return w.Flush()
+			if d.Version != api.ProgramVersion() {
+				a.note("it is of another version than this banger, %s: banger daemon stop, and the next command starts the right one", api.ProgramVersion())
+			}
+			return a.table(func(w io.Writer) {
+				fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\n",
+					clean(d.Version), d.API, d.PID, age(d.StartedAt), bytesText(d.RSSKiB<<10), d.VMs, d.Running, clean(d.Socket), clean(d.StateDir), clean(d.CacheDir), clean(d.LogFile))
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

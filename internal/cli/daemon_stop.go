@@ -28,6 +28,7 @@ the next command starts a daemon that finds them.`,
 			if err != nil {
 				return err
 			}
+			c = c.AnyVersion()
 			ctx, cancel := context.WithTimeout(cmd.Context(), stopLimit)
 			defer cancel()
 			var d api.Daemon
@@ -36,29 +37,30 @@ the next command starts a daemon that finds them.`,
 				a.note("bangerd does not run")
 				return nil
 			}
-			if err == nil {
-				err = c.Do(ctx, http.MethodPost, api.PathDaemonStop, nil, nil)
-			}
 			if err != nil {
 				return err
 			}
-			return waitGone(ctx, d.PID)
+			// Held before it is asked: afterwards its pid may be another's.
+			h, err := hold(d.PID)
+			if err != nil {
+				return ended(err)
+			}
+			defer h.Close()
+			if err := c.Do(ctx, http.MethodPost, api.PathDaemonStop, nil, nil); err != nil {
+				return err
+			}
+			return h.Wait(ctx)
 		},
 	}
 }
 
-// waitGone waits for the end of a process of this user that is no child.
-func waitGone(ctx context.Context, pid int) error {
+// hold takes hold of a process of this user that is no child.
+func hold(pid int) (*process.Handle, error) {
 	p, err := process.Of(pid)
 	if err != nil {
-		return ended(err)
+		return nil, err
 	}
-	h, err := process.Open(p)
-	if err != nil {
-		return ended(err)
-	}
-	defer h.Close()
-	return h.Wait(ctx)
+	return process.Open(p)
 }
 
 // ended drops the error that says that there is nothing to wait for.

@@ -100,7 +100,7 @@ func (d *liveDisplay) print(text string) {
 func (d *liveDisplay) line(s *liveStage, width int, took time.Duration) string {
 	e := *s.now.Load()
 	spin := spinner[int(took/refresh)%len(spinner)]
-	tail := fmt.Sprintf("%s %.1fs", amount(e), took.Seconds())
+	tail := fmt.Sprintf("%s %ds", amount(e), int(took.Seconds()))
 	bar := ""
 	if e.Total > 0 {
 		bar = " " + drawBar(e.Done, e.Total)
