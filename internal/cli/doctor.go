@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"banger/internal/api"
 	"banger/internal/doctor"
 	"banger/internal/paths"
 )
@@ -26,7 +28,14 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 			if err != nil {
 				return err
 			}
-			results := doctor.Run(cmd.Context(), doctor.Host(d))
+			host := doctor.Host(d)
+			host.Version, host.FindDaemon = api.ProgramVersion(), api.FindDaemon
+			host.DaemonVersion = func(ctx context.Context) (string, error) {
+				var answer api.Daemon
+				err := api.NewClient(d.Socket()).AnyVersion().Get(ctx, api.PathDaemon, &answer)
+				return answer.Version, err
+			}
+			results := doctor.Run(cmd.Context(), host)
 			if asJSON {
 				if err := a.json(results); err != nil {
 					return err
@@ -40,14 +49,8 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 				if asJSON {
 					continue
 				}
-				if err := a.write("%-5s %-12s %s\n", r.Status, r.Check, clean(r.Detail)); err != nil {
+				if err := a.writeResult(r); err != nil {
 					return err
-				}
-				if r.Cost != "" {
-					a.write("%18s %s\n", "", clean(r.Cost))
-				}
-				if r.Fix != "" {
-					a.write("%18s → %s\n", "", r.Fix)
 				}
 			}
 			if failed != nil && asJSON {
@@ -58,4 +61,16 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// writeResult writes a check's outcome and, below it, its cost and cure.
+func (a *app) writeResult(r doctor.Result) error {
+	text := fmt.Sprintf("%-4s  %-11s %s\n", r.Status, r.Check, clean(r.Detail))
+	if r.Cost != "" {
+		text += fmt.Sprintf("%17s %s\n", "", clean(r.Cost))
+	}
+	if r.Fix != "" {
+		text += fmt.Sprintf("%17s → %s\n", "", clean(r.Fix))
+	}
+	return a.write("%s", text)
 }

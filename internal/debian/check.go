@@ -30,8 +30,8 @@ func Check() (string, error) {
 	if err != nil {
 		return "", hint.Add(fmt.Errorf("find %s, which gets Debian's packages: it is not in PATH", program), install)
 	}
-	if !anyFile(keyrings) {
-		return "", hint.Add(errors.New("find Debian's signing keys: package debian-archive-keyring is not installed"), install)
+	if _, err := CheckKeys(); err != nil {
+		return "", err
 	}
 	if os.Getuid() == 0 {
 		return path, nil // mmdebstrap then maps all ids to themselves
@@ -54,13 +54,15 @@ func CheckSubIDs() error {
 	return checkSubIDs(u.Username, "/etc/subuid", "/etc/subgid")
 }
 
-func anyFile(names []string) bool {
-	for _, n := range names {
+// CheckKeys returns where Debian's signing keys lie, or reports that they are
+// not here.
+func CheckKeys() (path string, err error) {
+	for _, n := range keyrings {
 		if _, err := os.Stat(n); err == nil {
-			return true
+			return n, nil
 		}
 	}
-	return false
+	return "", hint.Add(errors.New("find Debian's signing keys: package debian-archive-keyring is not installed"), install)
 }
 
 // idsNeeded is what mmdebstrap's map takes.

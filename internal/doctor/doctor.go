@@ -5,6 +5,8 @@ package doctor
 
 import (
 	"context"
+	"os"
+	"os/exec"
 
 	"banger/internal/paths"
 )
@@ -30,11 +32,29 @@ type Result struct {
 
 // Env is the host as the checks see it.
 type Env struct {
-	Dirs    paths.Dirs
-	UID     int
-	CPUInfo string                       // path of /proc/cpuinfo
-	KVM     string                       // path of /dev/kvm
-	Look    func(string) (string, error) // finds a program
+	Dirs paths.Dirs
+	UID  int
+	Proc string                       // /proc
+	KVM  string                       // /dev/kvm
+	Look func(string) (string, error) // finds a program, as exec.LookPath
+	// Version is this program's. FindDaemon says where its bangerd lies, and
+	// DaemonVersion what the one that runs says of itself.
+	Version       string
+	FindDaemon    func() (string, error)
+	DaemonVersion func(context.Context) (string, error)
+}
+
+// Host is this host, without what the caller knows of the daemon.
+func Host(d paths.Dirs) Env {
+	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", KVM: "/dev/kvm", Look: exec.LookPath}
+}
+
+// sudo is a line that only root can type.
+func (e Env) sudo(line string) string {
+	if e.UID == 0 {
+		return line
+	}
+	return "sudo " + line
 }
 
 // check is one thing to look at.
@@ -45,15 +65,19 @@ type check struct {
 
 // checks are all, in the order in which they are shown.
 var checks = []check{
+	{"programs", checkPrograms},
 	{"qemu", checkQEMU},
 	{"kvm", checkKVM},
 	{"mmdebstrap", checkMmdebstrap},
 	{"userns", checkUserNamespaces},
 	{"keyring", checkKeyring},
 	{"mke2fs", checkMke2fs},
-	{"directories", checkDirectories},
+	{"state", checkState},
+	{"cache", checkCache},
+	{"sockets", checkSockets},
 	{"space", checkSpace},
 	{"database", checkDatabase},
+	{"log", checkLog},
 	{"daemon", checkDaemon},
 }
 
