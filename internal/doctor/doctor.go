@@ -65,13 +65,13 @@ type check struct {
 
 // checks are all, in the order in which they are shown.
 var checks = []check{
-	{"programs", checkPrograms},
 	{"qemu", checkQEMU},
 	{"kvm", checkKVM},
 	{"mmdebstrap", checkMmdebstrap},
 	{"userns", checkUserNamespaces},
 	{"keyring", checkKeyring},
 	{"mke2fs", checkMke2fs},
+	{"programs", checkPrograms},
 	{"state", checkState},
 	{"cache", checkCache},
 	{"sockets", checkSockets},
