@@ -65,6 +65,7 @@ var imports = map[string]string{
 
 	"test/harness": "",
 	"test/summary": "",
+	"test/bench":   "channel channel/control channel/exec session",
 }
 
 // mayExec are the packages that may import os/exec, and why.

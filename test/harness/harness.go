@@ -176,7 +176,7 @@ func setup(env *testscript.Env, bin string, shareCache bool) error {
 		"SHARED_CACHE":    shared,
 		"TERM":            "xterm",
 		// Programs built with the race detector write what they find there.
-		"GORACE": "log_path=" + filepath.Join(env.WorkDir, "race") + " halt_on_error=0",
+		"GORACE": "log_path=" + filepath.Join(env.WorkDir, "race") + " atexit_sleep_ms=0",
 	} {
 		env.Setenv(k, v)
 	}

@@ -39,6 +39,7 @@ func goTest(c *count, env []string, args ...string) {
 		c.fail("go test " + strings.Join(args, " "))
 		return
 	}
+	before := c.failed
 	r := newReader(c)
 	over := make(chan struct{})
 	var telling sync.WaitGroup
@@ -55,9 +56,8 @@ func goTest(c *count, env []string, args ...string) {
 	}
 	close(over)
 	telling.Wait()
-	failed := c.failed
 	r.packages()
-	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil && c.failed == failed && !r.sawFailure {
+	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil && c.failed == before {
 		say("FAIL go test %s: %v", strings.Join(args, " "), err)
 		c.fail("go test " + strings.Join(args, " "))
 	}
@@ -74,21 +74,21 @@ func (t test) String() string {
 type reader struct {
 	c *count
 
-	mu         sync.Mutex
-	last       time.Time // when a line was printed
-	running    map[test]time.Time
-	output     map[test]*strings.Builder
-	parents    map[test]bool
-	failedIn   map[string]bool // packages in which a test failed
-	badPkgs    []test          // packages that failed
-	buildOut   map[string]*strings.Builder
-	sawFailure bool
+	mu          sync.Mutex
+	last        time.Time // when a line was printed
+	running     map[test]time.Time
+	output      map[test]*strings.Builder
+	parents     map[test]bool
+	failedBelow map[test]bool   // parents with a subtest that failed
+	failedIn    map[string]bool // packages with a test that failed
+	badPkgs     []test          // packages that failed
+	buildOut    map[string]*strings.Builder
 }
 
 func newReader(c *count) *reader {
 	return &reader{
 		c: c, last: time.Now(), running: map[test]time.Time{}, output: map[test]*strings.Builder{},
-		parents: map[test]bool{}, failedIn: map[string]bool{}, buildOut: map[string]*strings.Builder{},
+		parents: map[test]bool{}, failedBelow: map[test]bool{}, failedIn: map[string]bool{}, buildOut: map[string]*strings.Builder{},
 	}
 }
 
@@ -135,26 +135,17 @@ func (r *reader) end(t test, e event) {
 	}
 	took := time.Duration(e.Elapsed * float64(time.Second))
 	switch {
-	case e.Action == "fail":
-		r.sawFailure = true
-		switch {
-		case t.name == "":
-			// Told at the end: most often it only says that a test failed.
-			r.badPkgs = append(r.badPkgs, t)
-			if !r.failedIn[t.pkg] {
-				r.line("FAIL %s\n%s", t, text)
-			}
-			return
-		case r.parents[t]:
-			r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
-			if !r.failedIn[t.pkg] { // it failed by itself, not by a subtest
-				r.c.fail(t.String())
-			}
-		default:
-			r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
-			r.c.fail(t.String())
+	case e.Action == "fail" && t.name == "":
+		// Most often it only says that a test failed.
+		r.badPkgs = append(r.badPkgs, t)
+		if !r.failedIn[t.pkg] {
+			r.line("FAIL %s\n%s", t, text)
 		}
-		r.failedIn[t.pkg] = true
+	case e.Action == "fail":
+		r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
+		if !r.failedBelow[t] { // else it is a parent that failed by a subtest
+			r.fail(t, t.String())
+		}
 	case t.name == "":
 		if e.Action == "pass" && !strings.Contains(text, "[no test files]") {
 			cached := ""
@@ -174,22 +165,31 @@ func (r *reader) end(t test, e event) {
 	}
 }
 
-// packages counts packages that failed without a test of theirs: those that
-// can't be built, or that ended in a panic or a leak.
+// fail counts a test and remembers it for its parents and its package.
+func (r *reader) fail(t test, name string) {
+	r.c.fail(name)
+	r.failedIn[t.pkg] = true
+	for i := strings.LastIndexByte(t.name, '/'); i > 0; i = strings.LastIndexByte(t.name[:i], '/') {
+		r.failedBelow[test{t.pkg, t.name[:i]}] = true
+	}
+}
+
+// packages is called at the end. It counts tests that began and never ended,
+// and packages that failed without a test of theirs: those that can't be built,
+// or that ended in a leak.
 func (r *reader) packages() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for t := range r.running {
+		// Cut by a panic or a time-out: its output says why.
+		if o := r.output[t]; o != nil && !r.parents[t] {
+			r.line("FAIL %s did not end\n%s", t, o)
+			r.fail(t, t.String()+" did not end")
+		}
+	}
 	for _, p := range r.badPkgs {
 		if !r.failedIn[p.pkg] {
 			r.c.fail(p.String())
-		}
-	}
-	// A test that began and never ended was cut by a panic or a time-out; its
-	// output says why.
-	for t := range r.running {
-		if o := r.output[t]; o != nil && t.name != "" && !r.parents[t] {
-			say("FAIL %s did not end\n%s", t, o)
-			r.c.fail(t.String() + " did not end")
 		}
 	}
 }

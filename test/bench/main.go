@@ -1,0 +1,149 @@
+// Bench measures what banger promises of its speed and size, against a floor
+// measured in the same run, and writes the table of docs/benchmarks.md.
+//
+//	make bench
+//
+// Every figure is a median. It wants a quiet machine: other guests or builds
+// make everything slower, the floor too, but not evenly.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// page is where the table is kept; words of people below its end are left.
+const page = "docs/benchmarks.md"
+
+// b is one run of the benchmark.
+type b struct {
+	dir  string   // state and sockets of this run's daemon
+	env  []string // of banger
+	runs int      // of each boot; short things are measured more often
+	vm   shown    // the VM that exec is measured in
+	rows []row
+
+	execIn, execOut float64 // rates of exec in MiB/s, to compare with the raw channel
+}
+
+func main() {
+	runs := flag.Int("runs", 7, "how often each boot is measured")
+	out := flag.String("o", page, "file to write the table to")
+	flag.Parse()
+	if err := run(*runs, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(runs int, out string) (err error) {
+	dir, err := os.MkdirTemp("", "banger-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	x := &b{dir: dir, runs: runs, env: append(os.Environ(),
+		"XDG_STATE_HOME="+filepath.Join(dir, "state"), "XDG_RUNTIME_DIR="+dir)}
+	defer func() {
+		x.banger("vm", "delete", "-f", "-q", vmName)
+		_, stopErr := x.banger("daemon", "stop")
+		err = errors.Join(err, stopErr)
+	}()
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"a VM to measure", x.create},
+		{"small things", x.small},
+		{"exec", x.exec},
+		{"exec's bytes", x.bytes},
+		{"floor and whole run", x.boots},
+		{"the raw channel", x.raw},
+	} {
+		begin := time.Now()
+		if err := step.do(); err != nil {
+			return fmt.Errorf("measure %s: %w", step.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s (%.0f s)\n", step.name, time.Since(begin).Seconds())
+	}
+	return x.write(out)
+}
+
+const vmName = "bench"
+
+// shown is what vm show --json says that is needed here.
+type shown struct {
+	ID         string
+	Dir        string
+	Accel      string
+	VMM        struct{ PID int }
+	Supervisor struct{ PID int }
+	Used       int64 `json:"disk_used_bytes"`
+}
+
+func (x *b) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("bin/banger", args...)
+	cmd.Env = x.env
+	return cmd
+}
+
+// banger runs it and returns its output.
+func (x *b) banger(args ...string) ([]byte, error) {
+	out, err := x.command(args...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return out, fmt.Errorf("banger %q: %w: %s", args, err, exit.Stderr)
+		}
+		return out, fmt.Errorf("banger %q: %w", args, err)
+	}
+	return out, nil
+}
+
+func (x *b) show() (v shown, err error) {
+	text, err := x.banger("vm", "show", "--json", vmName)
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(text, &v)
+}
+
+// systemLimit bounds the wait for the guest's services.
+const systemLimit = 3 * time.Minute
+
+// create makes the VM, notes what its disk takes, starts it and waits until
+// its services are up, so that they don't disturb.
+func (x *b) create() error {
+	// The first VM may have to get image and kernel, and tells so.
+	cmd := x.command("vm", "create", "--no-start", "--name", vmName)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	v, err := x.show()
+	if err != nil {
+		return err
+	}
+	made := v.Used
+	if _, err := x.banger("vm", "start", "-q", vmName); err != nil {
+		return err
+	}
+	if x.vm, err = x.show(); err != nil {
+		return err
+	}
+	x.add(row{what: "disk of a new VM, really allocated: made", got: mib(made), limit: 5, unit: "MiB"})
+	x.add(row{what: "disk of a new VM, really allocated: guest ready", got: mib(x.vm.Used), limit: 5, unit: "MiB"})
+	ctx, cancel := context.WithTimeout(context.Background(), systemLimit)
+	defer cancel()
+	wait := exec.CommandContext(ctx, "bin/banger", "vm", "exec", vmName, "--", "sh", "-c",
+		"until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5")
+	wait.Env = x.env
+	return wait.Run()
+}

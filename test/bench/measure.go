@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"banger/internal/channel"
+	"banger/internal/channel/control"
+	"banger/internal/session"
+)
+
+const (
+	often    = 25        // how often what takes milliseconds is measured
+	bulk     = 256 << 20 // bytes of a transfer
+	bulkRuns = 7
+)
+
+func median[T int64 | float64 | time.Duration](list []T) T {
+	s := slices.Sorted(slices.Values(list))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+func mib(bytes int64) float64             { return float64(bytes) / (1 << 20) }
+func ms(d time.Duration) float64          { return float64(d) / float64(time.Millisecond) }
+func rate(n int, d time.Duration) float64 { return mib(int64(n)) / d.Seconds() }
+
+// copyDisk copies the disk of the VM that shown JSON is of, sparsely.
+func copyDisk(shownJSON []byte, to string) error {
+	var v shown
+	if err := json.Unmarshal(shownJSON, &v); err != nil {
+		return err
+	}
+	out, err := exec.Command("cp", "--sparse=always", filepath.Join(v.Dir, "data.ext4"), to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// boots measures the floor and the whole run in turn.
+func (x *b) boots() error {
+	var floor, whole []time.Duration
+	for i := range x.runs {
+		disk, err := x.freshDisk("bare" + strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		args, err := x.bareArgs(disk)
+		if err != nil {
+			return err
+		}
+		m, err := start(args, false)
+		if err != nil {
+			return fmt.Errorf("boot bare: %w", err)
+		}
+		floor = append(floor, m.joined)
+		m.close()
+		os.Remove(disk)
+
+		begin := time.Now()
+		if _, err := x.banger("vm", "run", "--rm", "-q", "--", "true"); err != nil {
+			return err
+		}
+		whole = append(whole, time.Since(begin))
+	}
+	f, w := median(floor), median(whole)
+	x.add(row{what: "bare QEMU until the agent reports the root joined (floor)", got: f.Seconds(), unit: "s"})
+	x.add(row{what: "`banger vm run --rm -- true`, all of it", got: w.Seconds(), limit: 1.25 * f.Seconds(), unit: "s", of: "1.25 × floor"})
+	return nil
+}
+
+// small measures what needs no guest's answer, and what processes take.
+func (x *b) small() error {
+	var help []time.Duration
+	for range often {
+		begin := time.Now()
+		if _, err := x.banger("--help"); err != nil {
+			return err
+		}
+		help = append(help, time.Since(begin))
+	}
+	x.add(row{what: "`banger --help`", got: ms(median(help)), limit: 30, unit: "ms"})
+	var daemon struct{ PID int }
+	text, err := x.banger("daemon", "status", "--json")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &daemon); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		what  string
+		pid   int
+		limit float64
+	}{{"bangerd", daemon.PID, 30}, {"supervisor", x.vm.Supervisor.PID, 20}} {
+		kib, err := resident(p.pid)
+		if err != nil {
+			return err
+		}
+		x.add(row{what: p.what + ", resident, idle", got: kib / 1024, limit: p.limit, unit: "MiB"})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	h, err := x.guest().Health(ctx)
+	if err != nil {
+		return err
+	}
+	x.add(row{what: "agent in the guest, resident, idle", got: float64(h.AgentRSSKiB) / 1024, limit: 12, unit: "MiB"})
+	return nil
+}
+
+// resident is a process's VmRSS in KiB (proc(5)).
+func resident(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(text), "\nVmRSS:")
+	return strconv.ParseFloat(strings.Fields(after)[0], 64)
+}
+
+// guest is the measured VM's control service, by way of its supervisor.
+func (x *b) guest() *control.Client {
+	return control.NewClient(func(ctx context.Context) (net.Conn, error) {
+		sockets, err := filepath.Glob(filepath.Join(x.dir, "banger*", "vm", x.vm.ID, "supervisor.sock"))
+		if err != nil || len(sockets) != 1 {
+			return nil, fmt.Errorf("find the supervisor's socket: %v, %w", sockets, err)
+		}
+		return session.Dial(ctx, sockets[0], channel.PortControl)
+	})
+}
+
+// exec measures a command in a running guest against the guest's own.
+func (x *b) exec() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var took []time.Duration
+	var own []int64
+	for range often {
+		begin := time.Now()
+		if _, err := x.banger("vm", "exec", vmName, "--", "true"); err != nil {
+			return err
+		}
+		took = append(took, time.Since(begin))
+		m, err := x.guest().Measure(ctx)
+		if err != nil {
+			return err
+		}
+		own = append(own, m.ForkExecNanos...)
+	}
+	o := float64(median(own)) / 1e6
+	x.add(row{what: "the guest's own fork and exec of a static program", got: o, unit: "ms"})
+	x.add(row{what: "`banger vm exec VM -- true`", got: ms(median(took)), limit: 3 * o, unit: "ms", of: "3 × the guest's own"})
+	return nil
+}
+
+// bytes measures exec's stdin and stdout.
+func (x *b) bytes() error {
+	path := filepath.Join(x.dir, "bulk")
+	if err := os.WriteFile(path, make([]byte, bulk), 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	var in, out []float64
+	for range bulkRuns {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		cmd := x.command("vm", "exec", vmName, "--", "dd", "of=/dev/null", "bs=256k", "iflag=fullblock", "status=none")
+		cmd.Stdin = f
+		begin := time.Now()
+		err = cmd.Run()
+		in = append(in, rate(bulk, time.Since(begin)))
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		cmd = x.command("vm", "exec", vmName, "--", "dd", "if=/dev/zero", "bs=256k", fmt.Sprintf("count=%d", bulk>>18), "status=none")
+		begin = time.Now()
+		err = cmd.Run() // to /dev/null
+		out = append(out, rate(bulk, time.Since(begin)))
+		if err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+	}
+	x.execIn, x.execOut = median(in), median(out)
+	return nil
+}
+
+// raw measures a virtio-serial port with nothing on it, in a guest like the
+// measured one, by the same dd.
+func (x *b) raw() error {
+	disk, err := x.freshDisk("raw")
+	if err != nil {
+		return err
+	}
+	args, err := x.bareArgs(disk)
+	if err != nil {
+		return err
+	}
+	m, err := start(args, true)
+	if err != nil {
+		return fmt.Errorf("boot bare: %w", err)
+	}
+	defer m.close()
+	nothing := func() error { return nil }
+	if err := m.run(nothing, "sh", "-c", "until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5"); err != nil {
+		return err
+	}
+	block := make([]byte, 256<<10)
+	var in, out []float64
+	for range bulkRuns {
+		var begin time.Time
+		sent := make(chan error, 1)
+		err := m.run(func() error {
+			begin = time.Now()
+			go func() { // ends when all is written
+				for range bulk / len(block) {
+					if _, err := m.raw.Write(block); err != nil {
+						sent <- err
+						return
+					}
+				}
+				sent <- nil
+			}()
+			return nil
+		}, "sh", "-c", fmt.Sprintf("exec 9<$(echo %s); echo go; dd of=/dev/null bs=256k count=%d iflag=fullblock status=none <&9", rawPort, bulk>>18))
+		if err != nil {
+			return err
+		}
+		in = append(in, rate(bulk, time.Since(begin)))
+		if err := <-sent; err != nil {
+			return err
+		}
+		got := make(chan error, 1)
+		err = m.run(func() error {
+			begin = time.Now()
+			go func() { // ends when all has come
+				_, err := io.CopyN(io.Discard, m.raw, bulk)
+				got <- err
+			}()
+			return nil
+		}, "sh", "-c", fmt.Sprintf("exec 9>$(echo %s); echo go; dd if=/dev/zero bs=256k count=%d status=none >&9", rawPort, bulk>>18))
+		if err != nil {
+			return err
+		}
+		if err := <-got; err != nil {
+			return err
+		}
+		out = append(out, rate(bulk, time.Since(begin)))
+	}
+	for _, way := range []struct {
+		name, word string
+		raw, exec  float64
+	}{{"host to guest", "stdin", median(in), x.execIn}, {"guest to host", "stdout", median(out), x.execOut}} {
+		x.add(row{what: "raw virtio-serial port, " + way.name, got: way.raw, unit: "MiB/s"})
+		x.add(row{what: "256 MiB through `vm exec` " + way.word, got: way.exec, limit: way.raw / 2, unit: "MiB/s", more: true, of: "half the raw port"})
+	}
+	return nil
+}
