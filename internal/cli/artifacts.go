@@ -44,12 +44,12 @@ func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Comm
 			if err != nil {
 				return err
 			}
-			list := []T{}
+			var list []T
 			if err := c.Get(cmd.Context(), path, &list); err != nil {
 				return err
 			}
 			if asJSON {
-				return a.json(list)
+				return a.json(append([]T{}, list...)) // never null
 			}
 			return human(list)
 		}

@@ -135,7 +135,7 @@ func bytesText(n int64) string {
 
 // age is a time ago, in the largest unit that says enough.
 func age(t time.Time) string {
-	d := time.Since(t)
+	d := max(time.Since(t), 0)
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))

@@ -26,13 +26,13 @@ func (a *app) vmList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list := []api.VM{}
+			var list []api.VM
 			if err := c.Get(cmd.Context(), api.PathVMs, &list); err != nil {
 				return err
 			}
 			switch {
 			case asJSON:
-				return a.json(list)
+				return a.json(append([]api.VM{}, list...)) // never null
 			case quiet:
 				for _, v := range list {
 					if err := a.write("%s\n", v.ID); err != nil {

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"banger/internal/vm"
+)
+
+// parse reads a VM's flags as create does.
+func parse(t *testing.T, args ...string) (vm.Spec, error) {
+	t.Helper()
+	a, _ := newApp(t)
+	var f vmFlags
+	cmd := &cobra.Command{Use: "test"}
+	f.add(a, cmd)
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Fatal(err)
+	}
+	return f.spec(cmd)
+}
+
+func TestSpec(t *testing.T) {
+	def := vm.Spec{Image: "debian-12", Kernel: "debian-12-cloud", VCPUs: 4, MemMiB: 4096, DiskMiB: 8192, VMM: "auto"}
+	with := func(change func(*vm.Spec)) vm.Spec {
+		s := def
+		change(&s)
+		return s
+	}
+	for _, test := range []struct {
+		args []string
+		want vm.Spec
+	}{
+		{nil, def},
+		{[]string{"--name", "dev"}, with(func(s *vm.Spec) { s.Name = "dev" })},
+		{[]string{"--vcpu", "2", "--memory", "512"}, with(func(s *vm.Spec) { s.VCPUs, s.MemMiB = 2, 512 })},
+		{[]string{"--memory=4GiB", "--disk-size=1T"}, with(func(s *vm.Spec) { s.DiskMiB = 1 << 20 })},
+		{[]string{"--image", "x", "--vmm", "qemu"}, with(func(s *vm.Spec) { s.Image, s.VMM = "x", "qemu" })},
+	} {
+		got, err := parse(t, test.args...)
+		if err != nil {
+			t.Errorf("spec of %q: %v", test.args, err)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("spec of %q differs (-want +got):\n%s", test.args, diff)
+		}
+	}
+}
+
+// What can't be meant is a usage error that begins with the flag.
+func TestBadSpec(t *testing.T) {
+	for flag, values := range map[string][]string{
+		"vcpu":      {"0", "-1", "9999", "abc", "", "1.5", "99999999999999999999", "0x2"},
+		"memory":    {"1k", "0", "-5", "99T", "", "4 G", "1M", "127M"},
+		"disk-size": {"0", "63M", "17T", "x"},
+		"name":      {"", "UPPER", "a/b", "a\nb", "-a", "a-", strings.Repeat("x", 64), "é"},
+		"image":     {""},
+		"vmm":       {""},
+	} {
+		for _, v := range values {
+			_, err := parse(t, "--"+flag+"="+v)
+			if exitCode(t.Context(), err) != exitUsage || !strings.HasPrefix(err.Error(), "--"+flag+": ") {
+				t.Errorf("spec of --%s=%q: %v, want a usage error that begins with --%s", flag, v, err, flag)
+			}
+		}
+	}
+}
+
+// FuzzSpec: whatever is typed, a spec is sound or the error names a flag.
+func FuzzSpec(f *testing.F) {
+	f.Add("dev", "2", "4G", "8G", "debian-12", "auto")
+	f.Add("", "0", "1k", "99T", "", "")
+	f.Fuzz(func(t *testing.T, name, vcpu, memory, disk, image, vmm string) {
+		flags := vmFlags{name: text(name), vcpu: text(vcpu), memory: text(memory), disk: text(disk), image: text(image), vmm: text(vmm)}
+		cmd := &cobra.Command{Use: "test"}
+		cmd.Flags().String("name", "", "")
+		cmd.Flags().Set("name", name)
+		s, err := flags.spec(cmd)
+		switch {
+		case err == nil && s.Check() != nil:
+			t.Errorf("spec of %+v = %+v, which is not sound: %v", flags, s, s.Check())
+		case err != nil && (exitCode(t.Context(), err) != exitUsage || !strings.HasPrefix(err.Error(), "--")):
+			t.Errorf("spec of %+v: %v, want a usage error that begins with the flag", flags, err)
+		}
+	})
+}
+
+func TestGuestCommand(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		ref  string
+		argv []string
+		bad  bool
+	}{
+		{nil, "", nil, false},
+		{[]string{"dev"}, "dev", nil, false},
+		{[]string{"dev", "--"}, "dev", nil, false},
+		{[]string{"dev", "--", "ls", "-l"}, "dev", []string{"ls", "-l"}, false},
+		{[]string{"dev", "ls", "-l", "--", "-x"}, "dev", []string{"ls", "-l", "--", "-x"}, false},
+		{[]string{"dev", "--", "--", "x"}, "dev", []string{"--", "x"}, false},
+		{[]string{"dev", "--", ""}, "dev", []string{""}, false},
+		{[]string{"dev", "-t", "--", "sh"}, "", nil, true},
+		{[]string{"dev", "--help"}, "", nil, true},
+	} {
+		ref, argv, err := guestCommand(test.args)
+		if ref != test.ref || !slices.Equal(argv, test.argv) || (err != nil) != test.bad {
+			t.Errorf("guestCommand(%q) = %q, %q, %v; want %q, %q, an error: %v", test.args, ref, argv, err, test.ref, test.argv, test.bad)
+		}
+		if err != nil && exitCode(t.Context(), err) != exitUsage {
+			t.Errorf("guestCommand(%q) = %v, which is no usage error", test.args, err)
+		}
+	}
+}
+
+// Command lines that can't be meant are refused before a daemon is asked: here
+// none could be.
+func TestUsage(t *testing.T) {
+	t.Setenv("BANGER_NO_AUTOSTART", "1")
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	for _, test := range []struct{ line, want string }{
+		{"nosuch", `unknown command "nosuch" for "banger"`},
+		{"vm lits", "did you mean list"},
+		{"vm list extra", `takes no argument "extra"`},
+		{"image nosuch", `unknown command "nosuch" for "banger image"`},
+		{"help nosuch", `unknown command "nosuch"`},
+		{"completion nosuch", `unknown command "nosuch"`},
+		{"vm run --nosuch", "unknown flag: --nosuch: see banger vm run --help"},
+		{"vm run --rm -d", "--rm and --detach exclude each other"},
+		{"run --rm --detach", "--rm and --detach exclude each other"},
+		{"vm run -d -- true", "banger vm exec NAME -- true"},
+		{"vm run -t -T", "-t and -T exclude each other"},
+		{"vm run ./repo", `"./repo": a command goes after --`},
+		{"vm run ./repo -- true", `"./repo": a command goes after --`},
+		{"vm run --vcpu abc -- true", `--vcpu: "abc"`},
+		{"vm create --memory 1k", `--memory: size "1k"`},
+		{"vm create extra", `takes no argument "extra"`},
+		{"vm exec dev", "banger vm exec VM -- COMMAND"},
+		{"vm exec dev --", "banger vm exec VM -- COMMAND"},
+		{"vm exec", "banger vm exec VM -- COMMAND"},
+		{"vm exec dev -t -- sh", "flag -t goes before the VM"},
+		{"vm ssh", "needs a VM"},
+		{"vm start", "needs a VM"},
+		{"vm show", "needs a VM"},
+		{"vm logs a b", `takes no argument "b"`},
+		{"daemon stop now", `takes no argument "now"`},
+		{"version 1", `takes no argument "1"`},
+	} {
+		a, o := newApp(t)
+		if status := a.runLine(t, strings.Fields(test.line)...); status != exitUsage {
+			t.Errorf("banger %s: exit status %d, want %d", test.line, status, exitUsage)
+		}
+		if got := o.stderr(); !strings.Contains(got, test.want) || o.stdout() != "" {
+			t.Errorf("banger %s: wrote %q to stderr and %q to stdout; want %q in stderr alone", test.line, got, o.stdout(), test.want)
+		}
+	}
+}
