@@ -80,6 +80,7 @@ var mayExec = map[string]string{
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",
+	"test/bench":           "starts the programs that it measures",
 }
 
 const (

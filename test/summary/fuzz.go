@@ -2,12 +2,6 @@ package main
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
-	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -36,21 +30,5 @@ func fuzz(c *count) {
 // fuzzTargets finds func Fuzz… in the tests below dir. (go test -list would
 // link every package's tests only to be asked.)
 func fuzzTargets(dir string) ([]test, error) {
-	var targets []test
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		for _, decl := range f.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Fuzz") {
-				targets = append(targets, test{filepath.Dir(path), fn.Name.Name})
-			}
-		}
-		return nil
-	})
-	return targets, err
+	return functions(dir, "Fuzz", func([]byte) bool { return true })
 }

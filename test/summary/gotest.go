@@ -102,6 +102,10 @@ func (r *reader) event(e event) {
 		for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
 			r.parents[test{e.Package, e.Test[:i]}] = true
 		}
+	case "pause": // it waits for others that run at once
+		r.running[t] = time.Time{}
+	case "cont":
+		r.running[t] = time.Now()
 	case "build-output":
 		if r.buildOut[e.ImportPath] == nil {
 			r.buildOut[e.ImportPath] = &strings.Builder{}
@@ -208,7 +212,7 @@ func (r *reader) tell(over <-chan struct{}) {
 		if time.Since(r.last) >= silence {
 			var names []string
 			for t, since := range r.running {
-				if !r.parents[t] {
+				if !r.parents[t] && !since.IsZero() {
 					names = append(names, fmt.Sprintf("%s (%.0f s)", t, time.Since(since).Seconds()))
 				}
 			}

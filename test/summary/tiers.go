@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // raceBin is where the programs with the race detector are built.
@@ -43,8 +46,16 @@ func tiers(only string) []tier {
 				return
 			}
 			goTest(c, env, run("-count=1", "-tags=vmtest", "-parallel=2", "-timeout=20m", "./test/vm")...)
-			if only == "" {
-				goTest(c, append(env, artifacts...), "-count=1", "-tags=vmtest", "-timeout=10m", "-run=VM|Contract", "./internal/...")
+			if only != "" {
+				return
+			}
+			packages, err := guestTests("internal")
+			if err != nil {
+				say("FAIL vm: find the tests with guests: %v", err)
+				c.fail("find the tests with guests")
+			}
+			for _, pkg := range slices.Sorted(maps.Keys(packages)) {
+				goTest(c, append(env, artifacts...), "-count=1", "-tags=vmtest", "-timeout=10m", "-run=^("+strings.Join(packages[pkg], "|")+")$", "./"+pkg)
 			}
 		}},
 		{name: "host", none: "no test needs root and a host's own devices yet"},
