@@ -9,7 +9,9 @@ PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -X banger/internal/api.version=$(VERSION)
 # Two at once: what CI has, and emulated guests need the rest of a larger machine.
-GOFLAGS += -p=2
+# The version is told to the linker; Go need not ask git, which refuses a tree of
+# another owner.
+override GOFLAGS := -p=2 -buildvcs=false $(GOFLAGS)
 export GOFLAGS
 
 # What `make run` types: any banger command line. It is handed to the shell as
