@@ -11,10 +11,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,8 +24,6 @@ const Suite = "bookworm"
 
 const (
 	program = "mmdebstrap"
-	// cleanLimit is how long a cancelled mmdebstrap has to end by itself.
-	cleanLimit = 10 * time.Second
 	// epoch is SOURCE_DATE_EPOCH: no file of a tree is younger, so the hour of
 	// the build is not in the result. Bookworm's release, 2023-06-10.
 	epoch = "1686355200"
@@ -72,15 +68,28 @@ func Tar(ctx context.Context, q Request, read func(io.Reader) error) (err error)
 	return run(ctx, path, dir, q, read)
 }
 
+// guard becomes "$0" and leaves a process in its group that ends the group when
+// stdin, which we hold, is closed: by us, or by our death. mmdebstrap itself
+// would go on without us, and while it installs it ignores all signals but
+// SIGKILL, being the first process of a pid namespace.
+const guard = `exec 3<&0 </dev/null
+{ cat <&3; kill -KILL 0; } >/dev/null 2>&1 &
+exec "$0" "$@" 3<&-`
+
 func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) error) error {
 	over, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	cmd := exec.Command(path, arguments(q)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, path}, arguments(q)...)...)
 	cmd.Env = environment(dir)
 	cmd.Dir = "/"
-	// A group of its own, so that all it started hears the signal; and it goes
-	// with us, as what it makes has no use then.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdin, hold, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	defer hold.Close()
+	cmd.Stdin = stdin
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -89,39 +98,22 @@ func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) 
 	if err != nil {
 		return err
 	}
-	// A parent-death signal fires when the starting thread ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
-	ended, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // ends with the process, by force after cleanLimit
-		defer close(stopped)
-		select {
-		case <-ended:
-			return
-		case <-over.Done():
-		}
-		// The namespace's root is another uid, but its owner may signal it.
-		unix.Kill(-cmd.Process.Pid, unix.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(cleanLimit):
-			unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		}
-	}()
+	// Its temporary directory is ours to remove, so there is nothing to wait
+	// for. The guard keeps the group's number from being anybody else's. In the
+	// namespace root is another uid, but a namespace's owner may signal it.
+	defer context.AfterFunc(over, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })()
 	said := make(chan transcript, 1)
-	go func() { said <- follow(words, q) }() // ends with the process's stderr
+	go func() { said <- follow(words, q) }() // ends with the last process that has stderr
 	readErr := read(out)
-	if readErr != nil {
+	if readErr != nil && !cut(readErr) {
 		giveUp()
 	}
 	io.Copy(io.Discard, out)
 	text := <-said
 	err = cmd.Wait()
-	close(ended)
-	<-stopped
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

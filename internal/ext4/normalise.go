@@ -263,7 +263,7 @@ func cleanPath(name string) (string, error) {
 	}
 	for c := range strings.SplitSeq(name, "/") {
 		if c == ".." {
-			return "", fmt.Errorf("refuse %q: it climbs out with ..", name)
+			return "", fmt.Errorf("refuse %q: its parts .. leave the root", name)
 		}
 		if len(c) > maxName {
 			return "", fmt.Errorf("refuse %q: the name %.20q… has %d bytes, the most is %d", name, c, len(c), maxName)

@@ -1,0 +1,225 @@
+//go:build vmtest
+
+// These tests really build, with mmdebstrap and the network: tier vm.
+
+package image
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/hint"
+	"banger/internal/progress"
+)
+
+// temporary points TMPDIR to a directory of the test's own that everybody can
+// pass, and checks at the end that nothing is left in it.
+func temporary(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "banger-image-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", dir)
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("left in TMPDIR: %v, %v", left, err)
+		}
+		os.RemoveAll(dir)
+	})
+	return dir
+}
+
+func debugfs(t *testing.T, name, request string) string {
+	t.Helper()
+	out, err := exec.Command("/usr/sbin/debugfs", "-R", request, name).Output()
+	if err != nil {
+		t.Fatalf("debugfs -R %q: %v", request, err)
+	}
+	return string(out)
+}
+
+func TestDefaultImage(t *testing.T) {
+	temporary(t)
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stages []string
+	i, err := s.Build(context.Background(), Default, func(p progress.Step) { stages = append(stages, p.Text) })
+	if err != nil {
+		t.Fatalf("Build: %v (hint %q)", err, hint.Of(err))
+	}
+	if len(stages) < 8 {
+		t.Errorf("Build took only the steps %q", stages)
+	}
+	if i.SizeBytes > 400<<20 {
+		t.Errorf("the image has %d MiB", i.SizeBytes>>20)
+	}
+	out, _ := exec.Command("/usr/sbin/e2fsck", "-fn", i.Path).CombinedOutput()
+	if n := strings.Count(string(out), "? no"); n > 1 || n == 1 && !strings.Contains(string(out), "Padding at end of inode bitmap") {
+		t.Errorf("e2fsck -fn:\n%s", out)
+	}
+	for request, want := range map[string]string{
+		"cat /etc/shadow":         `(?m)^root::`,
+		"cat /etc/default/locale": `^LANG=C.UTF-8\n$`,
+		"stat /etc/machine-id":    `Size: 0\b`,
+		"stat /sbin/init":         `Type: symlink`,
+		"stat /etc/systemd/system/serial-getty@ttyS0.service": `Fast link dest: "/dev/null"`,
+		"stat /usr/bin/sudo":        `Mode:  04755`,
+		"ea_list /var/log/journal":  `system.posix_acl_access`,
+		"cat /etc/apt/sources.list": `bookworm-security`,
+	} {
+		if got := debugfs(t, i.Path, request); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("debugfs %q = %.300q, want %q", request, got, want)
+		}
+	}
+	for _, p := range []string{"/usr/bin/git", "/usr/bin/curl", "/usr/bin/less", "/usr/bin/vi", "/usr/bin/ssh", "/usr/bin/ps", "/usr/bin/dbus-daemon",
+		"/usr/sbin/ip", "/usr/sbin/modprobe", "/etc/ssl/certs/ca-certificates.crt", "/usr/share/bash-completion/bash_completion", "/usr/lib/systemd/systemd"} {
+		// debugfs does not follow /bin -> usr/bin or alternatives; the entry is enough.
+		if got := debugfs(t, i.Path, "stat "+p); !strings.Contains(got, "Inode:") {
+			t.Errorf("%s is not in the image", p)
+		}
+	}
+	for _, p := range []string{"/etc/hostname", "/etc/resolv.conf", "/etc/ssh/ssh_host_ed25519_key", "/var/lib/dbus/machine-id"} {
+		if got := debugfs(t, i.Path, "stat "+p); strings.Contains(got, "Inode:") {
+			t.Errorf("%s is baked into the image", p)
+		}
+	}
+}
+
+func TestCancelledBuild(t *testing.T) {
+	for _, at := range []string{"unpacking packages", "installing packages"} {
+		t.Run(at, func(t *testing.T) {
+			temporary(t)
+			dir := t.TempDir()
+			s, err := Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			var cancelled time.Time
+			_, err = s.Build(ctx, Default, func(p progress.Step) {
+				if p.Text == at && cancelled.IsZero() {
+					cancelled = time.Now()
+					cancel()
+				}
+			})
+			cancel()
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Build = %v, want a cancellation", err)
+			}
+			if took := time.Since(cancelled); took > 5*time.Second {
+				t.Errorf("Build went on for %v", took)
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "tmp-*")); len(left) != 0 {
+				t.Errorf("left in the store: %v", left)
+			}
+		})
+	}
+}
+
+func TestBuildWithoutNetwork(t *testing.T) {
+	temporary(t)
+	t.Setenv("http_proxy", "http://127.0.0.1:9") // discard: nobody answers
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Build(context.Background(), Default, progress.Discard); err == nil || !strings.Contains(hint.Of(err), "network") {
+		t.Errorf("Build without a network: %v (hint %q)", err, hint.Of(err))
+	}
+}
+
+// A disk that fills while packages are unpacked, and one that fills while the
+// image is written.
+func TestBuildOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	small := func(t *testing.T, size string) string {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("none", dir, "tmpfs", 0, "mode=755,size="+size); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(dir, 0) })
+		return dir
+	}
+	check := func(t *testing.T, store, want string) {
+		s, err := Open(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Build(context.Background(), Default, progress.Discard)
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), want) || hint.Of(err) == "" {
+			t.Errorf("Build: %v (hint %q); want ENOSPC, %q and a hint", err, hint.Of(err), want)
+		}
+	}
+	t.Run("temporary files", func(t *testing.T) {
+		dir := small(t, "100m")
+		t.Setenv("TMPDIR", dir)
+		check(t, t.TempDir(), dir)
+	})
+	t.Run("store", func(t *testing.T) {
+		temporary(t)
+		dir := small(t, "100m")
+		check(t, dir, dir)
+	})
+}
+
+// The same as an ordinary user: the first who has subordinate ids.
+func TestBuildAsOrdinaryUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the other tests do that: this user is not root")
+	}
+	text, _ := os.ReadFile("/etc/subuid")
+	name, _, _ := strings.Cut(string(text), ":")
+	if name == "" {
+		t.Skip("no user has subordinate ids in /etc/subuid")
+	}
+	base, err := os.MkdirTemp("/var/tmp", "banger-image-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(base)
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	test := filepath.Join(base, "test")
+	if err := os.WriteFile(test, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	home := filepath.Join(base, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("chown", "-R", name, home).CombinedOutput(); err != nil {
+		t.Fatalf("chown: %v: %s", err, out)
+	}
+	if err := os.Chmod(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("runuser", "-u", name, "--", test, "-test.run", "^(TestDefaultImage|TestCancelledBuild)$/^unpacking", "-test.v")
+	cmd.Dir = home
+	cmd.Env = append(os.Environ(), "HOME="+home, "GOCOVERDIR=", "TMPDIR=/var/tmp")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("as user %q: %v\n%s", name, err, out)
+	}
+}
