@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -113,7 +114,8 @@ func checkDatabase(_ context.Context, e Env) Result {
 	}
 	// The magic string of https://www.sqlite.org/fileformat2.html, section 1.3.1.
 	magic := make([]byte, 16)
-	if n, err := f.Read(magic); n > 0 && string(magic) != "SQLite format 3\x00" || err != nil && n > 0 {
+	n, err := io.ReadFull(f, magic)
+	if n > 0 && string(magic) != "SQLite format 3\x00" || n == 0 && !errors.Is(err, io.EOF) {
 		return Result{Status: Fail, Detail: name + " is not a database", Cost: cost,
 			Fix: "mv " + name + " " + name + ".broken: bangerd rebuilds it from the VMs' own records"}
 	}

@@ -1,0 +1,176 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"banger/internal/hint"
+	"banger/internal/paths"
+	"banger/internal/unixsock"
+)
+
+// host is a host where all is well and nothing of banger is there yet.
+type host struct {
+	t   *testing.T
+	dir string
+	env Env
+}
+
+func newHost(t *testing.T) *host {
+	dir := t.TempDir()
+	h := &host{t: t, dir: dir}
+	h.env = Env{
+		Dirs:    paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache"), Run: h.path("home/run")},
+		Proc:    h.path("proc"),
+		KVM:     h.path("kvm"),
+		Look:    func(p string) (string, error) { return h.path("bin/" + filepath.Base(p)), nil },
+		Version: "1",
+		FindDaemon: func() (string, error) {
+			return h.path("bin/bangerd"), nil
+		},
+		DaemonVersion: func(context.Context) (string, error) { return "1", nil },
+	}
+	h.file("bin/bangerd", "")
+	h.file("bin/banger-agent", "")
+	h.file("kvm", "")
+	h.file("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n")
+	h.program("qemu-system-x86_64", "echo QEMU emulator version 7.2.0; echo more")
+	return h
+}
+
+func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
+
+func (h *host) file(name, text string) {
+	h.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(h.path(name)), 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.path(name), []byte(text), 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) program(name, script string) { h.file("bin/"+name, "#!/bin/sh\n"+script+"\n") }
+
+func (h *host) lacks(program string) {
+	look := h.env.Look
+	h.env.Look = func(p string) (string, error) {
+		if filepath.Base(p) == program {
+			return "", errors.New("not found")
+		}
+		return look(p)
+	}
+}
+
+func TestChecks(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		spoil  func(h *host)
+		check  string
+		status Status
+		detail string // part of it
+		fix    string // likewise
+	}{
+		{"qemu", nil, "qemu", OK, "QEMU emulator version 7.2.0", ""},
+		{"no qemu", func(h *host) { h.lacks("qemu-system-x86_64") }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},
+		{"broken qemu", func(h *host) { h.program("qemu-system-x86_64", "exit 3") }, "qemu", Fail, "exit status 3", "--reinstall"},
+
+		{"kvm", nil, "kvm", OK, "opens", ""},
+		{"kvm that can't run a kernel", func(h *host) { h.file("proc/cpuinfo", "flags : fpu sse\n") }, "kvm", Warn, "neither vmx nor svm", ""},
+		{"vmx flags that KVM adds", func(h *host) { h.file("proc/cpuinfo", "flags : fpu\nvmx flags : vmx\n") }, "kvm", Warn, "neither vmx nor svm", ""},
+		{"no cpuinfo", func(h *host) { os.Remove(h.path("proc/cpuinfo")) }, "kvm", Warn, "neither vmx nor svm", ""},
+		{"amd", func(h *host) { h.file("proc/cpuinfo", "flags : svm\n") }, "kvm", OK, "opens", ""},
+		{"no /dev/kvm", func(h *host) { os.Remove(h.path("kvm")) }, "kvm", Warn, "there is no", "modprobe"},
+		{"neither", func(h *host) { os.Remove(h.path("kvm")); h.file("proc/cpuinfo", "") }, "kvm", Warn, "no hardware virtualisation", ""},
+
+		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},
+		{"no mke2fs", func(h *host) { h.lacks("mke2fs") }, "mke2fs", Fail, "mke2fs", "apt-get install e2fsprogs"},
+		{"no user namespaces", func(h *host) { h.file("proc/sys/user/max_user_namespaces", "0\n") }, "userns", Fail, "switched off", "sysctl user.max_user_namespaces"},
+		{"none for users", func(h *host) { h.env.UID = 1; h.file("proc/sys/kernel/unprivileged_userns_clone", "0\n") }, "userns", Fail, "unprivileged", "sudo sysctl kernel.unprivileged_userns_clone=1"},
+		{"none for users, as root", func(h *host) { h.file("proc/sys/kernel/unprivileged_userns_clone", "0\n") }, "userns", OK, "root", ""},
+
+		{"programs", nil, "programs", OK, "banger-agent", ""},
+		{"no agent", func(h *host) { os.Remove(h.path("bin/banger-agent")) }, "programs", Fail, "banger-agent", "make build"},
+		{"no daemon", func(h *host) {
+			h.env.FindDaemon = func() (string, error) { return "", hint.Add(errors.New("there is none"), "make it") }
+		}, "programs", Fail, "there is none", "make it"},
+
+		{"fresh", nil, "state", OK, "not there yet", ""},
+		{"state is there", func(h *host) { h.file("home/state/x", "") }, "state", OK, "home/state", ""},
+		{"state is a file", func(h *host) { h.file("home/state", "") }, "state", Fail, "not a directory", "XDG_STATE_HOME"},
+		{"below a file", func(h *host) { h.file("home", "") }, "cache", Fail, "not a directory", "XDG_CACHE_HOME"},
+		{"read-only", func(h *host) { h.env.Dirs.Run = "/proc/sys/x" }, "sockets", Fail, "/proc/sys/x can't be made", "XDG_RUNTIME_DIR"},
+
+		{"no database", nil, "database", OK, "none yet", ""},
+		{"database", func(h *host) { h.file("home/state/banger.db", "SQLite format 3\x00more") }, "database", OK, "banger.db", ""},
+		{"empty database", func(h *host) { h.file("home/state/banger.db", "") }, "database", OK, "banger.db", ""},
+		{"junk", func(h *host) { h.file("home/state/banger.db", "junk") }, "database", Fail, "not a database", "mv "},
+		{"junk of the right length", func(h *host) { h.file("home/state/banger.db", strings.Repeat("x", 100)) }, "database", Fail, "not a database", "mv "},
+		{"a directory", func(h *host) { h.file("home/state/banger.db/x", "") }, "database", Fail, "not a database", "mv "},
+		{"no log", nil, "log", OK, "none yet", ""},
+		{"log", func(h *host) { h.file("home/state/bangerd.log", "x") }, "log", OK, "bangerd.log", ""},
+		{"no log can be", func(h *host) { h.file("home/state", "") }, "log", Fail, "can't be read", "chown"},
+
+		{"no daemon runs", nil, "daemon", OK, "does not run", ""},
+		{"daemon", func(h *host) { h.listen() }, "daemon", OK, "bangerd 1 answers", ""},
+		{"another daemon", func(h *host) { h.listen(); h.env.Version = "2" }, "daemon", Warn, `version "1", this banger "2"`, "banger daemon stop"},
+		{"silent daemon", func(h *host) {
+			h.listen()
+			h.env.DaemonVersion = func(context.Context) (string, error) { return "", errors.New("silence") }
+		}, "daemon", Fail, "silence", "kill"},
+		{"dead daemon's socket", func(h *host) { h.listen()() }, "daemon", OK, "does not run", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t)
+			if test.spoil != nil {
+				test.spoil(h)
+			}
+			before := h.files()
+			for _, r := range Run(t.Context(), h.env) {
+				if r.Status != OK && r.Cost == "" || r.Status == Fail && r.Fix == "" {
+					t.Errorf("%+v: a lack has a cost, a failure a cure", r)
+				}
+				if r.Check != test.check {
+					continue
+				}
+				if r.Status != test.status || !strings.Contains(r.Detail, test.detail) || !strings.Contains(r.Fix, test.fix) || (test.fix == "") != (r.Fix == "") {
+					t.Errorf("%+v, want %s, a detail with %q and a fix with %q", r, test.status, test.detail, test.fix)
+				}
+			}
+			if after := h.files(); after != before {
+				t.Errorf("the checks changed files from\n%s\nto\n%s", before, after)
+			}
+		})
+	}
+}
+
+// listen makes the daemon's socket, and returns what closes its listener but
+// leaves the file.
+func (h *host) listen() func() error {
+	h.t.Helper()
+	if err := os.MkdirAll(h.env.Dirs.Run, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	l, err := unixsock.Listen(h.env.Dirs.Socket())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { l.Close() })
+	return l.Close
+}
+
+// files lists all files below the host's directory with their times.
+func (h *host) files() string {
+	var b strings.Builder
+	filepath.Walk(h.dir, func(path string, fi os.FileInfo, err error) error {
+		if err == nil {
+			b.WriteString(path + " " + fi.ModTime().String() + "\n")
+		}
+		return nil
+	})
+	return b.String()
+}
