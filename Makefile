@@ -43,11 +43,19 @@ build:
 bench: setup build
 	@$(GO) run ./test/bench
 
-# Statement coverage of the tiers that need no guest.
+# Statement coverage, by package: of the unit tests, of the programs under the
+# script tier, and of both. With VM=1 the scripts with guests too.
 coverage: setup-test
-	@mkdir -p coverage
-	@$(GO) test -coverprofile=coverage/unit.out -coverpkg=./internal/... ./internal/... ./cmd/...
-	@$(GO) tool cover -func=coverage/unit.out | tail -n 1
+	@rm -rf coverage build/cover && mkdir -p coverage/unit coverage/programs build/cover
+	@$(GO) test -cover ./internal/... ./cmd/... -args -test.gocoverdir=$(CURDIR)/coverage/unit
+	@CGO_ENABLED=0 $(GO) build -cover -coverpkg=./internal/...,./cmd/... -o build/cover/ ./cmd/banger ./cmd/bangerd
+	@CGO_ENABLED=0 $(GO) build -o build/cover/ ./cmd/banger-agent
+	@GOCOVERDIR=$(CURDIR)/coverage/programs BANGER_TEST_BIN=$(CURDIR)/build/cover \
+		$(GO) test -count=1 -parallel=2 -timeout=20m -tags=$(if $(VM),vmtest) ./test/script $(if $(VM),./test/vm)
+	@for of in unit programs unit,programs; do echo "== $$of"; \
+		$(GO) tool covdata percent -i=$$(echo $$of | sed 's|[a-z]*|coverage/&|g'); done
+	@$(GO) tool covdata textfmt -i=coverage/unit,coverage/programs -o=coverage/all.out
+	@$(GO) tool cover -func=coverage/all.out | tail -n 1
 
 # bangerd and banger-agent are no commands: banger finds them in libexec.
 install: build
