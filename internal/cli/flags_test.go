@@ -125,6 +125,9 @@ func TestUsage(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
 		{"nosuch", `unknown command "nosuch" for "banger"`},
 		{"vm lits", "did you mean list"},
+		{"create --name a", `unknown command "create" for "banger": did you mean banger vm create?`},
+		{"vm pull", "did you mean banger kernel pull?"},
+		{"vm --name", "unknown flag: --name: see banger vm --help"},
 		{"vm list extra", `takes no argument "extra"`},
 		{"image nosuch", `unknown command "nosuch" for "banger image"`},
 		{"help nosuch", `unknown command "nosuch"`},

@@ -66,6 +66,9 @@ this host is mounted into the machine.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
+			return unknownCommand(cmd, cmd.Flags().Arg(0)) // whose flag it may be
+		}
 		return usagef("%w: see %s --help", err, cmd.CommandPath())
 	})
 
@@ -112,6 +115,13 @@ func group(name, short, long, example string) *cobra.Command {
 
 func unknownCommand(cmd *cobra.Command, name string) error {
 	err := fmt.Errorf("unknown command %q for %q", name, cmd.CommandPath())
+	for _, group := range cmd.Root().Commands() {
+		for _, c := range group.Commands() {
+			if c.Name() == name && group != cmd && group.Name() != "completion" {
+				return usagef("%w: did you mean %s?", err, c.CommandPath())
+			}
+		}
+	}
 	if s := cmd.SuggestionsFor(name); len(s) > 0 {
 		return usagef("%w: did you mean %s?", err, strings.Join(s, " or "))
 	}
