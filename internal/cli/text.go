@@ -35,48 +35,66 @@ func clean(s string) string {
 	return b.String()
 }
 
-// cleanWriter cleans what passes through to a terminal; lines stay lines. What
-// is not complete at the end of a Write waits for the next one or Flush.
+// cleanWriter cleans what passes through to a terminal; lines stay lines, and
+// the carriage returns of a console's line ends are dropped. What is not
+// complete at the end of a Write waits for the next one or Flush.
 type cleanWriter struct {
-	w    io.Writer
-	rest []byte // the beginning of a character, or a carriage return
+	w       io.Writer
+	rest    []byte // the beginning of a character
+	returns int    // carriage returns that a line end may follow
 }
+
+// maxReturns is how many carriage returns a line end has at most: systemd's has
+// one and the terminal's another.
+const maxReturns = 8
 
 func (c *cleanWriter) Write(p []byte) (int, error) {
 	text := append(c.rest, p...)
 	n := len(text) - unfinished(text)
 	c.rest = slices.Clone(text[n:])
-	return len(p), c.write(text[:n])
+	_, err := io.WriteString(c.w, c.clean(string(text[:n])))
+	return len(p), err
 }
 
 // Flush writes what is left.
 func (c *cleanWriter) Flush() error {
-	rest := c.rest
-	c.rest = nil
-	return c.write(rest)
-}
-
-func (c *cleanWriter) write(text []byte) error {
-	if len(text) == 0 {
-		return nil
-	}
-	lines := strings.Split(string(text), "\n")
-	for i, l := range lines {
-		if i < len(lines)-1 {
-			l = strings.TrimSuffix(l, "\r") // a console's line end is both
-		}
-		lines[i] = clean(l)
-	}
-	_, err := io.WriteString(c.w, strings.Join(lines, "\n"))
+	text := c.clean(string(c.rest)) + strings.Repeat(clean("\r"), c.returns)
+	c.rest, c.returns = nil, 0
+	_, err := io.WriteString(c.w, text)
 	return err
 }
 
-// unfinished is how many bytes at the end of p may mean something else when
-// more comes.
-func unfinished(p []byte) int {
-	if len(p) > 0 && p[len(p)-1] == '\r' {
-		return 1
+func (c *cleanWriter) clean(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		n := strings.IndexAny(text, "\r\n")
+		if n < 0 {
+			n = len(text)
+		}
+		if n > 0 {
+			b.WriteString(strings.Repeat(clean("\r"), c.returns) + clean(text[:n]))
+			c.returns = 0
+		}
+		switch text = text[n:]; {
+		case text == "":
+		case text[0] == '\n':
+			c.returns = 0
+			b.WriteByte('\n')
+			text = text[1:]
+		case c.returns == maxReturns:
+			b.WriteString(clean("\r"))
+			text = text[1:]
+		default:
+			c.returns++
+			text = text[1:]
+		}
 	}
+	return b.String()
+}
+
+// unfinished is how many bytes at the end of p are the beginning of a
+// character.
+func unfinished(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if b := p[len(p)-n]; utf8.RuneStart(b) {
 			if b >= utf8.RuneSelf && !utf8.FullRune(p[len(p)-n:]) {

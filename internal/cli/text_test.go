@@ -37,6 +37,7 @@ func harmless(s string) bool {
 func FuzzClean(f *testing.F) {
 	f.Add([]byte("line\r\n\x1b[31mred\n漢\xff\r"), 3)
 	f.Add([]byte("\r\r\n\xe6\xbc"), 1)
+	f.Add([]byte("\r\r\r\r\r\r\r\r\r\r\n"), 3)
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {
 		if got := clean(string(in)); !harmless(got) {
 			t.Fatalf("clean(%q) = %q, which is not harmless", in, got)
@@ -79,8 +80,13 @@ func TestCleanWriterIsLive(t *testing.T) {
 	if got, want := b.String(), "dev login: \nnext "; got != want {
 		t.Errorf("a cut character shows as %q, want %q", got, want)
 	}
-	w.Write([]byte("\xa2"))
+	w.Write([]byte("\xa2\r\r"))
 	if got, want := b.String(), "dev login: \nnext 漢"; got != want {
+		t.Errorf("then %q, want %q", got, want)
+	}
+	w.Write([]byte("\n\r\r\rx\r"))
+	w.Flush()
+	if got, want := b.String(), "dev login: \nnext 漢\n"+`\x0d\x0d\x0dx\x0d`; got != want {
 		t.Errorf("then %q, want %q", got, want)
 	}
 }
