@@ -17,6 +17,10 @@ import (
 // as glibc and systemd count.
 const rebootSignal = unix.Signal(34 + 5)
 
+// askAgain is how long systemd has to act on rebootSignal before it is sent
+// again. A second one changes nothing where the first arrived.
+const askAgain = 500 * time.Millisecond
+
 // initKind is "systemd", "other", or "agent" where PID 1 is ours.
 func (a *agent) initKind() string {
 	comm, _ := os.ReadFile("/proc/1/comm")
@@ -46,7 +50,13 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 	case "systemd":
 		unix.Kill(1, rebootSignal)
 		each(control.EndEvent{Stage: "asked"})
-		time.Sleep(time.Until(limit)) // systemd resets the machine before that
+		// Systemd resets the machine before the limit. It may have to be asked
+		// again: the kernel drops what is sent to PID 1 before it has said that
+		// it wants the signal, and a guest may be stopped as soon as it booted.
+		for time.Now().Before(limit) {
+			time.Sleep(min(askAgain, time.Until(limit)))
+			unix.Kill(1, rebootSignal)
+		}
 		each(control.EndEvent{Stage: "forced"})
 	case "other":
 		// BusyBox's init reboots on SIGTERM, sysvinit does not; both leave the
