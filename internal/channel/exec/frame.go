@@ -14,14 +14,13 @@ type Type byte
 // The frames. Each has a one-byte type, a four-byte big-endian length, and
 // that many bytes.
 const (
-	TypeRequest   Type = 'R' // host: the Request, first and once
-	TypeStdin     Type = 'i' // host: bytes for the process; an empty frame ends them
-	TypeResize    Type = 'w' // host: Size as two big-endian uint16, rows first
-	TypeSignal    Type = 's' // host: one byte, a signal's number
-	TypeStdout    Type = 'o' // guest: bytes of the process; an empty frame ends them
-	TypeStderr    Type = 'e' // guest: likewise
-	TypeExit      Type = 'x' // guest: Status as JSON, last and once
-	TypeStdinShut Type = 'c' // guest: the process takes no more input
+	TypeRequest Type = 'R' // host: the Request, first and once
+	TypeStdin   Type = 'i' // host: bytes for the process; an empty frame ends them
+	TypeResize  Type = 'w' // host: Size as two big-endian uint16, rows first
+	TypeSignal  Type = 's' // host: one byte, a signal's number
+	TypeStdout  Type = 'o' // guest: bytes of the process; an empty frame ends them
+	TypeStderr  Type = 'e' // guest: likewise
+	TypeExit    Type = 'x' // guest: Status as JSON, last and once
 )
 
 // Limits, in bytes.
@@ -42,8 +41,6 @@ func limit(t Type) (int, error) {
 		return 4, nil
 	case TypeSignal:
 		return 1, nil
-	case TypeStdinShut:
-		return 0, nil
 	case TypeExit:
 		return 4 << 10, nil
 	}
