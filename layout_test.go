@@ -212,3 +212,28 @@ func TestFilesAreShort(t *testing.T) {
 		}
 	}
 }
+
+// TestPromises holds docs/promises.md to the scripts: what it points at is
+// there, and each script is in it.
+func TestPromises(t *testing.T) {
+	text, err := os.ReadFile("docs/promises.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tier := range []string{"script", "vm"} {
+		scripts, err := filepath.Glob(filepath.Join("test", tier, "*.txtar"))
+		if err != nil || len(scripts) == 0 {
+			t.Fatalf("find the scripts of %s: %v, %v", tier, scripts, err)
+		}
+		for _, s := range scripts {
+			id := strings.TrimSuffix(filepath.Base(s), ".txtar")
+			if !bytes.Contains(text, []byte("["+id+"](../"+s+")")) {
+				t.Errorf("docs/promises.md does not name %s", s)
+			}
+			text = bytes.ReplaceAll(text, []byte("["+id+"](../"+s+")"), nil)
+		}
+	}
+	if _, after, ok := bytes.Cut(text, []byte("](../test/")); ok {
+		t.Errorf("docs/promises.md points at test/%.30q, which is not there", after)
+	}
+}
