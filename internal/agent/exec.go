@@ -99,26 +99,28 @@ func (s *execService) run(c net.Conn) {
 	feeding.Wait()
 }
 
-// drain copies a process's output. A deadline says that the process has ended:
-// what is still there is taken, as long as more comes within linger.
+// drain copies a process's output to its end.
 func drain(w *exec.Writer, t exec.Type, r *os.File) {
-	buf := make([]byte, exec.MaxData)
-	for {
-		n, err := r.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			r.SetReadDeadline(time.Now().Add(linger))
-			n, err = r.Read(buf)
-		}
-		if n > 0 && w.Write(t, buf[:n]) != nil {
-			// Nobody reads: the process learns it from its closed pipe.
-			r.Close()
-			return
-		}
-		if err != nil {
-			w.Write(t, nil)
-			return
-		}
+	if w.Copy(t, output{r}) != nil {
+		r.Close() // nobody reads: the process learns it from its closed pipe
 	}
+}
+
+// output is a process's. A deadline says that the process has ended: what is
+// still there is taken, as long as more comes within linger. Whatever else ends
+// it, as a terminal's EIO, is its end.
+type output struct{ f *os.File }
+
+func (o output) Read(p []byte) (int, error) {
+	n, err := o.f.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		o.f.SetReadDeadline(time.Now().Add(linger))
+		n, err = o.f.Read(p)
+	}
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // process is a running one with our ends of its descriptors. stdin may be the

@@ -11,8 +11,8 @@ import (
 // Limits of a connection over one serial port.
 const (
 	// maxFrame is the largest HTTP/2 frame either end reads, in bytes: as large
-	// as package exec's bulk frames.
-	maxFrame = 256 << 10
+	// as package exec's bulk frames with their headers, so that none is cut in two.
+	maxFrame = 257 << 10
 	// maxStreams is how many streams may be open at once on a port.
 	maxStreams = 64
 	// streamWindow is what may lie unread in one stream, in bytes.

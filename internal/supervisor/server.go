@@ -153,8 +153,9 @@ func bridge(client net.Conn, fromClient io.Reader, guest channel.Stream) {
 	copying.Wait()
 }
 
-// streamBuffer holds one frame of package exec's bulk size.
-const streamBuffer = 256 << 10
+// streamBuffer holds one frame of package exec's bulk size and its header, in
+// bytes.
+const streamBuffer = 257 << 10
 
 var buffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
 

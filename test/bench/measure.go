@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -198,77 +197,5 @@ func (x *b) bytes() error {
 		}
 	}
 	x.execIn, x.execOut = median(in), median(out)
-	return nil
-}
-
-// raw measures a virtio-serial port with nothing on it, in a guest like the
-// measured one, by the same dd.
-func (x *b) raw() error {
-	disk, err := x.freshDisk("raw")
-	if err != nil {
-		return err
-	}
-	args, err := x.bareArgs(disk)
-	if err != nil {
-		return err
-	}
-	m, err := start(args, true)
-	if err != nil {
-		return fmt.Errorf("boot bare: %w", err)
-	}
-	defer m.close()
-	nothing := func() error { return nil }
-	if err := m.run(nothing, "sh", "-c", "until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5"); err != nil {
-		return err
-	}
-	block := make([]byte, 256<<10)
-	var in, out []float64
-	for range bulkRuns {
-		var begin time.Time
-		sent := make(chan error, 1)
-		err := m.run(func() error {
-			begin = time.Now()
-			go func() { // ends when all is written
-				for range bulk / len(block) {
-					if _, err := m.raw.Write(block); err != nil {
-						sent <- err
-						return
-					}
-				}
-				sent <- nil
-			}()
-			return nil
-		}, "sh", "-c", fmt.Sprintf("exec 9<$(echo %s); echo go; dd of=/dev/null bs=256k count=%d iflag=fullblock status=none <&9", rawPort, bulk>>18))
-		if err != nil {
-			return err
-		}
-		in = append(in, rate(bulk, time.Since(begin)))
-		if err := <-sent; err != nil {
-			return err
-		}
-		got := make(chan error, 1)
-		err = m.run(func() error {
-			begin = time.Now()
-			go func() { // ends when all has come
-				_, err := io.CopyN(io.Discard, m.raw, bulk)
-				got <- err
-			}()
-			return nil
-		}, "sh", "-c", fmt.Sprintf("exec 9>$(echo %s); echo go; dd if=/dev/zero bs=256k count=%d status=none >&9", rawPort, bulk>>18))
-		if err != nil {
-			return err
-		}
-		if err := <-got; err != nil {
-			return err
-		}
-		out = append(out, rate(bulk, time.Since(begin)))
-	}
-	for _, way := range []struct {
-		name, word string
-		raw, exec  float64
-	}{{"host to guest", "stdin", median(in), x.execIn}, {"guest to host", "stdout", median(out), x.execOut}} {
-		x.add(row{what: "raw virtio-serial port, " + way.name, got: way.raw, unit: "MiB/s"})
-		x.add(row{what: "256 MiB through `vm exec` " + way.word, got: way.exec, limit: way.raw / 2, unit: "MiB/s", more: true, of: "half the raw port"})
-	}
 	return nil
 }

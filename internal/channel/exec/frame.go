@@ -49,20 +49,26 @@ func limit(t Type) (int, error) {
 
 // Reader reads frames. It belongs to one goroutine.
 type Reader struct {
-	r   *bufio.Reader
-	buf []byte
+	r    *bufio.Reader
+	last int // of the frame that Next returned last, in r's buffer
 }
 
-// NewReader reads frames from r.
+// NewReader reads frames from r. Its buffer holds the largest bulk frame: the
+// fewer reads, the fewer times a peer is told that it may send more.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{r: bufio.NewReaderSize(r, 64<<10)}
+	return &Reader{r: bufio.NewReaderSize(r, headerLen+MaxData)}
 }
 
 // Next returns the next frame; its payload is valid until the next call. An
 // end between frames is io.EOF, one within a frame io.ErrUnexpectedEOF.
 func (r *Reader) Next() (Type, []byte, error) {
-	var head [headerLen]byte
-	if _, err := io.ReadFull(r.r, head[:]); err != nil {
+	r.r.Discard(r.last) // it is there: it was peeked at
+	r.last = 0
+	head, err := r.r.Peek(headerLen)
+	if err != nil {
+		if err == io.EOF && len(head) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
 		return 0, nil, err
 	}
 	t, n := Type(head[0]), binary.BigEndian.Uint32(head[1:])
@@ -73,14 +79,19 @@ func (r *Reader) Next() (Type, []byte, error) {
 	if n > uint32(most) {
 		return 0, nil, fmt.Errorf("frame of type %q has %d bytes: the most is %d", byte(t), n, most)
 	}
-	if cap(r.buf) < int(n) {
-		r.buf = make([]byte, max(int(n), 4<<10))
+	r.r.Discard(headerLen)
+	var p []byte
+	if n <= MaxData {
+		p, err = r.r.Peek(int(n))
+		r.last = len(p)
+	} else { // a large request
+		p = make([]byte, n)
+		_, err = io.ReadFull(r.r, p)
 	}
-	p := r.buf[:n]
-	if _, err := io.ReadFull(r.r, p); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return 0, nil, err
 	}
 	return t, p, nil

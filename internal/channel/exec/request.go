@@ -61,7 +61,6 @@ func (r *Reader) ReadRequest() (Request, error) {
 	if err := json.Unmarshal(p, &req); err != nil {
 		return req, fmt.Errorf("read request: %w", err)
 	}
-	r.buf = nil // a large request does not stay
 	return req, nil
 }
 

@@ -28,6 +28,12 @@ const (
 // up to 1024, which would count as the VM's memory on the host.
 const tbMiB = 256
 
+// emulatedCPU has all that QEMU can emulate but the promise of a fast "rep movsb"
+// (ERMS, FSRM): QEMU emulates that byte by byte, while kernel and C library, told
+// that it is fast, copy by it. Without the promise a guest's pipe carries three
+// times as much, and a boot takes a sixth less time.
+const emulatedCPU = "max,-erms,-fsrm"
+
 // Descriptors that QEMU inherits, in the order of launch.Spec.Files.
 const (
 	fdQMP = 3 + iota
@@ -61,7 +67,7 @@ func arguments(s vmm.Spec, accel string) ([]string, error) {
 	if accel == accelKVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", tbMiB), "-cpu", "max")
+		args = append(args, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", tbMiB), "-cpu", emulatedCPU)
 	}
 	args = append(args,
 		"-kernel", s.Kernel,
