@@ -45,12 +45,12 @@ func (r row) verdict() string {
 		if r.got >= r.limit {
 			return "kept"
 		}
-		return fmt.Sprintf("**missed by %.0f %%**", 100*(r.limit-r.got)/r.limit)
+		return fmt.Sprintf("**missed by %.1f %%**", 100*(r.limit-r.got)/r.limit)
 	}
 	if r.got <= r.limit {
 		return "kept"
 	}
-	return fmt.Sprintf("**missed by %.0f %%**", 100*(r.got-r.limit)/r.limit)
+	return fmt.Sprintf("**missed by %.1f %%**", 100*(r.got-r.limit)/r.limit)
 }
 
 func (r row) asked() string {
