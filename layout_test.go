@@ -25,6 +25,7 @@ var imports = map[string]string{
 	// Nouns that import nothing of ours, and little else.
 	"internal/vm":              "",
 	"internal/hint":            "",
+	"internal/kvm":             "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
@@ -44,7 +45,9 @@ var imports = map[string]string{
 
 	// What runs it.
 	"internal/vmm":               "channel vm",
-	"internal/vmm/qemu":          "channel hint launch process vm vmm",
+	"internal/vmm/program":       "",
+	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
+	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
@@ -71,7 +74,7 @@ var imports = map[string]string{
 // mayExec are the packages that may import os/exec, and why.
 var mayExec = map[string]string{
 	"internal/launch":      "the launcher starts everything that outlives its starter",
-	"internal/vmm/qemu":    "finds QEMU and asks for its version",
+	"internal/vmm/program": "finds VMMs and asks for their versions",
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
 	"internal/agent":       "starts processes in the guest",
