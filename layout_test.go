@@ -28,12 +28,13 @@ var imports = map[string]string{
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
+	"internal/landlock":        "",
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
 	"internal/paths":           "vm",
 	"internal/process":         "vm",
-	"internal/launch":          "process vm",
+	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
 	"internal/cas":    "hint",

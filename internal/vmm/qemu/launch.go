@@ -103,6 +103,7 @@ func (d *Driver) start(path string, args []string) (_ *machine, err error) {
 		console: &console{conn: ours[fdConsole-fdQMP]},
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  newTail(stderrKept),
+		gaps:    child.Gaps(),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)
