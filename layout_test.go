@@ -29,12 +29,13 @@ var imports = map[string]string{
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
+	"internal/landlock":        "",
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
 	"internal/paths":           "vm",
 	"internal/process":         "vm",
-	"internal/launch":          "process vm",
+	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
 	"internal/cas":    "hint",
@@ -47,7 +48,7 @@ var imports = map[string]string{
 	"internal/vmm":               "channel vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
-	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
+	"internal/vmm/firecracker":   "channel hint kvm landlock launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",

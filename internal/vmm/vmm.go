@@ -68,6 +68,9 @@ type Machine interface {
 	// Process is the VMM's process.
 	Process() vm.Process
 	Carrier() channel.Carrier
+	// Gaps says in words, a line each, what of the VMM's confinement this host
+	// could not apply. It is fixed after Launch.
+	Gaps() []string
 	// Console is the guest's serial console, raw, from its first byte; read by
 	// one goroutine. It ends with the VMM. Whoever launched the machine keeps
 	// reading: a full console holds the guest up.

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/hint"
+	"banger/internal/landlock"
 	"banger/internal/launch"
 	"banger/internal/unixsock"
 	"banger/internal/vmm"
@@ -123,7 +124,8 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 			"--log-path", "/proc/self/fd/" + strconv.Itoa(fdLog), "--level", "Warn"},
 		Dir:   dir.path,
 		Files: []*os.File{logW}, Stdout: consoleW, Stderr: logW,
-		NewSession: true, DieWithParent: true, NoNewPrivs: true,
+		NewSession: true, DieWithParent: true, NoNewPrivs: true, NoCore: true,
+		Access: access(s, dir),
 	})
 	if err != nil {
 		return nil, err
@@ -139,4 +141,24 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 	}, func() { os.Remove(helloPath) })
 	go m.watch(logR) // ends with Firecracker
 	return m, nil
+}
+
+// systemFiles are what the program loader reads of a Firecracker that isn't
+// static, as upstream's is.
+var systemFiles = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
+
+// access is all that Firecracker opens.
+func access(s vmm.Spec, dir *workDir) *landlock.Access {
+	a := &landlock.Access{
+		Read:  append([]string{s.Kernel, s.Initrd, "/dev/urandom"}, systemFiles...),
+		Write: []string{dir.path, "/dev/kvm", "/dev/null"},
+	}
+	for _, d := range s.Disks {
+		if d.ReadOnly {
+			a.Read = append(a.Read, d.Path)
+		} else {
+			a.Write = append(a.Write, d.Path)
+		}
+	}
+	return a
 }

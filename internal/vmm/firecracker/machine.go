@@ -108,6 +108,7 @@ func (m *machine) sawHalt() {
 
 func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
+func (m *machine) Gaps() []string             { return m.child.Gaps() }
 func (m *machine) Console() io.Reader         { return m.console }
 func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }

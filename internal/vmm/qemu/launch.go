@@ -111,6 +111,7 @@ func (d *Driver) start(path string, args []string, disks vmm.Disks) (_ *machine,
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  program.NewTail(stderrKept),
 		disks:   disks,
+		gaps:    child.Gaps(),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)

@@ -28,6 +28,7 @@ type machine struct {
 	stderr  *program.Tail
 	guest   lastDeed
 	disks   vmm.Disks
+	gaps    []string
 
 	exit vmm.Exit      // written before done is closed
 	done chan struct{} // closed by watch
@@ -60,6 +61,7 @@ func (m *machine) watch(stderr *os.File) {
 
 func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
+func (m *machine) Gaps() []string             { return m.gaps }
 func (m *machine) Console() io.Reader         { return m.console }
 func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
