@@ -78,8 +78,10 @@ func (h Hand) pack(t *tar.Writer) error {
 	return nil
 }
 
+// owner is root for what sshd reads and the directory above it: sshd refuses
+// keys that another user could change.
 func owner(name string) int {
-	if name == "ssh" || strings.HasPrefix(name, "ssh/") {
+	if name == "." || name == "ssh" || strings.HasPrefix(name, "ssh/") {
 		return 0
 	}
 	return uid
