@@ -64,7 +64,7 @@ var imports = map[string]string{
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon launch supervisor vmm/qemu",
+	"cmd/bangerd":      "daemon launch supervisor vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",

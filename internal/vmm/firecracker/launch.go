@@ -121,7 +121,7 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 	child, err := launch.Start(d.config.Launcher, launch.Spec{
 		Path: path,
 		Args: []string{"--id", string(s.ID), "--api-sock", fileAPI,
-			"--log-path", "/proc/self/fd/" + strconv.Itoa(fdLog), "--level", "Warn"},
+			"--log-path", "/proc/self/fd/" + strconv.Itoa(fdLog), "--level", "Error"},
 		Dir:   dir.path,
 		Files: []*os.File{logW}, Stdout: consoleW, Stderr: logW,
 		NewSession: true, DieWithParent: true, NoNewPrivs: true, NoCore: true,
