@@ -26,6 +26,7 @@ var imports = map[string]string{
 	"internal/vm":              "",
 	"internal/hint":            "",
 	"internal/kvm":             "",
+	"internal/config":          "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
@@ -60,7 +61,7 @@ var imports = map[string]string{
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
 	"internal/doctor":  "debian hint paths unixsock",
-	"internal/cli":     "api channel channel/exec doctor hint paths process session vm",
+	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
