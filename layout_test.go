@@ -45,7 +45,7 @@ var imports = map[string]string{
 
 	// What runs it.
 	"internal/vmm":               "channel vm",
-	"internal/vmm/qemu":          "channel hint launch process vm vmm",
+	"internal/vmm/qemu":          "channel hint landlock launch process vm vmm",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",

@@ -31,16 +31,23 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if !p.Usable {
 		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
 	}
-	args, err := arguments(s, p.Accel)
+	features, err := d.features(ctx, p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	args, err := arguments(s, p.Accel, features.sandbox)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
-	m, err := d.start(p.Path, args)
+	m, err := d.start(p.Path, args, s)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	if !features.sandbox {
+		m.gaps = append(m.gaps, gapSandbox)
 	}
 	err = m.qmp.negotiate(ctx)
 	if err == nil {
@@ -63,7 +70,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 }
 
 // start starts QEMU and what watches it; it returns before QEMU answers.
-func (d *Driver) start(path string, args []string) (_ *machine, err error) {
+func (d *Driver) start(path string, args []string, s vmm.Spec) (_ *machine, err error) {
 	var ours [fdEnd - fdQMP]*net.UnixConn
 	var theirs [fdEnd - fdQMP]*os.File
 	defer func() {
@@ -86,14 +93,15 @@ func (d *Driver) start(path string, args []string) (_ *machine, err error) {
 		return nil, err
 	}
 	defer stderrW.Close()
-	child, err := launch.Start(d.config.Launcher, launch.Spec{
+	spec := launch.Spec{
 		Path: path, Args: args,
 		Files:         theirs[:],
 		Stderr:        stderrW,
 		NewSession:    true, // a Ctrl-C at the starter's terminal is not for the VMM
 		DieWithParent: true,
-		NoNewPrivs:    true,
-	})
+	}
+	gaps := confine(&spec, path, s)
+	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {
 		stderrR.Close()
 		return nil, err
@@ -103,7 +111,7 @@ func (d *Driver) start(path string, args []string) (_ *machine, err error) {
 		console: &console{conn: ours[fdConsole-fdQMP]},
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  newTail(stderrKept),
-		gaps:    child.Gaps(),
+		gaps:    append(gaps, child.Gaps()...),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)

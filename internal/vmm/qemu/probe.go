@@ -26,6 +26,12 @@ type fileID struct {
 	size       int64
 }
 
+// features is what a QEMU says of itself.
+type features struct {
+	version string
+	sandbox bool // it was built with seccomp
+}
+
 // Probe implements vmm.Driver. A binary is asked for its version once, until
 // its file changes.
 func (d *Driver) Probe(ctx context.Context) vmm.Probe {
@@ -34,10 +40,12 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		return vmm.Probe{Why: err.Error()}
 	}
 	p := vmm.Probe{Path: path}
-	if p.Version, err = d.version(ctx, path); err != nil {
+	f, err := d.features(ctx, path)
+	if err != nil {
 		p.Why = err.Error()
 		return p
 	}
+	p.Version = f.version
 	p.Usable = true
 	p.Accel, p.Why = chooseAccel(openKVM(), hostCPU())
 	return p
@@ -58,10 +66,10 @@ func (d *Driver) find() (string, error) {
 	return filepath.Abs(path)
 }
 
-func (d *Driver) version(ctx context.Context, path string) (string, error) {
+func (d *Driver) features(ctx context.Context, path string) (features, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("look at QEMU: %w", err)
+		return features{}, fmt.Errorf("look at QEMU: %w", err)
 	}
 	id := fileID{mtime: fi.ModTime(), size: fi.Size()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
@@ -73,24 +81,29 @@ func (d *Driver) version(ctx context.Context, path string) (string, error) {
 	if ok {
 		return known, nil
 	}
-	v, err := askVersion(ctx, path)
+	// QEMU reads its arguments in their order, and one without seccomp refuses
+	// the first before it says its version.
+	v, err := askVersion(ctx, path, "-sandbox", "on", "--version")
+	f := features{v, err == nil}
 	if err != nil {
-		return "", err
+		if f.version, err = askVersion(ctx, path, "--version"); err != nil {
+			return features{}, err
+		}
 	}
 	d.mu.Lock()
-	d.versions[id] = v
+	d.versions[id] = f
 	d.mu.Unlock()
-	return v, nil
+	return f, nil
 }
 
 // versionLine is the first line of --version:
 // "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
 var versionLine = regexp.MustCompile(`^QEMU emulator version ([0-9]+(?:\.[0-9]+){1,3})`)
 
-func askVersion(ctx context.Context, path string) (string, error) {
+func askVersion(ctx context.Context, path string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{}
 	out := newTail(1 << 10)
 	cmd.Stdout, cmd.Stderr = out, out

@@ -31,14 +31,14 @@ type Driver struct {
 	config Config
 
 	mu       sync.Mutex
-	versions map[fileID]string // by what the file was; see version
+	versions map[fileID]features // by what the file was; see features
 }
 
 var _ vmm.Driver = (*Driver)(nil)
 
 // New returns a driver; nothing is looked at before Probe or Launch.
 func New(c Config) *Driver {
-	return &Driver{config: c, versions: make(map[fileID]string)}
+	return &Driver{config: c, versions: make(map[fileID]features)}
 }
 
 // Name implements vmm.Driver.
