@@ -46,10 +46,10 @@ var imports = map[string]string{
 	"internal/disk":   "hint vm",
 
 	// What runs it.
-	"internal/vmm":               "channel vm",
+	"internal/vmm":               "channel landlock launch vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
-	"internal/vmm/firecracker":   "channel hint kvm landlock launch process unixsock vm vmm vmm/program",
+	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",

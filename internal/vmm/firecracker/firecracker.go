@@ -75,7 +75,7 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		p.Why = err.Error()
 		return p
 	}
-	if p.Version, err = d.program.Version(ctx, p.Path); err == nil {
+	if p.Version, err = d.program.Version(ctx, p.Path, "--version"); err == nil {
 		err = checkVersion(p.Version)
 	}
 	if err != nil {

@@ -67,6 +67,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("Refused", s.refused)
 	t.Run("Disks", s.disks)
 	t.Run("TwoShareABase", s.twoShareABase)
+	t.Run("Confined", s.confined)
 	t.Run("SupervisorKilled", s.supervisorKilled)
 }
 
