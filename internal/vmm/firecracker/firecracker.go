@@ -47,6 +47,7 @@ type Config struct {
 type Driver struct {
 	config  Config
 	program *program.Program
+	kvm     func() (ok bool, why string) // kvm.Usable, but in tests
 }
 
 var _ vmm.Driver = (*Driver)(nil)
@@ -56,7 +57,7 @@ var versionLine = regexp.MustCompile(`^Firecracker v([0-9]+\.[0-9]+\.[0-9]+[-.0-
 
 // New returns a driver; nothing is looked at before Probe or Launch.
 func New(c Config) *Driver {
-	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine)}
+	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine), kvm: kvm.Usable}
 }
 
 // Name implements vmm.Driver.
@@ -82,7 +83,7 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		p.Why = err.Error()
 		return p
 	}
-	real, why := kvm.Usable()
+	real, why := d.kvm()
 	p.Why = why
 	if real {
 		p.Usable, p.Accel = true, vmm.AccelKVM

@@ -69,6 +69,12 @@ func Run(t *testing.T, c Config) {
 	t.Run("TwoShareABase", s.twoShareABase)
 	t.Run("Confined", s.confined)
 	t.Run("SupervisorKilled", s.supervisorKilled)
+	t.Run("KilledDuringLaunch", s.killedDuringLaunch)
+	t.Run("KilledDuringBoot", s.killedDuringBoot)
+	t.Run("KilledDuringEnd", s.killedDuringEnd)
+	t.Run("BadDisks", s.badDisks)
+	t.Run("LaunchedTwice", s.launchedTwice)
+	t.Run("StaleFiles", s.staleFiles)
 }
 
 type suite struct {
