@@ -25,15 +25,18 @@ var imports = map[string]string{
 	// Nouns that import nothing of ours, and little else.
 	"internal/vm":              "",
 	"internal/hint":            "",
+	"internal/kvm":             "",
+	"internal/config":          "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
+	"internal/landlock":        "",
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
 	"internal/paths":           "vm",
 	"internal/process":         "vm",
-	"internal/launch":          "process vm",
+	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
 	"internal/cas":    "hint",
@@ -44,7 +47,9 @@ var imports = map[string]string{
 
 	// What runs it.
 	"internal/vmm":               "channel vm",
-	"internal/vmm/qemu":          "channel hint launch process vm vmm",
+	"internal/vmm/program":       "",
+	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
+	"internal/vmm/firecracker":   "channel hint kvm landlock launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
@@ -56,11 +61,11 @@ var imports = map[string]string{
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
 	"internal/doctor":  "debian hint paths unixsock",
-	"internal/cli":     "api channel channel/exec doctor hint paths process session vm",
+	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon launch supervisor vmm/qemu",
+	"cmd/bangerd":      "daemon launch supervisor vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",
@@ -74,7 +79,7 @@ var imports = map[string]string{
 // mayExec are the packages that may import os/exec, and why.
 var mayExec = map[string]string{
 	"internal/launch":      "the launcher starts everything that outlives its starter",
-	"internal/vmm/qemu":    "finds QEMU and asks for its version",
+	"internal/vmm/program": "finds VMMs and asks for their versions",
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
 	"internal/agent":       "starts processes in the guest",

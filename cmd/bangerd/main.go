@@ -10,6 +10,7 @@ import (
 	"banger/internal/daemon"
 	"banger/internal/launch"
 	"banger/internal/supervisor"
+	"banger/internal/vmm/firecracker"
 	"banger/internal/vmm/qemu"
 )
 
@@ -19,7 +20,10 @@ func main() {
 	}
 	program, err := os.Executable()
 	if err == nil {
-		drivers := supervisor.Drivers{qemu.New(qemu.Config{Launcher: program})}
+		drivers := supervisor.Drivers{
+			firecracker.New(firecracker.Config{Launcher: program}),
+			qemu.New(qemu.Config{Launcher: program}),
+		}
 		switch {
 		case len(os.Args) > 2 && os.Args[1] == "supervise":
 			err = supervisor.Main(drivers, os.Args[2])

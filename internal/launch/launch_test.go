@@ -410,7 +410,7 @@ func TestOrphanStartsNothing(t *testing.T) {
 	}
 	w.Write(text)
 	w.Close()
-	if err := status(statusR); err == nil || !strings.Contains(err.Error(), "the starter has ended") {
+	if _, err := status(statusR); err == nil || !strings.Contains(err.Error(), "the starter has ended") {
 		t.Errorf("a launcher without its starter says %v", err)
 	}
 	cmd.Wait()

@@ -16,6 +16,7 @@ import (
 	"banger/internal/hint"
 	"banger/internal/launch"
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
 // stderrKept is how much of QEMU's own words is kept, in bytes.
@@ -38,8 +39,13 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
-	m, err := d.start(p.Path, args)
+	disks, err := vmm.HoldDisks(s.Disks)
 	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	m, err := d.start(p.Path, args, disks)
+	if err != nil {
+		disks.Release()
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
 	err = m.qmp.negotiate(ctx)
@@ -62,8 +68,9 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	return nil, fmt.Errorf("launch QEMU: %w", err)
 }
 
-// start starts QEMU and what watches it; it returns before QEMU answers.
-func (d *Driver) start(path string, args []string) (_ *machine, err error) {
+// start starts QEMU and what watches it, which releases the disks at QEMU's end;
+// it returns before QEMU answers.
+func (d *Driver) start(path string, args []string, disks vmm.Disks) (_ *machine, err error) {
 	var ours [fdEnd - fdQMP]*net.UnixConn
 	var theirs [fdEnd - fdQMP]*os.File
 	defer func() {
@@ -100,9 +107,11 @@ func (d *Driver) start(path string, args []string) (_ *machine, err error) {
 	}
 	m := &machine{
 		child:   child,
-		console: &console{conn: ours[fdConsole-fdQMP]},
+		console: program.NewOutput(ours[fdConsole-fdQMP]),
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
-		stderr:  newTail(stderrKept),
+		stderr:  program.NewTail(stderrKept),
+		disks:   disks,
+		gaps:    child.Gaps(),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)
