@@ -29,6 +29,7 @@ var imports = map[string]string{
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
 	"internal/landlock":        "",
+	"internal/kvm":             "",
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
@@ -45,7 +46,7 @@ var imports = map[string]string{
 
 	// What runs it.
 	"internal/vmm":               "channel vm",
-	"internal/vmm/qemu":          "channel hint landlock launch process vm vmm",
+	"internal/vmm/qemu":          "channel hint kvm landlock launch process vm vmm",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
@@ -56,12 +57,12 @@ var imports = map[string]string{
 	"internal/api":     "hint unixsock vm",
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
-	"internal/doctor":  "debian hint paths unixsock",
+	"internal/doctor":  "debian hint kvm landlock paths unixsock",
 	"internal/cli":     "api channel channel/exec doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon launch supervisor vmm/qemu",
+	"cmd/bangerd":      "daemon kvm launch supervisor vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",
@@ -73,6 +74,7 @@ var imports = map[string]string{
 var mayExec = map[string]string{
 	"internal/launch":      "the launcher starts everything that outlives its starter",
 	"internal/vmm/qemu":    "finds QEMU and asks for its version",
+	"internal/kvm":         "runs the probe's guest in a process that may hang",
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
 	"internal/agent":       "starts processes in the guest",

@@ -122,9 +122,10 @@ var since = []struct {
 
 // Gaps says in words, a line each, what this kernel leaves to a program that
 // Restrict was meant to keep it from.
-func Gaps() []string { return gaps(Version()) }
+func Gaps() []string { return GapsOf(Version()) }
 
-func gaps(abi int, why error) []string {
+// GapsOf is Gaps for what Version returns.
+func GapsOf(abi int, why error) []string {
 	if why != nil {
 		return []string{why.Error() + ": a VMM can open all of your files"}
 	}

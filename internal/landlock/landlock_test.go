@@ -150,8 +150,8 @@ func TestGaps(t *testing.T) {
 		{10, nil, ""},
 		{99, nil, ""},
 	} {
-		if got := strings.Join(gaps(c.abi, c.why), "\n"); got != c.want {
-			t.Errorf("gaps(%d, %v) = %q, want %q", c.abi, c.why, got, c.want)
+		if got := strings.Join(GapsOf(c.abi, c.why), "\n"); got != c.want {
+			t.Errorf("GapsOf(%d, %v) = %q, want %q", c.abi, c.why, got, c.want)
 		}
 	}
 }

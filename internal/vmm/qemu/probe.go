@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +46,7 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 	}
 	p.Version = f.version
 	p.Usable = true
-	p.Accel, p.Why = chooseAccel(openKVM(), hostCPU())
+	p.Accel, p.Why = chooseAccel()
 	return p
 }
 
@@ -116,25 +115,4 @@ func askVersion(ctx context.Context, path string, args ...string) (string, error
 		return "", fmt.Errorf("%s --version answers %.80q, which is not QEMU's", path, out.String())
 	}
 	return m[1], nil
-}
-
-// openKVM reports why /dev/kvm can't be used, as far as opening it tells.
-func openKVM() error {
-	f, err := os.OpenFile("/dev/kvm", os.O_RDWR|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// hostCPU is the head of /proc/cpuinfo: the first processor's lines, and
-// enough for hundreds of flags.
-func hostCPU() []byte {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 64<<10))
-	return text
 }
