@@ -114,6 +114,8 @@ func TestChecks(t *testing.T) {
 		{"confinement", nil, "confinement", OK, "Landlock's ABI 99 and QEMU's own filter", ""},
 		{"no landlock", func(h *host) { h.env.Landlock = func() (int, error) { return 0, errors.New("there is none") } }, "confinement", Warn, "there is none: a VMM can open all", ""},
 		{"old landlock", func(h *host) { h.env.Landlock = func() (int, error) { return 2, nil } }, "confinement", Warn, "(ABI 2) leaves it to a VMM to empty your files", ""},
+		{"landlock of today", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil }; h.lacks("firecracker") }, "confinement", OK, "Landlock's ABI 7", ""},
+		{"and firecracker", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil } }, "confinement", Warn, "on Firecracker, this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets", ""},
 		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
 		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
 

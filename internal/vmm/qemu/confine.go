@@ -29,7 +29,8 @@ const maxOpenFiles = 2 * 2 * maxDisks * maxVCPUs
 var systemDirs = []string{"/bin", "/lib", "/lib64", "/sbin", "/usr", "/nix/store", "/gnu/store"}
 
 // confine limits spec, which starts the QEMU at path for s: its files are the
-// machine's, KVM, and what QEMU itself consists of. It returns what of that
+// machine's, KVM, and what QEMU itself consists of, its sockets those that it
+// inherits. It returns what of that
 // does not hold for this QEMU.
 func confine(spec *launch.Spec, path string, s vmm.Spec) (gaps []string) {
 	a := &landlock.Access{
@@ -60,6 +61,7 @@ func confine(spec *launch.Spec, path string, s vmm.Spec) (gaps []string) {
 	}
 	spec.Access = a
 	spec.NoNewPrivs, spec.NoCore = true, true
+	spec.Sockets = launch.NoSockets
 	spec.MaxOpenFiles = maxOpenFiles
 	spec.MaxFileSize = largestDisk(s.Disks)
 	return gaps
