@@ -49,8 +49,8 @@ const (
 )
 
 // turns of the guest's loop: 5 ms of a CPU, 0.1 s of one that is itself emulated,
-// and 15 s of a KVM that interprets each instruction (PVM: 1.5 µs a turn,
-// measured). Such a KVM runs every instruction right, and yet no kernel.
+// and 15 s or more of a KVM that interprets each instruction (PVM: 1.5 to 3 µs a
+// turn, measured). Such a KVM runs every instruction right, and yet no kernel.
 const (
 	turns = 10_000_000
 	port  = 0x3f8

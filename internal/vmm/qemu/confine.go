@@ -25,8 +25,12 @@ const (
 // ioeventfd and an irqfd for each queue of each disk, which has one a vCPU.
 const maxOpenFiles = 2 * 2 * maxDisks * maxVCPUs
 
-// systemDirs hold programs and shared libraries, and nothing of the user's.
-var systemDirs = []string{"/bin", "/lib", "/lib64", "/sbin", "/usr", "/nix/store", "/gnu/store"}
+// libraryDirs hold shared libraries, systemDirs programs too, and neither
+// anything of the user's.
+var (
+	libraryDirs = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"}
+	systemDirs  = append([]string{"/bin", "/sbin", "/usr"}, libraryDirs...)
+)
 
 // confine limits spec, which starts the QEMU at path for s: its files are the
 // machine's, KVM, and what QEMU itself consists of, its sockets those that it
@@ -39,9 +43,7 @@ func confine(spec *launch.Spec, path string, s vmm.Spec) (gaps []string) {
 		Read:  []string{"/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", s.Kernel, s.Initrd},
 		Write: []string{"/dev/null", "/dev/kvm"},
 	}
-	for _, dir := range []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"} {
-		a.Read = append(a.Read, dir)
-	}
+	a.Read = append(a.Read, libraryDirs...)
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		prefix := filepath.Dir(filepath.Dir(real)) // as QEMU finds its own files
 		for _, dir := range []string{"lib", "lib64", "share/qemu", "share/seabios"} {
