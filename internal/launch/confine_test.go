@@ -1,12 +1,19 @@
 package launch
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/landlock"
 )
@@ -46,8 +53,8 @@ func TestAccessHoldsInTheProgram(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-c.Done()
-		if got := c.Gaps(); !slices.Equal(got, landlock.Gaps()) {
-			t.Errorf("Gaps() = %q, want what this kernel lacks: %q", got, landlock.Gaps())
+		if got := c.Gaps(); !slices.Equal(got, landlock.Gaps(landlock.Kept{})) {
+			t.Errorf("Gaps() = %q, want what this kernel lacks: %q", got, landlock.Gaps(landlock.Kept{}))
 		}
 		return string(text), c.State().Success()
 	}
@@ -108,4 +115,71 @@ func TestStatus(t *testing.T) {
 			t.Errorf("status(%q) = %q, %v; want %q, %q", c.said, gaps, err, c.gaps, c.err)
 		}
 	}
+}
+
+// A program keeps the sockets that it inherits and makes no others than it may;
+// what Landlock can't do about sockets is then no gap.
+func TestSockets(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const denied = "operation not permitted"
+	for sockets, want := range map[Sockets]string{
+		AnySockets:  "tcp: <nil>\nunix: no such file or directory\n",
+		UnixSockets: "tcp: " + denied + "\nunix: no such file or directory\nio_uring: " + denied + "\n",
+		NoSockets:   "tcp: " + denied + "\nunix: " + denied + "\nio_uring: " + denied + "\n",
+	} {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+		defer ours.Close()
+		c, r := start(t, Spec{Path: os.Args[0], Args: []string{"sockets", l.Addr().String()}, Files: []*os.File{theirs}, Sockets: sockets})
+		theirs.Close()
+		if c.Gaps() != nil {
+			t.Errorf("sockets %d: Gaps() = %q, want none", sockets, c.Gaps())
+		}
+		if text, err := io.ReadAll(ours); err != nil || string(text) != "inherited" {
+			t.Errorf("sockets %d: an inherited one brought %q, %v", sockets, text, err)
+		}
+		said, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A kernel may have no io_uring for anybody.
+		if !strings.HasPrefix(string(said), want) {
+			t.Errorf("sockets %d: the program says %q, want %q", sockets, said, want)
+		}
+		<-c.Done()
+	}
+	for sockets, kept := range map[Sockets]landlock.Kept{UnixSockets: {Network: true}, NoSockets: {Network: true, Unix: true}} {
+		c, _ := start(t, Spec{Path: "/bin/true", Sockets: sockets, Access: &landlock.Access{Read: []string{"/usr/lib", "/lib", "/lib64"}}})
+		<-c.Done()
+		if got, want := c.Gaps(), landlock.Gaps(kept); !slices.Equal(got, want) {
+			t.Errorf("sockets %d: Gaps() = %q, want %q", sockets, got, want)
+		}
+	}
+}
+
+// trySockets is the program of TestSockets.
+func trySockets(address string) {
+	os.NewFile(firstFile, "inherited").WriteString("inherited")
+	errno := func(err error) error {
+		var number syscall.Errno
+		if errors.As(err, &number) {
+			return number
+		}
+		return err
+	}
+	_, err := net.Dial("tcp", address)
+	fmt.Println("tcp:", errno(err))
+	_, err = net.Dial("unix", "/nonexistent")
+	fmt.Println("unix:", errno(err))
+	var params [120]byte // struct io_uring_params
+	_, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	fmt.Println("io_uring:", e)
+	os.Exit(0)
 }

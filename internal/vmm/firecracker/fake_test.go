@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"banger/internal/kvm"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
@@ -38,7 +39,7 @@ func fake(t *testing.T, behaviour string) *Driver {
 		t.Fatal(err)
 	}
 	d := New(Config{Launcher: program, Binary: path})
-	d.kvm = func() (bool, string) { return true, "the test says so" }
+	d.kvm = func() kvm.Finding { return kvm.Finding{Usable: true, Why: "the test says so"} }
 	return d
 }
 

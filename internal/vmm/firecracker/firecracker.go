@@ -47,7 +47,7 @@ type Config struct {
 type Driver struct {
 	config  Config
 	program *program.Program
-	kvm     func() (ok bool, why string) // kvm.Usable, but in tests
+	kvm     func() kvm.Finding // looks at this host, but in tests
 }
 
 var _ vmm.Driver = (*Driver)(nil)
@@ -57,7 +57,7 @@ var versionLine = regexp.MustCompile(`^Firecracker v([0-9]+\.[0-9]+\.[0-9]+[-.0-
 
 // New returns a driver; nothing is looked at before Probe or Launch.
 func New(c Config) *Driver {
-	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine), kvm: kvm.Usable}
+	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine), kvm: func() kvm.Finding { return kvm.Look(kvm.Device, "/proc") }}
 }
 
 // Name implements vmm.Driver.
@@ -83,9 +83,8 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		p.Why = err.Error()
 		return p
 	}
-	real, why := d.kvm()
-	p.Why = why
-	if real {
+	found := d.kvm()
+	if p.Why = found.String(); found.Usable {
 		p.Usable, p.Accel = true, vmm.AccelKVM
 	}
 	return p

@@ -132,6 +132,7 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 		MaxOpenFiles: maxOpenFiles,
 	}
 	vmm.Confine(&spec, s)
+	spec.Sockets = launch.UnixSockets
 	spec.Access.Write = append(spec.Access.Write, dir.path)
 	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"banger/internal/hint"
+	"banger/internal/kvm"
 )
 
 func TestLaunchFails(t *testing.T) {
@@ -124,7 +125,7 @@ func TestProbe(t *testing.T) {
 	if !p.Usable || p.Version != "1.16.1" || p.Path != d.config.Binary || p.Accel != "kvm" || p.MaxVCPUs != 32 {
 		t.Errorf("Probe() = %+v, want a usable Firecracker 1.16.1", p)
 	}
-	d.kvm = func() (bool, string) { return false, "there is none" }
+	d.kvm = func() kvm.Finding { return kvm.Finding{Why: "there is none"} }
 	if p := d.Probe(t.Context()); p.Usable || p.Why != "there is none" {
 		t.Errorf("Probe() without KVM = %+v, want it unusable, and why", p)
 	}

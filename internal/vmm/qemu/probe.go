@@ -28,8 +28,8 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		return p
 	}
 	p.Usable, p.Accel = true, vmm.AccelTCG
-	real, why := kvm.Usable()
-	if p.Why = why; real {
+	found := kvm.Look(kvm.Device, "/proc")
+	if p.Why = found.String(); found.Usable {
 		p.Accel = vmm.AccelKVM
 	}
 	return p

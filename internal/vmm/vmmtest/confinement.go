@@ -40,6 +40,10 @@ func (s *suite) confined(t *testing.T) {
 	if got := field(read("status"), "NoNewPrivs:"); !slices.Equal(got, []string{"1"}) {
 		t.Errorf("NoNewPrivs: %v, want 1", got)
 	}
+	// 2 is a filter (proc(5)); a VMM without its own still has the launcher's.
+	if got := field(read("status"), "Seccomp:"); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("Seccomp: %v, want 2", got)
+	}
 	if got := field(read("limits"), "Max core file size"); !slices.Equal(got, []string{"0", "0", "bytes"}) {
 		t.Errorf("the limit of core files is %v, want 0 0 bytes", got)
 	}
