@@ -12,13 +12,14 @@ import (
 	"banger/internal/kvm"
 	"banger/internal/launch"
 	"banger/internal/supervisor"
+	"banger/internal/vmm/firecracker"
 	"banger/internal/vmm/qemu"
 )
 
 func main() {
 	args := append(os.Args, "", "") // the verb is at 1
 	program, err := os.Executable()
-	drivers := supervisor.Drivers{qemu.New(qemu.Config{Launcher: program})}
+	drivers := supervisor.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}
 	switch {
 	case args[1] == "launch":
 		launch.Main()

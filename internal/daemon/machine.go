@@ -171,7 +171,7 @@ func (m *machine) record(event vm.Event, change func(*vm.Record)) error {
 func (m *machine) start(s supervisor.Spec, choice supervisor.Choice) error {
 	m.release() // what a crash may have left
 	err := m.record(vm.Start, func(r *vm.Record) {
-		r.Driver, r.Accel, r.Why = choice.Driver, choice.Accel, choice.Why
+		r.Driver, r.Version, r.Accel, r.Why = choice.Driver, choice.Version, choice.Accel, choice.Why
 		r.Gaps = nil
 		r.Ending, r.StartedAt = nil, time.Now().UTC()
 	})

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"banger/internal/landlock"
 	"banger/internal/launch"
 	"banger/internal/vmm"
 )
@@ -25,67 +24,30 @@ const (
 // ioeventfd and an irqfd for each queue of each disk, which has one a vCPU.
 const maxOpenFiles = 2 * 2 * maxDisks * maxVCPUs
 
-// libraryDirs hold shared libraries, systemDirs programs too, and neither
-// anything of the user's.
-var (
-	libraryDirs = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"}
-	systemDirs  = append([]string{"/bin", "/sbin", "/usr"}, libraryDirs...)
-)
+// systemDirs hold programs and shared libraries, and nothing of the user's.
+var systemDirs = []string{"/bin", "/lib", "/lib64", "/sbin", "/usr", "/nix/store", "/gnu/store"}
 
-// confine limits spec, which starts the QEMU at path for s: its files are the
-// machine's, KVM, and what QEMU itself consists of, its sockets those that it
-// inherits. It returns what of that
-// does not hold for this QEMU.
+// confine limits spec, which starts the QEMU at path for s: beside the machine's
+// files it has what QEMU itself consists of, and of sockets those that it
+// inherits: it makes none, by the same trace. It returns what of that does not
+// hold for this QEMU.
 func confine(spec *launch.Spec, path string, s vmm.Spec) (gaps []string) {
-	a := &landlock.Access{
-		// As traced with Debian's QEMU 7.2: loader, libraries, accelerator's
-		// modules, firmware, time zone.
-		Read:  []string{"/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", s.Kernel, s.Initrd},
-		Write: []string{"/dev/null", "/dev/kvm"},
-	}
-	a.Read = append(a.Read, libraryDirs...)
+	vmm.Confine(spec, s)
+	spec.Sockets = launch.NoSockets
+	spec.MaxOpenFiles = maxOpenFiles
+	a := spec.Access
+	a.Read = append(a.Read, "/etc/localtime") // as traced with Debian's QEMU 7.2
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		prefix := filepath.Dir(filepath.Dir(real)) // as QEMU finds its own files
 		for _, dir := range []string{"lib", "lib64", "share/qemu", "share/seabios"} {
 			a.Read = append(a.Read, filepath.Join(prefix, dir))
 		}
 	}
-	for _, d := range s.Disks {
-		if d.ReadOnly {
-			a.Read = append(a.Read, d.Path)
-		} else {
-			a.Write = append(a.Write, d.Path)
-		}
-	}
 	if isScript(path) {
 		a.Execute = systemDirs
 		gaps = append(gaps, gapScript)
 	}
-	spec.Access = a
-	spec.NoNewPrivs, spec.NoCore = true, true
-	spec.Sockets = launch.NoSockets
-	spec.MaxOpenFiles = maxOpenFiles
-	spec.MaxFileSize = largestDisk(s.Disks)
 	return gaps
-}
-
-// largestDisk bounds what QEMU may write, in bytes: a disk image does not grow, so
-// QEMU has no business behind the end of the largest one. A disk of an odd size
-// has its last sector filled. 0 is no bound: a block device has no such size.
-func largestDisk(disks []vmm.Disk) int64 {
-	const block = 4 << 10
-	largest := int64(block)
-	for _, d := range disks {
-		if d.ReadOnly {
-			continue
-		}
-		fi, err := os.Stat(d.Path)
-		if err != nil || !fi.Mode().IsRegular() {
-			return 0
-		}
-		largest = max(largest, (fi.Size()+block-1)/block*block)
-	}
-	return largest
 }
 
 // isScript reports whether the kernel starts another program for the one at
