@@ -129,10 +129,10 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 		Dir:   dir.path,
 		Files: []*os.File{logW}, Stdout: consoleW, Stderr: logW,
 		NewSession: true, DieWithParent: true,
+		Sockets:      launch.UnixSockets, // its API and the streams of its vsock
 		MaxOpenFiles: maxOpenFiles,
 	}
 	vmm.Confine(&spec, s)
-	spec.Sockets = launch.UnixSockets
 	spec.Access.Write = append(spec.Access.Write, dir.path)
 	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {

@@ -24,16 +24,13 @@ const (
 // ioeventfd and an irqfd for each queue of each disk, which has one a vCPU.
 const maxOpenFiles = 2 * 2 * maxDisks * maxVCPUs
 
-// libraryDirs hold shared libraries, systemDirs programs too, and neither
-// anything of the user's.
-var (
-	libraryDirs = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/gnu/store"}
-	systemDirs  = append([]string{"/bin", "/sbin", "/usr"}, libraryDirs...)
-)
+// systemDirs hold programs and shared libraries, and nothing of the user's.
+var systemDirs = []string{"/bin", "/lib", "/lib64", "/sbin", "/usr", "/nix/store", "/gnu/store"}
 
 // confine limits spec, which starts the QEMU at path for s: beside the machine's
-// files it has what QEMU itself consists of, and its sockets are those that it
-// inherits. It returns what of that does not hold for this QEMU.
+// files it has what QEMU itself consists of, and of sockets those that it
+// inherits: it makes none, by the same trace. It returns what of that does not
+// hold for this QEMU.
 func confine(spec *launch.Spec, path string, s vmm.Spec) (gaps []string) {
 	vmm.Confine(spec, s)
 	spec.Sockets = launch.NoSockets
