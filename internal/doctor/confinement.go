@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"banger/internal/landlock"
@@ -15,8 +16,10 @@ func checkConfinement(ctx context.Context, e Env) Result {
 	have := []string{fmt.Sprintf("Landlock's ABI %d", abi)}
 	// QEMU makes no sockets, and is kept from it by the launcher's own filter.
 	gaps := landlock.GapsOf(abi, err, landlock.Kept{Network: true, Unix: true})
-	if _, missing := e.Look("firecracker"); missing == nil && gaps == nil {
-		for _, g := range landlock.GapsOf(abi, err, landlock.Kept{Network: true}) {
+	// Firecracker needs Unix sockets.
+	more := landlock.GapsOf(abi, err, landlock.Kept{Network: true})
+	if _, missing := e.Look("firecracker"); missing == nil && !slices.Equal(gaps, more) {
+		for _, g := range more {
 			gaps = append(gaps, "on Firecracker, "+g)
 		}
 	}
