@@ -72,6 +72,7 @@ var imports = map[string]string{
 	"test/summary": "",
 	"test/bench":   "channel channel/control channel/exec session",
 
+	"test/smoke":          "",
 	"test/smoke/testhost": "debian ext4 progress",
 	"test/smoke/shell":    "",
 }
@@ -89,6 +90,7 @@ var mayExec = map[string]string{
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",
 	"test/bench":           "starts the programs that it measures",
+	"test/smoke":           "builds the programs, reads coverage",
 	"test/smoke/testhost":  "runs the test host's QEMU, ssh, and what makes its disk",
 }
 

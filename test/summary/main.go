@@ -40,7 +40,7 @@ type tier struct {
 }
 
 func main() {
-	only := flag.String("run", "", "of the tiers script and vm, the scripts whose name matches")
+	only := flag.String("run", "", "of the tiers script, vm and smoke, the scripts whose name matches")
 	flag.Parse()
 	all := tiers(*only)
 	var known []string

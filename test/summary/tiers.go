@@ -59,7 +59,19 @@ func tiers(only string) []tier {
 			}
 		}},
 		{name: "host", none: "no test needs root and a host's own devices yet"},
-		{name: "smoke", none: "no test needs a whole test host yet"},
+		{name: "smoke", run: func(c *count) {
+			if _, err := prepareGuests(); err != nil {
+				say("FAIL smoke: get kernel and image: %v", err)
+				c.fail("get kernel and image")
+				return
+			}
+			if err := command(nil, "go", "build", "-o", "build/smoke/smoke", "./test/smoke"); err != nil {
+				say("FAIL smoke: build it: %v", err)
+				c.fail("build")
+				return
+			}
+			tests(c, nil, "build/smoke/smoke", "-run="+only)
+		}},
 	}
 }
 
