@@ -25,12 +25,12 @@ var imports = map[string]string{
 	// Nouns that import nothing of ours, and little else.
 	"internal/vm":              "",
 	"internal/hint":            "",
-	"internal/kvm":             "",
 	"internal/config":          "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
 	"internal/landlock":        "",
+	"internal/kvm":             "",
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
@@ -46,10 +46,10 @@ var imports = map[string]string{
 	"internal/disk":   "hint vm",
 
 	// What runs it.
-	"internal/vmm":               "channel vm",
+	"internal/vmm":               "channel landlock launch vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
-	"internal/vmm/firecracker":   "channel hint kvm landlock launch process unixsock vm vmm vmm/program",
+	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
@@ -60,12 +60,12 @@ var imports = map[string]string{
 	"internal/api":     "hint unixsock vm",
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
-	"internal/doctor":  "debian hint paths unixsock",
+	"internal/doctor":  "debian hint kvm landlock paths unixsock",
 	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon launch supervisor vmm/firecracker vmm/qemu",
+	"cmd/bangerd":      "daemon kvm launch supervisor vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",
@@ -81,6 +81,7 @@ var imports = map[string]string{
 var mayExec = map[string]string{
 	"internal/launch":      "the launcher starts everything that outlives its starter",
 	"internal/vmm/program": "finds VMMs and asks for their versions",
+	"internal/kvm":         "runs the probe's guest in a process that may hang",
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
 	"internal/agent":       "starts processes in the guest",

@@ -68,6 +68,9 @@ func (d *Daemon) show(rec vm.Record) api.VM {
 	if rec.State.Live() && rec.Accel != "kvm" {
 		out.Notes = append(out.Notes, "emulated, about ten times slower than with KVM: "+rec.Why)
 	}
+	for _, g := range rec.Gaps {
+		out.Notes = append(out.Notes, "confinement: "+g)
+	}
 	return out
 }
 

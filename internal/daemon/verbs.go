@@ -137,6 +137,7 @@ func (d *Daemon) Stop(ctx context.Context, m *machine, how supervisor.Stop, step
 			return
 		}
 		if moveErr = m.record(vm.Stop, nil); moveErr == nil {
+			m.set(func(v *view) { v.status.Text = "asking the guest to end" })
 			m.askToStop(how)
 		}
 	})

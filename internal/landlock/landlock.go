@@ -112,25 +112,38 @@ func Version() (int, error) {
 var since = []struct {
 	abi  int
 	what string
+	kept func(Kept) bool
 }{
-	{3, "empty your files"},
-	{4, "use TCP"},
-	{6, "signal your processes"},
-	{9, "connect to your Unix sockets"},
-	{10, "use UDP"},
+	{3, "empty your files", nothing},
+	{4, "use TCP", func(k Kept) bool { return k.Network }},
+	{6, "signal your processes", nothing},
+	{9, "connect to your Unix sockets", func(k Kept) bool { return k.Unix }},
+	{10, "use UDP", func(k Kept) bool { return k.Network }},
+}
+
+func nothing(Kept) bool { return false }
+
+// Kept is what is kept from a program by other means than Landlock.
+type Kept struct {
+	Network bool // sockets of the network
+	Unix    bool // Unix sockets
 }
 
 // Gaps says in words, a line each, what this kernel leaves to a program that
 // Restrict was meant to keep it from.
-func Gaps() []string { return gaps(Version()) }
+func Gaps(k Kept) []string {
+	abi, why := Version()
+	return GapsOf(abi, why, k)
+}
 
-func gaps(abi int, why error) []string {
+// GapsOf is Gaps for what Version returned.
+func GapsOf(abi int, why error, k Kept) []string {
 	if why != nil {
 		return []string{why.Error() + ": a VMM can open all of your files"}
 	}
 	var left []string
 	for _, s := range since {
-		if abi < s.abi {
+		if abi < s.abi && !s.kept(k) {
 			left = append(left, s.what)
 		}
 	}

@@ -142,16 +142,20 @@ func TestGaps(t *testing.T) {
 	for _, c := range []struct {
 		abi  int
 		why  error
+		kept Kept
 		want string
 	}{
-		{0, errors.New("none"), "none: a VMM can open all of your files"},
-		{1, nil, "this kernel's Landlock (ABI 1) leaves it to a VMM to empty your files, use TCP, signal your processes, connect to your Unix sockets, use UDP"},
-		{7, nil, "this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets, use UDP"},
-		{10, nil, ""},
-		{99, nil, ""},
+		{0, errors.New("none"), Kept{}, "none: a VMM can open all of your files"},
+		{1, nil, Kept{}, "this kernel's Landlock (ABI 1) leaves it to a VMM to empty your files, use TCP, signal your processes, connect to your Unix sockets, use UDP"},
+		{2, nil, Kept{true, true}, "this kernel's Landlock (ABI 2) leaves it to a VMM to empty your files, signal your processes"},
+		{7, nil, Kept{}, "this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets, use UDP"},
+		{7, nil, Kept{Network: true}, "this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets"},
+		{7, nil, Kept{true, true}, ""},
+		{10, nil, Kept{}, ""},
+		{99, nil, Kept{}, ""},
 	} {
-		if got := strings.Join(gaps(c.abi, c.why), "\n"); got != c.want {
-			t.Errorf("gaps(%d, %v) = %q, want %q", c.abi, c.why, got, c.want)
+		if got := strings.Join(GapsOf(c.abi, c.why, c.kept), "\n"); got != c.want {
+			t.Errorf("GapsOf(%d, %v, %+v) = %q, want %q", c.abi, c.why, c.kept, got, c.want)
 		}
 	}
 }

@@ -7,11 +7,19 @@ import (
 	"banger/internal/landlock"
 )
 
-// confine leaves only the order's files to this process and what it executes,
-// and returns what could not be applied. None of it stops a start.
+// confine leaves only the order's files and sockets to this process and what it
+// executes, and returns what could not be applied. None of it stops a start.
 func confine(o order) (gaps []string) {
+	var kept landlock.Kept
+	if o.Sockets != AnySockets {
+		if err := o.Sockets.restrict(); err != nil {
+			gaps = append(gaps, "this kernel has no seccomp ("+err.Error()+"): a VMM can make sockets")
+		} else {
+			kept = landlock.Kept{Network: true, Unix: o.Sockets == NoSockets}
+		}
+	}
 	if !o.Confined {
-		return nil
+		return gaps
 	}
 	a := landlock.Access{
 		Read:    toStrings(o.Read),
@@ -22,9 +30,9 @@ func confine(o order) (gaps []string) {
 		a.Execute = append(a.Execute, i)
 	}
 	if err := a.Restrict(); err != nil {
-		return []string{err.Error() + ": a VMM can open all of your files"}
+		return append(gaps, err.Error()+": a VMM can open all of your files")
 	}
-	return landlock.Gaps()
+	return append(gaps, landlock.Gaps(kept)...)
 }
 
 // interpreter is the program that the kernel loads for the dynamically linked

@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "launch":
 		Main()
+	case len(os.Args) > 2 && os.Args[1] == "sockets":
+		trySockets(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "muffled":
 		muffle()
 	case len(os.Args) > 1 && os.Args[1] == "signals":

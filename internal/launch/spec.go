@@ -41,6 +41,10 @@ type Spec struct {
 	// NoNewPrivs along. Path and its ELF interpreter may be executed in any
 	// case. What this kernel can't do of it is in Child.Gaps and no error.
 	Access *landlock.Access
+	// Sockets are those that the program may make beside what it inherits
+	// (seccomp). Other than AnySockets they bring NoNewPrivs along, and keep
+	// io_uring from it.
+	Sockets Sockets
 	// NoCore keeps the kernel from writing the program's memory to a file.
 	NoCore bool
 	// MaxFileSize (bytes) and MaxOpenFiles are rlimits; 0 leaves the starter's,

@@ -31,6 +31,7 @@ type order struct {
 	Parent       int      `json:"parent"`
 	NoNewPrivs   bool     `json:"no_new_privs"`
 	NoCore       bool     `json:"no_core"`
+	Sockets      Sockets  `json:"sockets"`
 	MaxFileSize  int64    `json:"max_file_size"`
 	MaxOpenFiles int64    `json:"max_open_files"`
 	Confined     bool     `json:"confined"` // by the three that follow
@@ -68,7 +69,7 @@ var starter = sync.OnceValue(func() chan<- func() {
 func Start(program string, s Spec) (*Child, error) {
 	o := order{
 		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files), Scope: s.Scope,
-		NoNewPrivs: s.NoNewPrivs, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
+		NoNewPrivs: s.NoNewPrivs || s.Sockets != AnySockets, Sockets: s.Sockets, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
 	}
 	if s.Access != nil {
 		o.Confined, o.NoNewPrivs = true, true

@@ -37,6 +37,9 @@ type Record struct {
 	Version string `json:"version,omitempty"`
 	Accel   string `json:"accel,omitempty"`
 	Why     string `json:"why,omitempty"`
+	// Gaps says in words, a line each, what of that VMM's confinement could not
+	// be applied.
+	Gaps []string `json:"gaps,omitempty"`
 
 	// Supervisor is the process that owns the running VM; nil when none does.
 	Supervisor *Process `json:"supervisor,omitempty"`

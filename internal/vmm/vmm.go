@@ -3,8 +3,8 @@
 // contract suite in vmmtest holds every driver to it; nothing above this
 // package names a VMM but where a user chooses one.
 //
-// A driver confines nothing by itself and starts nothing by itself: it builds
-// an argument list and hands it to package launch.
+// A driver starts nothing by itself: it says what its VMM may touch, beginning
+// with Confine, and hands that to package launch.
 package vmm
 
 import (

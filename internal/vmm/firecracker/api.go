@@ -78,7 +78,8 @@ func faultText(body []byte, status string) string {
 	if text == "" {
 		text = status + " " + string(body)
 	}
-	return fmt.Sprintf("%.*s", maxFault, strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	return text[:min(len(text), maxFault)]
 }
 
 // connectWait is between two tries to connect: the socket's file is there a

@@ -47,6 +47,7 @@ type Config struct {
 type Driver struct {
 	config  Config
 	program *program.Program
+	kvm     func() kvm.Finding // looks at this host, but in tests
 }
 
 var _ vmm.Driver = (*Driver)(nil)
@@ -56,7 +57,7 @@ var versionLine = regexp.MustCompile(`^Firecracker v([0-9]+\.[0-9]+\.[0-9]+[-.0-
 
 // New returns a driver; nothing is looked at before Probe or Launch.
 func New(c Config) *Driver {
-	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine)}
+	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, Name), versionLine), kvm: func() kvm.Finding { return kvm.Look(kvm.Device, "/proc") }}
 }
 
 // Name implements vmm.Driver.
@@ -75,16 +76,15 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		p.Why = err.Error()
 		return p
 	}
-	if p.Version, err = d.program.Version(ctx, p.Path); err == nil {
+	if p.Version, err = d.program.Version(ctx, p.Path, "--version"); err == nil {
 		err = checkVersion(p.Version)
 	}
 	if err != nil {
 		p.Why = err.Error()
 		return p
 	}
-	real, why := kvm.Usable()
-	p.Why = why
-	if real {
+	found := d.kvm()
+	if p.Why = found.String(); found.Usable {
 		p.Usable, p.Accel = true, vmm.AccelKVM
 	}
 	return p

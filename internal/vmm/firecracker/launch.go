@@ -11,7 +11,6 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/hint"
-	"banger/internal/landlock"
 	"banger/internal/launch"
 	"banger/internal/unixsock"
 	"banger/internal/vmm"
@@ -28,6 +27,11 @@ const endLimit = time.Second
 // fdLog is the descriptor of Firecracker's log: a pipe, so that it fills no
 // disk.
 const fdLog = 3
+
+// maxOpenFiles is Firecracker's own recommendation for its jailer
+// (docs/jailer.md), and above what all vCPUs, disks and streams of a machine
+// take.
+const maxOpenFiles = 2048
 
 // Launch implements vmm.Driver. The API answers some 10 ms after the start, the
 // guest runs 50 ms later. Firecracker dies with this process.
@@ -118,15 +122,19 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 		return nil, err
 	}
 	undo = append(undo, hellos.Close)
-	child, err := launch.Start(d.config.Launcher, launch.Spec{
+	spec := launch.Spec{
 		Path: path,
 		Args: []string{"--id", string(s.ID), "--api-sock", fileAPI,
 			"--log-path", "/proc/self/fd/" + strconv.Itoa(fdLog), "--level", "Error"},
 		Dir:   dir.path,
 		Files: []*os.File{logW}, Stdout: consoleW, Stderr: logW,
-		NewSession: true, DieWithParent: true, NoNewPrivs: true, NoCore: true,
-		Access: access(s, dir),
-	})
+		NewSession: true, DieWithParent: true,
+		Sockets:      launch.UnixSockets, // its API and the streams of its vsock
+		MaxOpenFiles: maxOpenFiles,
+	}
+	vmm.Confine(&spec, s)
+	spec.Access.Write = append(spec.Access.Write, dir.path)
+	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -141,24 +149,4 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 	}, func() { os.Remove(helloPath) })
 	go m.watch(logR) // ends with Firecracker
 	return m, nil
-}
-
-// systemFiles are what the program loader reads of a Firecracker that isn't
-// static, as upstream's is.
-var systemFiles = []string{"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"}
-
-// access is all that Firecracker opens.
-func access(s vmm.Spec, dir *workDir) *landlock.Access {
-	a := &landlock.Access{
-		Read:  append([]string{s.Kernel, s.Initrd, "/dev/urandom"}, systemFiles...),
-		Write: []string{dir.path, "/dev/kvm", "/dev/null"},
-	}
-	for _, d := range s.Disks {
-		if d.ReadOnly {
-			a.Read = append(a.Read, d.Path)
-		} else {
-			a.Write = append(a.Write, d.Path)
-		}
-	}
-	return a
 }

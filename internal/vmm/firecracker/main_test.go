@@ -2,14 +2,20 @@ package firecracker
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"banger/internal/launch"
 	"banger/internal/vmm/vmmtest"
 )
 
-// The test binary is its own launcher, and a supervisor that can be killed.
+// The test binary is its own launcher, a supervisor that can be killed, and a
+// Firecracker that does what its name says.
 func TestMain(m *testing.M) {
+	if behaviour, ok := strings.CutPrefix(filepath.Base(os.Args[0]), fakePrefix); ok {
+		fakeMain(behaviour)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "launch" {
 		launch.Main()
 	}

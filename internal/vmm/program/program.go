@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,20 +30,22 @@ type Program struct {
 	version *regexp.Regexp
 
 	mu       sync.Mutex
-	versions map[fileID]string
+	versions map[question]string
 }
 
-// fileID is a program file as it was when it was asked.
-type fileID struct {
+// question is a program file as it was when it was asked, and what it was asked
+// with.
+type question struct {
 	dev, inode uint64
 	mtime      time.Time
 	size       int64
+	args       string
 }
 
 // New returns the program called name, looked for in PATH where it is no path.
-// The first submatch of version in what --version prints is the version.
+// The first submatch of version in what it prints is the version.
 func New(name string, version *regexp.Regexp) *Program {
-	return &Program{name: name, version: version, versions: map[fileID]string{}}
+	return &Program{name: name, version: version, versions: map[question]string{}}
 }
 
 // Find returns the program's path, absolute, or an ErrNotFound.
@@ -54,36 +57,37 @@ func (p *Program) Find() (string, error) {
 	return filepath.Abs(path)
 }
 
-// Version asks the program at path.
-func (p *Program) Version(ctx context.Context, path string) (string, error) {
+// Version asks the program at path for its version by running it with args. An
+// answer is kept, an error is not.
+func (p *Program) Version(ctx context.Context, path string, args ...string) (string, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	id := fileID{mtime: fi.ModTime(), size: fi.Size()}
+	q := question{mtime: fi.ModTime(), size: fi.Size(), args: strings.Join(args, " ")}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.inode = st.Dev, st.Ino
+		q.dev, q.inode = st.Dev, st.Ino
 	}
 	p.mu.Lock()
-	known, ok := p.versions[id]
+	known, ok := p.versions[q]
 	p.mu.Unlock()
 	if ok {
 		return known, nil
 	}
-	v, err := p.ask(ctx, path)
+	v, err := p.ask(ctx, path, args)
 	if err != nil {
 		return "", err
 	}
 	p.mu.Lock()
-	p.versions[id] = v
+	p.versions[q] = v
 	p.mu.Unlock()
 	return v, nil
 }
 
-func (p *Program) ask(ctx context.Context, path string) (string, error) {
+func (p *Program) ask(ctx context.Context, path string, args []string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{}
 	out := NewTail(1 << 10)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -93,7 +97,7 @@ func (p *Program) ask(ctx context.Context, path string) (string, error) {
 	}
 	m := p.version.FindStringSubmatch(out.String())
 	if m == nil {
-		return "", fmt.Errorf("%s --version answers %.80q, which is not what was looked for", path, out.String())
+		return "", fmt.Errorf("%s %s answers %.80q, which is not what was looked for", path, strings.Join(args, " "), out.String())
 	}
 	return m[1], nil
 }

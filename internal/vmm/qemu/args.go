@@ -49,8 +49,8 @@ const maxCmdline = 2047
 // into QEMU's end.
 const baseCmdline = "console=ttyS0 reboot=k panic=-1"
 
-// arguments is QEMU's argument list for s.
-func arguments(s vmm.Spec, accel string) ([]string, error) {
+// arguments is QEMU's argument list for s; sandboxed asks for its sandbox.
+func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 	if err := check(s); err != nil {
 		return nil, err
 	}
@@ -61,6 +61,9 @@ func arguments(s vmm.Spec, accel string) ([]string, error) {
 		"-M", "q35",
 		"-smp", strconv.Itoa(s.VCPUs),
 		"-m", strconv.FormatInt(s.MemMiB, 10) + "M",
+	}
+	if sandboxed {
+		args = append(args, "-sandbox", sandbox)
 	}
 	if accel == vmm.AccelKVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")

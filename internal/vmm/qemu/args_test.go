@@ -24,7 +24,7 @@ func machineSpec() vmm.Spec {
 // (snapshots): a change here is seen before it is made.
 func TestArguments(t *testing.T) {
 	for _, accel := range []string{vmm.AccelTCG, vmm.AccelKVM} {
-		args, err := arguments(machineSpec(), accel)
+		args, err := arguments(machineSpec(), accel, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestArgumentsRefuse(t *testing.T) {
 	} {
 		s := machineSpec()
 		spoil(&s)
-		if args, err := arguments(s, vmm.AccelTCG); err == nil || !strings.Contains(err.Error(), want) {
+		if args, err := arguments(s, vmm.AccelTCG, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("arguments = %q, %v; want an error with %q", args, err, want)
 		}
 	}

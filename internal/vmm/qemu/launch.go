@@ -32,7 +32,11 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if !p.Usable {
 		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
 	}
-	args, err := arguments(s, p.Accel)
+	_, sandboxed, err := d.version(ctx, p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	args, err := arguments(s, p.Accel, sandboxed)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
@@ -43,10 +47,13 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
-	m, err := d.start(p.Path, args, disks)
+	m, err := d.start(p.Path, args, s, disks)
 	if err != nil {
 		disks.Release()
 		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	if !sandboxed {
+		m.gaps = append(m.gaps, gapSandbox)
 	}
 	err = m.qmp.negotiate(ctx)
 	if err == nil {
@@ -70,7 +77,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 
 // start starts QEMU and what watches it, which releases the disks at QEMU's end;
 // it returns before QEMU answers.
-func (d *Driver) start(path string, args []string, disks vmm.Disks) (_ *machine, err error) {
+func (d *Driver) start(path string, args []string, s vmm.Spec, disks vmm.Disks) (_ *machine, err error) {
 	var ours [fdEnd - fdQMP]*net.UnixConn
 	var theirs [fdEnd - fdQMP]*os.File
 	defer func() {
@@ -93,14 +100,15 @@ func (d *Driver) start(path string, args []string, disks vmm.Disks) (_ *machine,
 		return nil, err
 	}
 	defer stderrW.Close()
-	child, err := launch.Start(d.config.Launcher, launch.Spec{
+	spec := launch.Spec{
 		Path: path, Args: args,
 		Files:         theirs[:],
 		Stderr:        stderrW,
 		NewSession:    true, // a Ctrl-C at the starter's terminal is not for the VMM
 		DieWithParent: true,
-		NoNewPrivs:    true,
-	})
+	}
+	gaps := confine(&spec, path, s)
+	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {
 		stderrR.Close()
 		return nil, err
@@ -111,7 +119,7 @@ func (d *Driver) start(path string, args []string, disks vmm.Disks) (_ *machine,
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  program.NewTail(stderrKept),
 		disks:   disks,
-		gaps:    child.Gaps(),
+		gaps:    append(gaps, child.Gaps()...),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)

@@ -21,7 +21,7 @@ import (
 func fake(t *testing.T, script string) *Driver {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "qemu-system-x86_64")
-	text := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo QEMU emulator version 7.2.22 '(x)'; exit; fi\n" + script + "\n"
+	text := "#!/bin/sh\nif [ \"$3\" = --version ]; then echo QEMU emulator version 7.2.22 '(x)'; exit; fi\n" + script + "\n"
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -23,13 +23,13 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		return vmm.Probe{Why: err.Error()}
 	}
 	p := vmm.Probe{Path: path, MaxVCPUs: maxVCPUs}
-	if p.Version, err = d.program.Version(ctx, path); err != nil {
+	if p.Version, _, err = d.version(ctx, path); err != nil {
 		p.Why = err.Error()
 		return p
 	}
 	p.Usable, p.Accel = true, vmm.AccelTCG
-	real, why := kvm.Usable()
-	if p.Why = why; real {
+	found := kvm.Look(kvm.Device, "/proc")
+	if p.Why = found.String(); found.Usable {
 		p.Accel = vmm.AccelKVM
 	}
 	return p
@@ -44,4 +44,15 @@ func (d *Driver) find() (string, error) {
 		return "", fmt.Errorf("find QEMU: %w", err)
 	}
 	return path, nil
+}
+
+// version asks QEMU for its version, and whether it was built with seccomp: it
+// reads its arguments in their order, and one without refuses the first before
+// it says its version.
+func (d *Driver) version(ctx context.Context, path string) (v string, sandboxed bool, err error) {
+	if v, err = d.program.Version(ctx, path, "-sandbox", "on", "--version"); err == nil {
+		return v, true, nil
+	}
+	v, err = d.program.Version(ctx, path, "--version")
+	return v, false, err
 }

@@ -67,7 +67,14 @@ func Run(t *testing.T, c Config) {
 	t.Run("Refused", s.refused)
 	t.Run("Disks", s.disks)
 	t.Run("TwoShareABase", s.twoShareABase)
+	t.Run("Confined", s.confined)
 	t.Run("SupervisorKilled", s.supervisorKilled)
+	t.Run("KilledDuringLaunch", s.killedDuringLaunch)
+	t.Run("KilledDuringBoot", s.killedDuringBoot)
+	t.Run("KilledDuringEnd", s.killedDuringEnd)
+	t.Run("BadDisks", s.badDisks)
+	t.Run("LaunchedTwice", s.launchedTwice)
+	t.Run("StaleFiles", s.staleFiles)
 }
 
 type suite struct {
