@@ -3,11 +3,11 @@
 // test/smoke/scenario in it, and prints what go test -json would; other lines
 // are progress.
 //
-//	go run ./test/smoke [-run REGEXP] [-coverage DIR]
+//	go run ./test/smoke [-run REGEXP] [-coverage DIR] [-fresh]
 //	go run ./test/smoke -build      the programs alone, into build/smoke/bin
 //	go run ./test/smoke -compare    coverage of the last run beside the unit tests'
 //
-// Image and kernel of VMs have to be in the user's cache.
+// Image and kernel of VMs have to be in the user's cache, but for -fresh.
 package main
 
 import (
@@ -24,6 +24,7 @@ func main() {
 	coverage := flag.String("coverage", "coverage/smoke", "where counters of coverage go")
 	buildOnly := flag.Bool("build", false, "build the programs and end")
 	compare := flag.Bool("compare", false, "print coverage by package, here and of the unit tests (coverage/unit)")
+	fresh := flag.Bool("fresh", false, "hand in no image and no kernel: the test host gets its own, which takes minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	var err error
@@ -33,7 +34,7 @@ func main() {
 	case *buildOnly:
 		err = build(ctx)
 	default:
-		err = smoke(ctx, *only, *coverage)
+		err = smoke(ctx, options{*only, *coverage, *fresh})
 	}
 	stop()
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 
 // run is one run in a test host that is up.
 type run struct {
-	host *testhost.Host
-	only string
+	host  *testhost.Host
+	only  string
+	fresh bool // nothing was handed in that VMs are made of
 }
 
 // all runs what there is. What fails is said by events; an error is the run's
@@ -54,16 +55,27 @@ func (r *run) all(ctx context.Context, k kinds) error {
 
 // prepare gives both users image and kernel, as files of their own.
 func (r *run) prepare(ctx context.Context) error {
-	_, err := r.host.Output(ctx, testhost.Root, `set -e
-for user in `+testhost.User+" "+testhost.Other+`; do
-	cp -a /run/handed/cache /home/$user/.cache
-	chown -R $user: /home/$user/.cache
-done
-mkdir -m 0777 `+coverDir) // not sticky: one user's file replaces the other's
-	if err != nil {
+	// Not sticky: one user's file replaces the other's.
+	if _, err := r.host.Output(ctx, testhost.Root, "mkdir -m 0777 "+coverDir); err != nil {
 		return err
 	}
-	return nil
+	from := "/run/handed/cache"
+	if r.fresh {
+		from = "/home/" + testhost.User + "/.cache"
+		say("getting kernel and image in the test host")
+		err := check("first use", func() (string, error) {
+			return r.host.Output(ctx, testhost.User, "{ "+r.banger("vm create --no-start --name first")+" && "+r.banger("vm delete first")+"; } 2>&1")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := r.host.Output(ctx, testhost.Root, `set -e
+for user in `+testhost.User+" "+testhost.Other+`; do
+	[ -e /home/$user/.cache ] || cp -a `+from+` /home/$user/.cache
+	chown -R $user: /home/$user/.cache
+done`)
+	return err
 }
 
 // environ are the variables of what runs in the test host.

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// limit bounds a run; 5 to 7 minutes are usual on two cores.
-	limit = 25 * time.Minute
+	// limit bounds a run.
+	limit = 30 * time.Minute
 	// leaveLimit bounds what is fetched from the test host at the end.
 	leaveLimit = time.Minute
 	// atOnce is how many scenarios run at once: the host has two processors.
@@ -27,11 +27,17 @@ const (
 	scenarios = testhost.Handed + "/scenario"
 )
 
+// options are the program's own flags.
+type options struct {
+	only, coverage string
+	fresh          bool
+}
+
 // smoke is a whole run.
-func smoke(ctx context.Context, only, coverage string) (err error) {
+func smoke(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
 	defer cancel()
-	all, err := readScenarios(only)
+	all, err := readScenarios(o.only)
 	if err != nil {
 		return err
 	}
@@ -39,8 +45,10 @@ func smoke(ctx context.Context, only, coverage string) (err error) {
 		return err
 	}
 	hand := testhost.Hand{"bin": binDir, "scenario": scenarioDir, "scenario/scenario.test": scenarioFile}
-	if err := hand.AddArtifacts(); err != nil {
-		return err
+	if !o.fresh {
+		if err := hand.AddArtifacts(); err != nil {
+			return err
+		}
 	}
 	if fc := testhost.Firecracker(); fc != "" {
 		hand["bin/firecracker"] = fc
@@ -58,7 +66,7 @@ func smoke(ctx context.Context, only, coverage string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	r := &run{host: h, only: only}
+	r := &run{host: h, only: o.only, fresh: o.fresh}
 	err = r.all(ctx, all)
 	if output.failed || err != nil {
 		say("the end of the test host's console:\n%s", lastLines(h.Console(), 40))
@@ -66,7 +74,7 @@ func smoke(ctx context.Context, only, coverage string) (err error) {
 	// Also of a run that failed or was ended.
 	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer done()
-	if ferr := r.fetchCoverage(leave, coverage); err == nil {
+	if ferr := r.fetchCoverage(leave, o.coverage); err == nil {
 		err = ferr
 	}
 	if err == nil && output.failed {
