@@ -37,8 +37,8 @@ const adapt = `set -eu
 cd "$1"
 
 # user may open /dev/kvm, other may not; root is reached by the key alone.
-chroot . useradd --uid ` + userID + ` --create-home --shell /bin/bash --groups kvm ` + User + `
-chroot . useradd --uid ` + otherID + ` --create-home --shell /bin/bash ` + Other + `
+chroot . useradd --uid ` + userID + ` --create-home --shell /bin/bash --groups kvm,systemd-journal ` + User + `
+chroot . useradd --uid ` + otherID + ` --create-home --shell /bin/bash --groups systemd-journal ` + Other + `
 echo '` + User + ` ALL=(ALL) NOPASSWD: ALL' > etc/sudoers.d/user
 # A user manager that is there whoever is logged in.
 mkdir -p var/lib/systemd/linger
