@@ -105,4 +105,4 @@ func awaitAPI(ctx context.Context, socket string, ended <-chan struct{}) error {
 }
 
 // errEnded says that Firecracker ended before it answered.
-var errEnded = errors.New("Firecracker ended")
+var errEnded = errors.New("firecracker ended")

@@ -64,7 +64,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	// answer of the API, which is in words already.
 	var refused *fault
 	if ended := m.endsSoon(ctx); ended && !errors.As(err, &refused) {
-		err = fmt.Errorf("Firecracker ended with %v", m.child.State())
+		err = fmt.Errorf("firecracker ended with %v", m.child.State())
 		if words := lastWords(m.exit.Stderr); words != "" {
 			err = errors.New(words)
 		}
