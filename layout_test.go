@@ -52,7 +52,7 @@ var imports = map[string]string{
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
-	"internal/supervisor":        "api channel channel/control hint paths process unixsock vm vmm",
+	"internal/supervisor":        "api channel channel/control hint launch paths process unixsock vm vmm",
 	"internal/agent":             "channel channel/control channel/exec",
 
 	// What keeps it and talks to people.

@@ -171,7 +171,7 @@ func (m *machine) record(event vm.Event, change func(*vm.Record)) error {
 func (m *machine) start(s supervisor.Spec, choice supervisor.Choice) error {
 	m.release() // what a crash may have left
 	err := m.record(vm.Start, func(r *vm.Record) {
-		r.Driver, r.Version, r.Accel, r.Why = choice.Driver, choice.Version, choice.Accel, choice.Why
+		r.Driver, r.Version, r.Accel, r.Why = choice.Driver, choice.Found.Version, choice.Found.Accel, choice.Why
 		r.Gaps = nil
 		r.Ending, r.StartedAt = nil, time.Now().UTC()
 	})
@@ -230,7 +230,7 @@ func (m *machine) launch(s supervisor.Spec) (*launch.Child, error) {
 	return launch.Start(m.d.cfg.Program, launch.Spec{
 		Path: m.d.cfg.Program, Args: []string{"supervise", dir}, Env: supervisorEnv(),
 		Files: []*os.File{socket}, Stdout: log, Stderr: log,
-		NewSession: true, Scope: "banger-" + string(m.id) + ".scope", NoNewPrivs: true,
+		NewSession: true, NoNewPrivs: true,
 	})
 }
 

@@ -119,7 +119,7 @@ func (d *Daemon) runSpec(ctx context.Context, rec vm.Record, k kernel.Kernel, ch
 	return supervisor.Spec{
 		ID: rec.ID, Name: rec.Spec.Name, Dir: dir, RunDir: d.cfg.Dirs.VMRun(rec.ID),
 		VCPUs: rec.Spec.VCPUs, MemMiB: rec.Spec.MemMiB,
-		Driver: choice.Driver, Emulated: choice.Emulated(),
+		Driver: choice.Driver, Found: choice.Found,
 		Kernel: k.Vmlinux, Initrd: initrd,
 		Disks: []supervisor.Disk{{Path: img.Path, ReadOnly: true}, {Path: data}, {Path: k.ModulesDisk, ReadOnly: true}},
 		Op:    operation(ctx),

@@ -55,9 +55,6 @@ func become(fd int, report io.Writer) error {
 			return err
 		}
 	}
-	if o.Scope != "" {
-		enterScope(o.Scope)
-	}
 	unix.Umask(0o077)
 	if len(o.Dir) > 0 {
 		if err := os.Chdir(string(o.Dir)); err != nil {

@@ -14,10 +14,11 @@ import (
 // scopeLimit bounds the wait for a user manager to make a scope.
 const scopeLimit = time.Second
 
-// enterScope moves this process into a systemd scope of its own below the
-// user's manager, so that the starter's end takes nothing along. Where there
-// is no such manager, or it does not answer in time, nothing is lost but that.
-func enterScope(name string) {
+// EnterScope moves processes of this user into a new systemd scope of that name
+// below the user's manager, so that the end of whoever started them, or of the
+// session, takes them not along. Where there is no such manager, or it does not
+// answer within a second, nothing is lost but that.
+func EnterScope(name string, pids ...int) {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {
 		dir = "/run/user/" + strconv.Itoa(os.Getuid())
@@ -41,9 +42,13 @@ func enterScope(name string) {
 		return
 	}
 	defer conn.Close()
+	var numbers []uint32
+	for _, pid := range pids {
+		numbers = append(numbers, uint32(pid))
+	}
 	done := make(chan string, 1)
 	_, err = conn.StartTransientUnitContext(ctx, name, "fail", []systemd.Property{
-		systemd.PropPids(uint32(os.Getpid())),
+		systemd.PropPids(numbers...),
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}, done)
 	if err != nil {

@@ -31,9 +31,6 @@ type Spec struct {
 	// DieWithParent kills the program (SIGKILL) when the starter ends. The
 	// starting thread has to live as long as the starter: Start sees to it.
 	DieWithParent bool
-	// Scope asks for a systemd scope of this name below the user's manager,
-	// where there is one; elsewhere it is ignored.
-	Scope string
 
 	NoNewPrivs bool
 	// Access, where it isn't nil, is all that the program may do with files, and

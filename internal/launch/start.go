@@ -26,7 +26,6 @@ type order struct {
 	Env   [][]byte `json:"env"`
 	Dir   []byte   `json:"dir"`
 	Files int      `json:"files"`
-	Scope string   `json:"scope"`
 	// Parent is the starter's pid where the program has to die with it, else 0.
 	Parent       int      `json:"parent"`
 	NoNewPrivs   bool     `json:"no_new_privs"`
@@ -68,7 +67,7 @@ var starter = sync.OnceValue(func() chan<- func() {
 // the child is reaped by itself.
 func Start(program string, s Spec) (*Child, error) {
 	o := order{
-		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files), Scope: s.Scope,
+		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files),
 		NoNewPrivs: s.NoNewPrivs || s.Sockets != AnySockets, Sockets: s.Sockets, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
 	}
 	if s.Access != nil {
@@ -97,10 +96,8 @@ func Start(program string, s Spec) (*Child, error) {
 
 	cmd := exec.Command(program, "launch", strconv.Itoa(firstFile+len(s.Files)))
 	cmd.Env = []string{}
-	for _, k := range []string{"XDG_RUNTIME_DIR", "GOCOVERDIR"} {
-		if v, ok := os.LookupEnv(k); ok {
-			cmd.Env = append(cmd.Env, k+"="+v) // the launcher's own, for its scope
-		}
+	if v, ok := os.LookupEnv("GOCOVERDIR"); ok {
+		cmd.Env = append(cmd.Env, "GOCOVERDIR="+v) // the launcher's own
 	}
 	cmd.Dir = "/"
 	// A nil file is /dev/null.

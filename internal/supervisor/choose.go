@@ -14,14 +14,13 @@ type Drivers []vmm.Driver
 
 // Choice is the driver that a VM will run on, and why.
 type Choice struct {
-	Driver  string
-	Version string // of the driver's program
-	Accel   string
-	Why     string // why this acceleration; with KVM, why no driver that comes before too
+	Driver string
+	Found  vmm.Probe // what the driver found
+	Why    string    // why this acceleration; with KVM, why no driver that comes before too
 }
 
 // Emulated reports whether the guest's instructions are translated.
-func (c Choice) Emulated() bool { return c.Accel != vmm.AccelKVM }
+func (c Choice) Emulated() bool { return c.Found.Accel != vmm.AccelKVM }
 
 // UnknownDriverError is a --vmm that names no driver of this build.
 type UnknownDriverError struct {
@@ -45,7 +44,7 @@ func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, er
 			continue
 		}
 		p := driver.Probe(ctx)
-		c := Choice{Driver: driver.Name(), Version: p.Version, Accel: p.Accel, Why: p.Why}
+		c := Choice{Driver: driver.Name(), Found: p, Why: p.Why}
 		switch {
 		case !p.Usable:
 			not = append(not, driver.Name()+": "+p.Why)

@@ -41,7 +41,7 @@ func TestChoose(t *testing.T) {
 	} {
 		d := Drivers{host{name: "first", p: c.first}, host{name: "next", p: c.next}}
 		got, err := d.Choose(t.Context(), c.want, c.vcpus)
-		if err != nil || got.Driver != c.driver || got.Why != c.why {
+		if err != nil || got.Driver != c.driver || got.Why != c.why || got.Found.Why == "" {
 			t.Errorf("%s: Choose(%q, %d) = %+v, %v; want %s because %q", c.name, c.want, c.vcpus, got, err, c.driver, c.why)
 		}
 	}

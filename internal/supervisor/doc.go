@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banger/internal/vm"
+	"banger/internal/vmm"
 )
 
 // SpecFile is the order that the daemon leaves in the VM's directory, and
@@ -23,18 +24,19 @@ const (
 
 // Spec is one run of a VM, all paths absolute.
 type Spec struct {
-	ID       vm.ID  `json:"id"`
-	Name     string `json:"name"`
-	Dir      string `json:"dir"`
-	RunDir   string `json:"run_dir"`
-	VCPUs    int    `json:"vcpus"`
-	MemMiB   int64  `json:"mem_mib"`
-	Driver   string `json:"driver"` // a driver's name, never "auto"
-	Emulated bool   `json:"emulated"`
-	Kernel   string `json:"kernel"`
-	Initrd   string `json:"initrd"`
-	Disks    []Disk `json:"disks"`
-	Op       string `json:"op"` // the operation's id in the log
+	ID     vm.ID  `json:"id"`
+	Name   string `json:"name"`
+	Dir    string `json:"dir"`
+	RunDir string `json:"run_dir"`
+	VCPUs  int    `json:"vcpus"`
+	MemMiB int64  `json:"mem_mib"`
+	Driver string `json:"driver"` // a driver's name, never "auto"
+	// Found is what that driver found when it was chosen.
+	Found  vmm.Probe `json:"found"`
+	Kernel string    `json:"kernel"`
+	Initrd string    `json:"initrd"`
+	Disks  []Disk    `json:"disks"`
+	Op     string    `json:"op"` // the operation's id in the log
 }
 
 // Disk is one of the guest's disks, in order.

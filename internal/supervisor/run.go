@@ -17,6 +17,7 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/channel/control"
+	"banger/internal/launch"
 	"banger/internal/paths"
 	"banger/internal/process"
 	"banger/internal/vm"
@@ -86,6 +87,8 @@ func Run(ctx context.Context, drivers Drivers, dir string, l *net.UnixListener) 
 	return err
 }
 
+func (s Spec) emulated() bool { return s.Found.Accel != vmm.AccelKVM }
+
 func readSpec(dir string) (Spec, error) {
 	text, err := os.ReadFile(filepath.Join(dir, SpecFile))
 	if err != nil {
@@ -129,7 +132,7 @@ func (r *run) live(drivers Drivers) (ending vm.Ending, failed bool) {
 		return r.ended(vm.CauseBoot, err.Error()), true
 	}
 	limit := bootLimitKVM
-	if r.spec.Emulated {
+	if r.spec.emulated() {
 		limit = bootLimitEmulated
 	}
 	up, cancel := context.WithTimeout(context.Background(), limit)
@@ -143,9 +146,12 @@ func (r *run) live(drivers Drivers) (ending vm.Ending, failed bool) {
 	p := m.Process()
 	r.update(func(s *Status) { s.Phase, s.VMM, s.Gaps, s.Text = Booting, &p, m.Gaps(), "booting the kernel" })
 	r.log.Info("vmm launched", "driver", driver.Name(), "pid", p.PID)
-	var draining sync.WaitGroup
+	var draining, entering sync.WaitGroup
 	draining.Go(func() { io.Copy(r.console, m.Console()) }) // ends with the VMM
 	defer draining.Wait()
+	// Beside the boot, which need not wait for it.
+	entering.Go(func() { launch.EnterScope("banger-"+string(r.spec.ID)+".scope", os.Getpid(), p.PID) }) // bounded by itself
+	defer entering.Wait()
 	defer m.Close()
 	r.mu.Lock()
 	r.machine = m
@@ -243,7 +249,7 @@ func (r *run) guest(c channel.Carrier) *control.Client {
 // bringDown ends a running guest and reports whether force was needed.
 func (r *run) bringDown(m vmm.Machine, s Stop) (forced bool) {
 	grace := graceKVM
-	if r.spec.Emulated {
+	if r.spec.emulated() {
 		grace = graceEmulated
 	}
 	guest := r.guest(m.Carrier())
@@ -327,7 +333,7 @@ func (r *run) ended(cause, detail string) vm.Ending {
 func (r *run) machineSpec() vmm.Spec {
 	s := vmm.Spec{
 		ID: r.spec.ID, Dir: r.spec.Dir, RunDir: r.spec.RunDir,
-		VCPUs: r.spec.VCPUs, MemMiB: r.spec.MemMiB,
+		VCPUs: r.spec.VCPUs, MemMiB: r.spec.MemMiB, Found: r.spec.Found,
 		Kernel: r.spec.Kernel, Initrd: r.spec.Initrd, Cmdline: guestCmdline,
 	}
 	for _, d := range r.spec.Disks {

@@ -27,7 +27,10 @@ type Spec struct {
 	Kernel  string // ELF vmlinux
 	Initrd  string
 	Cmdline string // what every guest needs; the driver adds its console and its own arguments
-	Disks   []Disk // in order: vda, vdb, …
+	// Found, where it is usable, is what this driver's Probe found, in this
+	// process or another: Launch does not look again.
+	Found Probe
+	Disks []Disk // in order: vda, vdb, …
 }
 
 // Disk is a raw image given to the guest.
@@ -44,12 +47,13 @@ const (
 
 // Probe is what a driver found out about this host.
 type Probe struct {
-	Usable   bool
-	Path     string // the VMM's program
-	Version  string
-	Accel    string // AccelKVM or AccelTCG
-	Why      string // why this acceleration, or why it can't be used
-	MaxVCPUs int    // the most that a machine of this VMM has
+	Usable   bool     `json:"usable"`
+	Path     string   `json:"path"` // the VMM's program
+	Version  string   `json:"version"`
+	Accel    string   `json:"accel"`              // AccelKVM or AccelTCG
+	Why      string   `json:"why"`                // why this acceleration, or why it can't be used
+	MaxVCPUs int      `json:"max_vcpus"`          // the most that a machine of this VMM has
+	Features []string `json:"features,omitempty"` // what the driver wants to know of its program
 }
 
 // Driver launches machines of one kind of VMM.

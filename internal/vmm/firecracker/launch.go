@@ -36,7 +36,10 @@ const maxOpenFiles = 2048
 // Launch implements vmm.Driver. The API answers some 10 ms after the start, the
 // guest runs 50 ms later. Firecracker dies with this process.
 func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
-	p := d.Probe(ctx)
+	p := s.Found
+	if !p.Usable {
+		p = d.Probe(ctx)
+	}
 	if !p.Usable {
 		return nil, hint.Add(fmt.Errorf("launch Firecracker: %s", p.Why), "banger doctor says what is missing")
 	}

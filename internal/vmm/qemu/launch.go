@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,14 +29,14 @@ const endLimit = 2 * time.Second
 // Launch implements vmm.Driver. QEMU answers 0.1 to 0.3 s after its start; the
 // guest runs by then. QEMU dies with this process.
 func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
-	p := d.Probe(ctx)
+	p := s.Found
+	if !p.Usable {
+		p = d.Probe(ctx)
+	}
 	if !p.Usable {
 		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
 	}
-	_, sandboxed, err := d.version(ctx, p.Path)
-	if err != nil {
-		return nil, fmt.Errorf("launch QEMU: %w", err)
-	}
+	sandboxed := slices.Contains(p.Features, featureSandbox)
 	args, err := arguments(s, p.Accel, sandboxed)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)

@@ -15,6 +15,9 @@ import (
 // "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
 var versionLine = regexp.MustCompile(`^QEMU emulator version ([0-9]+(?:\.[0-9]+){1,3})`)
 
+// featureSandbox is a QEMU that was built with seccomp.
+const featureSandbox = "sandbox"
+
 // Probe implements vmm.Driver. A binary is asked for its version once, until
 // its file changes.
 func (d *Driver) Probe(ctx context.Context) vmm.Probe {
@@ -23,7 +26,12 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 		return vmm.Probe{Why: err.Error()}
 	}
 	p := vmm.Probe{Path: path, MaxVCPUs: maxVCPUs}
-	if p.Version, _, err = d.version(ctx, path); err != nil {
+	// QEMU reads its arguments in their order, and one that was built without
+	// seccomp refuses the first before it says its version.
+	p.Version, err = d.program.Version(ctx, path, "-sandbox", "on", "--version")
+	if err == nil {
+		p.Features = []string{featureSandbox}
+	} else if p.Version, err = d.program.Version(ctx, path, "--version"); err != nil {
 		p.Why = err.Error()
 		return p
 	}
@@ -44,15 +52,4 @@ func (d *Driver) find() (string, error) {
 		return "", fmt.Errorf("find QEMU: %w", err)
 	}
 	return path, nil
-}
-
-// version asks QEMU for its version, and whether it was built with seccomp: it
-// reads its arguments in their order, and one without refuses the first before
-// it says its version.
-func (d *Driver) version(ctx context.Context, path string) (v string, sandboxed bool, err error) {
-	if v, err = d.program.Version(ctx, path, "-sandbox", "on", "--version"); err == nil {
-		return v, true, nil
-	}
-	v, err = d.program.Version(ctx, path, "--version")
-	return v, false, err
 }
