@@ -109,8 +109,12 @@ var (
 
 // readScenarios says what kinds of scenarios match.
 func readScenarios(only string) (k kinds, err error) {
-	name, _, _ := strings.Cut(only, "/")
-	match, err := regexp.Compile(name)
+	var names []string
+	for one := range strings.SplitSeq(only, "|") {
+		name, _, _ := strings.Cut(one, "/")
+		names = append(names, name)
+	}
+	match, err := regexp.Compile(strings.Join(names, "|"))
 	if err != nil {
 		return k, err
 	}
