@@ -103,7 +103,7 @@ func (r *run) tests(ctx context.Context, user, phase string) error {
 		return err
 	}
 	line := fmt.Sprintf("exec %s/scenario.test -test.v=test2json -test.parallel=%d -test.timeout=%v -test.run=%s 2>&1",
-		scenarios, atOnce, limit, testhost.Quote("^Test$/"+r.only))
+		scenarios, atOnce, limit, testhost.Quote("^Test$/"+strings.ReplaceAll(r.only, "|", "|^Test$/")))
 	status, err := r.host.Run(ctx, testhost.Command{User: user, Dir: scenarios, Env: env, Args: []string{"sh", "-c", line}, Stdout: in})
 	in.Close()
 	if werr := wait(); err == nil {

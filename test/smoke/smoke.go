@@ -66,12 +66,28 @@ func smoke(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() { // ends with the run
+		select {
+		case <-h.Panicked():
+			fail(errors.New("the test host's own kernel panicked"))
+		case <-ctx.Done():
+		}
+	}()
 	r := &run{host: h, only: o.only, fresh: o.fresh}
-	err = r.all(ctx, all)
+	if err = r.all(ctx, all); ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if output.failed || err != nil {
 		say("the end of the test host's console:\n%s", lastLines(h.Console(), 40))
 	}
 	// Also of a run that failed or was ended.
+	select {
+	case <-h.Panicked():
+		return err
+	default:
+	}
 	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer done()
 	if ferr := r.fetchCoverage(leave, o.coverage); err == nil {
@@ -93,8 +109,12 @@ var (
 
 // readScenarios says what kinds of scenarios match.
 func readScenarios(only string) (k kinds, err error) {
-	name, _, _ := strings.Cut(only, "/")
-	match, err := regexp.Compile(name)
+	var names []string
+	for one := range strings.SplitSeq(only, "|") {
+		name, _, _ := strings.Cut(one, "/")
+		names = append(names, name)
+	}
+	match, err := regexp.Compile(strings.Join(names, "|"))
 	if err != nil {
 		return k, err
 	}

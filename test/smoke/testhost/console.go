@@ -13,9 +13,14 @@ type console struct {
 	line    []byte // the last one, not yet whole
 	count   int
 	waiting map[int]chan struct{} // closed at the boot of that number
+
+	panicOnce sync.Once
+	panicked  chan struct{} // closed when the machine's kernel panicked
 }
 
-func newConsole() *console { return &console{waiting: map[int]chan struct{}{}} }
+func newConsole() *console {
+	return &console{waiting: map[int]chan struct{}{}, panicked: make(chan struct{})}
+}
 
 func (c *console) read(r io.Reader) {
 	b := make([]byte, 4096)
@@ -41,6 +46,9 @@ func (c *console) add(p []byte) {
 			break
 		}
 		c.line = rest
+		if bytes.Contains(line, []byte("Kernel panic - not syncing")) {
+			c.panicOnce.Do(func() { close(c.panicked) })
+		}
 		if bytes.Contains(line, []byte(readyLine)) {
 			c.count++
 			close(c.at(c.count))

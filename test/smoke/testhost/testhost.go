@@ -134,6 +134,10 @@ func (h *Host) Boots() int { return h.machine.boots() }
 // Done is closed when the test host ended.
 func (h *Host) Done() <-chan struct{} { return h.machine.done }
 
+// Panicked is closed when the test host's own kernel panicked: its processor is
+// emulated, and so is what KVM does with it.
+func (h *Host) Panicked() <-chan struct{} { return h.machine.console.panicked }
+
 // Console is the end of the machine's console.
 func (h *Host) Console() string { return h.machine.console.tail() }
 
