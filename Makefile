@@ -7,6 +7,8 @@ GO      ?= go
 BIN     := bin
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# Where the test host has what is handed in, see test/smoke/testhost.
+HANDED  := /handed
 LDFLAGS  = -X banger/internal/api.version=$(VERSION)
 # Two at once: what CI has, and emulated guests need the rest of a larger machine.
 # The version is told to the linker; Go need not ask git, which refuses a tree of
@@ -18,7 +20,7 @@ export GOFLAGS
 # it is written, dollar signs included.
 ARGS ?= vm run --rm -- sh -c '. /etc/os-release; echo "This is $(hostname): $PRETTY_NAME, Linux $(uname -r), up for $(cut -d. -f1 /proc/uptime) s."'
 
-.PHONY: run test check build bench coverage install setup setup-test clean \
+.PHONY: run test check build bench bench-host coverage install setup setup-test clean \
 	smoke smoke-build smoke-coverage smoke-coverage-html smoke-clean smoke-fresh
 
 run: setup build
@@ -76,6 +78,14 @@ build:
 
 bench: setup build
 	@$(GO) run ./test/bench
+
+# The same on real KVM, on each VMM, in the test host.
+bench-host: setup-test build
+	@mkdir -p build/bench-host
+	@CGO_ENABLED=0 $(GO) build -o build/bench-host/bench ./test/bench
+	@$(GO) build -o build/test-host ./test/smoke/shell
+	@build/test-host -in build/bench-host -- ./bench -host -bin $(HANDED)/bin >build/bench-host.md
+	@cp build/bench-host.md docs/benchmarks-host.md
 
 # Statement coverage, by package: of the unit tests, of the programs under the
 # script tier, and of both. With VM=1 the scripts with guests too.

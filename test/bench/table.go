@@ -117,7 +117,7 @@ func (x *b) machine() string {
 		line, _, _ := strings.Cut(string(out), "\n")
 		return strings.TrimSpace(line)
 	}
-	return fmt.Sprintf("Measured on %s: %d cores of %s, %d GiB, Linux %s; %s, accelerator %s; %s; banger %s.",
+	return fmt.Sprintf("Measured on %s: %d cores of %s, %d GiB, Linux %s; %s; %s; %s.",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpu, (uint64(si.Totalram)*uint64(si.Unit)+1<<29)>>30,
-		unix.ByteSliceToString(un.Release[:]), first("qemu-system-x86_64", "--version"), x.vm.Accel, runtime.Version(), first(filepath.Join(x.bin, "banger"), "version"))
+		unix.ByteSliceToString(un.Release[:]), first("qemu-system-x86_64", "--version"), runtime.Version(), first(filepath.Join(x.bin, "banger"), "version"))
 }
