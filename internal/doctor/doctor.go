@@ -108,5 +108,5 @@ func Run(ctx context.Context, e Env) []Result {
 		r.Check = c.name
 		out = append(out, r)
 	}
-	return out
+	return judge(out)
 }

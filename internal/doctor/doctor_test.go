@@ -80,8 +80,9 @@ func TestChecks(t *testing.T) {
 		fix    string // likewise
 	}{
 		{"qemu", nil, "qemu", OK, "QEMU emulator version 7.2.0", ""},
-		{"no qemu", func(h *host) { h.lacks("qemu-system-x86_64") }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},
-		{"broken qemu", func(h *host) { h.program("qemu-system-x86_64", "exit 3") }, "qemu", Fail, "exit status 3", "--reinstall"},
+		{"no qemu", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},
+		{"firecracker alone", func(h *host) { h.lacks("qemu-system-x86_64") }, "qemu", Warn, "not in PATH", "apt-get install qemu-system-x86"},
+		{"broken qemu", func(h *host) { h.lacks("firecracker"); h.program("qemu-system-x86_64", "exit 3") }, "qemu", Fail, "exit status 3", "--reinstall"},
 
 		{"kvm", nil, "kvm", OK, "opens", ""},
 		{"kvm that can't run a kernel", func(h *host) { h.file("proc/cpuinfo", "flags : fpu sse\n") }, "kvm", Warn, "neither vmx nor svm", ""},
@@ -117,6 +118,9 @@ func TestChecks(t *testing.T) {
 		{"landlock of today", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil }; h.lacks("firecracker") }, "confinement", OK, "Landlock's ABI 7", ""},
 		{"and firecracker", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil } }, "confinement", Warn, "on Firecracker, this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets", ""},
 		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
+		{"on Firecracker", nil, "auto", OK, "on Firecracker, with KVM", ""},
+		{"no firecracker for auto", func(h *host) { h.lacks("firecracker") }, "auto", OK, "on QEMU, with KVM: firecracker is not in PATH", ""},
+		{"nothing for auto", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "auto", Fail, "no VMM can be used", ""},
 		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
 
 		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},

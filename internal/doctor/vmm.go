@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -71,4 +72,29 @@ func checkFirecracker(ctx context.Context, e Env) Result {
 		return r
 	}
 	return Result{Status: OK, Detail: line}
+}
+
+// judge puts behind the VMMs' checks what VMs run on by default and why, as
+// supervisor.Drivers chooses. A missing QEMU is no failure where Firecracker does.
+func judge(all []Result) []Result {
+	at := map[string]int{}
+	for i, r := range all {
+		at[r.Check] = i
+	}
+	qemu, kvm, firecracker := &all[at["qemu"]], all[at["kvm"]], all[at["firecracker"]]
+	r := Result{Check: "auto", Status: OK}
+	switch {
+	case kvm.Status == OK && firecracker.Status == OK:
+		r.Detail = "VMs run on Firecracker, with KVM"
+		if qemu.Status == Fail {
+			qemu.Status, qemu.Cost = Warn, "no VM can run without KVM or Firecracker"
+		}
+	case qemu.Status == Fail:
+		r.Status, r.Detail, r.Cost = Fail, "no VMM can be used", qemu.Cost
+	case kvm.Status == OK:
+		r.Detail = "VMs run on QEMU, with KVM: " + firecracker.Detail
+	default:
+		r.Detail = "VMs run on QEMU, which emulates them: " + kvm.Detail
+	}
+	return slices.Insert(all, at["firecracker"]+1, r)
 }

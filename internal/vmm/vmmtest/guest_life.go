@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +18,11 @@ import (
 func (s *suite) guestSaysHello(t *testing.T) {
 	spec := s.spec(t)
 	spec.VCPUs = 2
+	// Longer than a socket's path may be.
+	spec.RunDir = filepath.Join(filepath.Dir(spec.RunDir), strings.Repeat("long", 30))
+	if err := os.Mkdir(spec.RunDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	spec.Cmdline = "vmmtest.word=1"
 	g := s.up(t, spec)
 	first := g.hello(t, t.Context())
