@@ -90,7 +90,7 @@ func judge(all []Result) []Result {
 			qemu.Status, qemu.Cost = Warn, "no VM can run without KVM or Firecracker"
 		}
 	case qemu.Status == Fail:
-		r.Status, r.Detail, r.Cost = Fail, "no VMM can be used", qemu.Cost
+		r.Status, r.Detail, r.Cost, r.Fix = Fail, "no VMM can be used", qemu.Cost, qemu.Fix
 	case kvm.Status == OK:
 		r.Detail = "VMs run on QEMU, with KVM: " + firecracker.Detail
 	default:

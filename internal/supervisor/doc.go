@@ -45,9 +45,11 @@ type Disk struct {
 	ReadOnly bool   `json:"read_only"`
 }
 
-// Limits of a run. An emulated guest is about ten times slower.
+// Limits of a run. A guest on KVM is ready in a second or two, on a KVM that is
+// emulated itself, with others beside it, in a minute. An emulated guest is about
+// ten times slower.
 const (
-	bootLimitKVM      = 60 * time.Second
+	bootLimitKVM      = 2 * time.Minute
 	bootLimitEmulated = 5 * time.Minute
 	graceKVM          = 10 * time.Second
 	graceEmulated     = 30 * time.Second
