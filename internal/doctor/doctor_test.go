@@ -120,7 +120,7 @@ func TestChecks(t *testing.T) {
 		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
 		{"on Firecracker", nil, "auto", OK, "on Firecracker, with KVM", ""},
 		{"no firecracker for auto", func(h *host) { h.lacks("firecracker") }, "auto", OK, "on QEMU, with KVM: firecracker is not in PATH", ""},
-		{"nothing for auto", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "auto", Fail, "no VMM can be used", ""},
+		{"nothing for auto", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "auto", Fail, "no VMM can be used", "apt-get install qemu-system-x86"},
 		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
 
 		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},
