@@ -263,7 +263,11 @@ type hostStream struct {
 	release func()
 }
 
-func (s *hostStream) Read(p []byte) (int, error)  { return s.in.Read(p) }
+func (s *hostStream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	return n, opaque(err)
+}
+
 func (s *hostStream) Write(p []byte) (int, error) { return s.out.Write(p) }
 
 func (s *hostStream) CloseWrite() error { return s.out.Close() }

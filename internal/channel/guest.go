@@ -225,7 +225,10 @@ type guestStream struct {
 	done chan struct{}
 }
 
-func (s *guestStream) Read(p []byte) (int, error) { return s.in.Read(p) }
+func (s *guestStream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	return n, opaque(err)
+}
 
 func (s *guestStream) Write(p []byte) (int, error) {
 	s.mu.Lock()
