@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,8 +85,9 @@ func (g *SerialGuest) Close() error {
 
 // serve answers connection after connection on one line.
 func (g *SerialGuest) serve(line Line) {
+	in := bufio.NewReaderSize(line, readAhead)
 	for {
-		l := newLease(line)
+		l := newLease(line, in)
 		nonce, err := awaitGreeting(l)
 		if err == nil {
 			_, err = l.Write(append([]byte(guestMagic), nonce...))

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,9 @@ const (
 	// connWindow lets every stream fill its window while another one opens:
 	// stalled streams never stop the rest.
 	connWindow = (maxStreams + 2) * streamWindow
+	// readAhead is what a virtio-serial port gives in one read (PAGE_SIZE in
+	// drivers/char/virtio_console.c), in bytes; larger reads pass it by.
+	readAhead = 4 << 10
 )
 
 // Line is a byte pipe whose reads and writes can be given up: a Unix socket on
@@ -35,7 +39,8 @@ type Line interface {
 // leaves it open; no byte is read or written through it after that.
 type lease struct {
 	line  Line
-	read  sync.Mutex // held while reading, so that Close can wait for it
+	in    *bufio.Reader // of line, whose leases share it one after the other
+	read  sync.Mutex    // held while reading, so that Close can wait for it
 	write sync.Mutex
 
 	mu     sync.Mutex
@@ -43,10 +48,10 @@ type lease struct {
 	done   chan struct{} // closed by Close
 }
 
-func newLease(l Line) *lease {
+func newLease(l Line, in *bufio.Reader) *lease {
 	l.SetReadDeadline(time.Time{})
 	l.SetWriteDeadline(time.Time{})
-	return &lease{line: l, done: make(chan struct{})}
+	return &lease{line: l, in: in, done: make(chan struct{})}
 }
 
 func (l *lease) isClosed() bool {
@@ -61,7 +66,17 @@ func (l *lease) Read(p []byte) (int, error) {
 	if l.isClosed() {
 		return 0, net.ErrClosed
 	}
-	return l.line.Read(p)
+	return l.in.Read(p)
+}
+
+// skipTo reads up to and with want's first occurrence.
+func (l *lease) skipTo(want []byte) error {
+	l.read.Lock()
+	defer l.read.Unlock()
+	if l.isClosed() {
+		return net.ErrClosed
+	}
+	return skipTo(l.in, want)
 }
 
 func (l *lease) Write(p []byte) (int, error) {

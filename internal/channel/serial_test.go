@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -9,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -311,7 +314,7 @@ func TestSkipTo(t *testing.T) {
 	for _, c := range []struct{ in, want, rest string }{
 		{"abc", "abc", ""}, {"xxabcd", "abc", "d"}, {"ababcx", "abc", "x"}, {"aabaabaaab!", "aabaaab", "!"}, {"\xff\xff\xff\xfeg", "\xff\xfe", "g"},
 	} {
-		r := bytes.NewReader([]byte(c.in))
+		r := bufio.NewReader(iotest.OneByteReader(strings.NewReader(c.in)))
 		if err := skipTo(r, []byte(c.want)); err != nil {
 			t.Errorf("skipTo(%q, %q): %v", c.in, c.want, err)
 		}
@@ -327,14 +330,15 @@ func FuzzSkipTo(f *testing.F) {
 		if len(want) == 0 {
 			return
 		}
-		r := bytes.NewReader(in)
+		from := bytes.NewReader(in)
+		r := bufio.NewReaderSize(from, len(want)) // 16 at the least
 		err := skipTo(r, want)
 		i := bytes.Index(in, want)
 		if (err == nil) != (i >= 0) {
 			t.Fatalf("skipTo(%q, %q) = %v, index is %d", in, want, err, i)
 		}
-		if err == nil && r.Len() != len(in)-i-len(want) {
-			t.Fatalf("skipTo(%q, %q) left %d bytes, want %d", in, want, r.Len(), len(in)-i-len(want))
+		if left := from.Len() + r.Buffered(); err == nil && left != len(in)-i-len(want) {
+			t.Fatalf("skipTo(%q, %q) left %d bytes, want %d", in, want, left, len(in)-i-len(want))
 		}
 	})
 }
