@@ -18,7 +18,8 @@ export GOFLAGS
 # it is written, dollar signs included.
 ARGS ?= vm run --rm -- sh -c '. /etc/os-release; echo "This is $(hostname): $PRETTY_NAME, Linux $(uname -r), up for $(cut -d. -f1 /proc/uptime) s."'
 
-.PHONY: run test check build bench coverage install setup setup-test clean
+.PHONY: run test check build bench coverage install setup setup-test clean \
+	smoke smoke-build smoke-coverage smoke-coverage-html smoke-clean smoke-fresh
 
 run: setup build
 	@$(BIN)/banger $(value ARGS)
@@ -28,6 +29,39 @@ TIERS ?=
 RUN   ?=
 test: setup-test build
 	@$(GO) build -o build/summary ./test/summary && build/summary -run '$(RUN)' $(TIERS)
+
+# The programs in a test host with real KVM, and what of them that covers. One
+# scenario alone: make smoke RUN=life, make smoke RUN=life/qemu.
+smoke: setup-test build
+	@$(GO) build -o build/summary ./test/summary && build/summary -run '$(RUN)' smoke
+	@$(MAKE) --no-print-directory smoke-coverage
+
+smoke-build: setup-test
+	@$(GO) run ./test/smoke -build
+
+smoke-coverage: coverage/unit
+	@$(GO) run ./test/smoke -compare
+
+smoke-coverage-html:
+	@$(GO) tool covdata textfmt -i=coverage/smoke -o=coverage/smoke.out
+	@$(GO) tool cover -html=coverage/smoke.out -o=coverage/smoke.html
+	@echo coverage/smoke.html
+
+# The test host's image, and all that a run leaves. Image and kernel of VMs are
+# the user's own, and stay.
+smoke-clean:
+	rm -rf build/smoke coverage/smoke coverage/smoke.* "$${XDG_CACHE_HOME:-$$HOME/.cache}/banger/test-host"
+
+# First use of everything: no image of the test host, none of VMs handed in.
+smoke-fresh: smoke-clean setup-test build
+	@$(GO) build -o build/summary ./test/summary && build/summary -fresh -run '$(RUN)' smoke
+	@$(MAKE) --no-print-directory smoke-coverage
+
+# Whether the tests pass is told by the tier unit.
+coverage/unit: $(shell find internal cmd -name '*.go')
+	@rm -rf $@ && mkdir -p $@
+	@$(GO) test -cover ./internal/... ./cmd/... -args -test.gocoverdir=$(CURDIR)/$@ >coverage/unit.log || \
+		echo "coverage: not all unit tests passed, see coverage/unit.log" >&2
 
 # What can be told without running a tier: format, vet, staticcheck, known
 # vulnerabilities, the layout, shell scripts.

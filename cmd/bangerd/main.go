@@ -1,6 +1,7 @@
 // Bangerd keeps banger's VMs: as `bangerd serve` it is the daemon, as `bangerd
 // supervise` the owner of one running VM, as `bangerd launch` the step between
-// either and what it starts.
+// either and what it starts, as `bangerd probe-kvm` a guest of a few
+// instructions.
 package main
 
 import (
@@ -8,26 +9,29 @@ import (
 	"os"
 
 	"banger/internal/daemon"
+	"banger/internal/kvm"
 	"banger/internal/launch"
 	"banger/internal/supervisor"
+	"banger/internal/vmm/firecracker"
 	"banger/internal/vmm/qemu"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "launch" {
-		launch.Main()
-	}
+	args := append(os.Args, "", "") // the verb is at 1
 	program, err := os.Executable()
-	if err == nil {
-		drivers := supervisor.Drivers{qemu.New(qemu.Config{Launcher: program})}
-		switch {
-		case len(os.Args) > 2 && os.Args[1] == "supervise":
-			err = supervisor.Main(drivers, os.Args[2])
-		case len(os.Args) > 1 && os.Args[1] == "serve":
-			err = daemon.Main(program, drivers, os.Args[2:])
-		default:
-			err = fmt.Errorf("usage: bangerd serve [--ready-fd N]; banger starts it by itself")
-		}
+	drivers := supervisor.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}
+	switch {
+	case args[1] == "launch":
+		launch.Main()
+	case args[1] == kvm.Verb:
+		kvm.Main()
+	case err != nil:
+	case args[1] == "supervise" && args[2] != "":
+		err = supervisor.Main(drivers, args[2])
+	case args[1] == "serve":
+		err = daemon.Main(program, drivers, os.Args[2:])
+	default:
+		err = fmt.Errorf("usage: bangerd serve [--ready-fd N]; banger starts it by itself")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bangerd:", err)

@@ -19,6 +19,9 @@ import (
 	"banger/internal/channel/control"
 )
 
+// channelLimit bounds the wait for the channel's devices.
+const channelLimit = 20 * time.Second
+
 // wordsFD is the agent's end of the pair that PID 1 made.
 const wordsFD = 3
 
@@ -50,9 +53,11 @@ func serve() error {
 		return err
 	}
 	a.release = unix.ByteSliceToString(uts.Release[:])
-	guest, err := openChannel()
+	ctx, cancel := context.WithTimeout(context.Background(), channelLimit)
+	guest, err := channel.OpenGuest(ctx)
+	cancel()
 	if err != nil {
-		return fmt.Errorf("open the channel: %w", err)
+		return err
 	}
 	controls, err := guest.Listen(channel.PortControl)
 	if err != nil {
@@ -72,9 +77,6 @@ func serve() error {
 	go a.exec.serve(execs) // ends with the guest
 	return control.Serve(controls, a)
 }
-
-// openChannel opens what this VMM carries the channel on.
-func openChannel() (channel.Guest, error) { return channel.OpenSerialGuest() }
 
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {

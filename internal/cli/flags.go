@@ -2,10 +2,16 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"banger/internal/config"
+	"banger/internal/hint"
+	"banger/internal/paths"
 	"banger/internal/vm"
 )
 
@@ -35,13 +41,35 @@ func (f *vmFlags) add(a *app, cmd *cobra.Command) {
 	fs.Var(&f.vcpu, "vcpu", fmt.Sprintf("`N` virtual CPUs, 1 to %d", vm.MaxVCPUs))
 	fs.Var(&f.memory, "memory", "memory `SIZE`, as 512M or 4G; a bare number is MiB")
 	fs.Var(&f.disk, "disk-size", "`SIZE` of its disk, which takes what is written to it")
-	fs.Var(&f.vmm, "vmm", "virtual machine monitor: auto, or a `VMM`'s name, as qemu")
+	fs.Var(&f.vmm, "vmm", "`VMM` that runs it: "+strings.Join(vmms, ", ")+"; auto takes firecracker where KVM is real")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
 	cmd.RegisterFlagCompletionFunc("image", a.imageRefs)
-	cmd.RegisterFlagCompletionFunc("vmm", cobra.FixedCompletions([]string{"auto", "qemu"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("vmm", cobra.FixedCompletions(vmms, cobra.ShellCompDirectiveNoFileComp))
 	for _, name := range []string{"name", "vcpu", "memory", "disk-size"} {
 		cmd.RegisterFlagCompletionFunc(name, nothing)
 	}
+}
+
+// vmms are what --vmm and the configuration's vmm take.
+var vmms = []string{"auto", "firecracker", "qemu"}
+
+// defaultVMM is the configuration's, or auto.
+func defaultVMM() (text, error) {
+	d, err := paths.Host()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.Config, config.File)
+	c, err := config.Load(path)
+	switch {
+	case err != nil:
+		return "", err
+	case c.VMM == "":
+		return "auto", nil
+	case !slices.Contains(vmms, c.VMM):
+		return "", hint.Add(fmt.Errorf("read %s: key %q: VMM %q is not known", path, "vmm", c.VMM), "use "+strings.Join(vmms, ", "))
+	}
+	return text(c.VMM), nil
 }
 
 // spec checks the flags before anything is asked of the daemon.
@@ -51,6 +79,12 @@ func (f *vmFlags) spec(cmd *cobra.Command) (vm.Spec, error) {
 		return s, &usageError{&vm.FieldError{Field: field, Err: err}}
 	}
 	var err error
+	if !cmd.Flags().Changed("vmm") {
+		if f.vmm, err = defaultVMM(); err != nil {
+			return s, err
+		}
+		s.VMM = string(f.vmm)
+	}
 	if s.VCPUs, err = strconv.Atoi(string(f.vcpu)); err != nil {
 		return fail("vcpu", fmt.Errorf("%q is not a whole number between 1 and %d", string(f.vcpu), vm.MaxVCPUs))
 	}

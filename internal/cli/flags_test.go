@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 // parse reads a VM's flags as create does.
 func parse(t *testing.T, args ...string) (vm.Spec, error) {
 	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	a, _ := newApp(t)
 	var f vmFlags
 	cmd := &cobra.Command{Use: "test"}
@@ -159,6 +162,24 @@ func TestUsage(t *testing.T) {
 		}
 		if got := o.stderr(); !strings.Contains(got, test.want) || o.stdout() != "" {
 			t.Errorf("banger %s: wrote %q to stderr and %q to stdout; want %q in stderr alone", test.line, got, o.stdout(), test.want)
+		}
+	}
+}
+
+func TestDefaultVMM(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	path := filepath.Join(dir, "banger", "config.toml")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"": "auto", "vmm = \"qemu\"": "qemu", "vmm = \"xen\"": "", "vm = 1": ""} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := defaultVMM()
+		if string(got) != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), path) {
+			t.Errorf("defaultVMM with %q = %q, %v; want %q, or an error that names %s", text, got, err, want, path)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func writeVM(w io.Writer, v api.VM) {
 	line("disk", "%s, %s used", vm.FormatMiB(v.Spec.DiskMiB), bytesText(v.DiskUsedBytes))
 	line("vmm", "%s", clean(v.Spec.VMM))
 	if v.Driver != "" {
-		line("runs on", "%s, %s: %s", clean(v.Driver), clean(v.Accel), clean(v.Why))
+		line("runs on", "%s %s, %s: %s", clean(v.Driver), clean(v.Version), clean(v.Accel), clean(v.Why))
 	}
 	line("created", "%s", moment(v.CreatedAt))
 	if !v.StartedAt.IsZero() {

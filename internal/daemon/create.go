@@ -78,7 +78,7 @@ func (d *Daemon) complete(ctx context.Context, s vm.Spec) (vm.Spec, error) {
 	if hostMiB > 0 && s.MemMiB > hostMiB {
 		return s, &vm.FieldError{Field: "memory", Err: fmt.Errorf("%s is more than the host's %s", vm.FormatMiB(s.MemMiB), vm.FormatMiB(hostMiB))}
 	}
-	_, err := d.cfg.Drivers.Choose(ctx, s.VMM)
+	_, err := d.cfg.Drivers.Choose(ctx, s.VMM, s.VCPUs)
 	if unknown := (*supervisor.UnknownDriverError)(nil); errors.As(err, &unknown) {
 		return s, &vm.FieldError{Field: "vmm", Err: err}
 	}

@@ -195,6 +195,19 @@ func (d *Daemon) resolve(ctx context.Context, ref string) (*machine, error) {
 	return m, nil
 }
 
+// current is a record as whoever acts on the VM sees it. Its row is written a
+// moment before that: a client told of it would be refused what it allows.
+func (d *Daemon) current(rec vm.Record) vm.Record {
+	d.mu.Lock()
+	m := d.machines[rec.ID]
+	d.mu.Unlock()
+	if m == nil {
+		return rec
+	}
+	v, _ := m.view()
+	return v.rec
+}
+
 // reconcile makes the records true again after whatever ended the last
 // daemon: running VMs are adopted, lost ones are released, half-made ones are
 // removed, and directories without a row get theirs back.

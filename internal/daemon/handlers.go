@@ -48,7 +48,7 @@ func (d *Daemon) serveList(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := make([]api.VM, 0, len(recs))
 	for _, rec := range recs {
-		out = append(out, d.show(rec))
+		out = append(out, d.show(d.current(rec)))
 	}
 	return answer(w, out)
 }
@@ -58,7 +58,7 @@ func (d *Daemon) serveShow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, d.show(rec))
+	return answer(w, d.show(d.current(rec)))
 }
 
 func (d *Daemon) show(rec vm.Record) api.VM {
@@ -67,6 +67,9 @@ func (d *Daemon) show(rec vm.Record) api.VM {
 	out.DiskUsedBytes, _ = disk.Used(dir + "/" + paths.DiskFile)
 	if rec.State.Live() && rec.Accel != "kvm" {
 		out.Notes = append(out.Notes, "emulated, about ten times slower than with KVM: "+rec.Why)
+	}
+	for _, g := range rec.Gaps {
+		out.Notes = append(out.Notes, "confinement: "+g)
 	}
 	return out
 }

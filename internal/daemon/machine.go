@@ -171,7 +171,8 @@ func (m *machine) record(event vm.Event, change func(*vm.Record)) error {
 func (m *machine) start(s supervisor.Spec, choice supervisor.Choice) error {
 	m.release() // what a crash may have left
 	err := m.record(vm.Start, func(r *vm.Record) {
-		r.Driver, r.Accel, r.Why = choice.Driver, choice.Accel, choice.Why
+		r.Driver, r.Version, r.Accel, r.Why = choice.Driver, choice.Version, choice.Accel, choice.Why
+		r.Gaps = nil
 		r.Ending, r.StartedAt = nil, time.Now().UTC()
 	})
 	if err != nil {
@@ -269,9 +270,9 @@ func (m *machine) follow() {
 func (m *machine) hear(s supervisor.Status) {
 	v, _ := m.view()
 	if s.Phase == supervisor.Ready && v.rec.State == vm.Starting {
-		m.record(vm.Ready, func(r *vm.Record) { r.VMM = s.VMM })
+		m.record(vm.Ready, func(r *vm.Record) { r.VMM, r.Gaps = s.VMM, s.Gaps })
 	} else if s.VMM != nil && v.rec.VMM == nil {
-		m.record("", func(r *vm.Record) { r.VMM = s.VMM })
+		m.record("", func(r *vm.Record) { r.VMM, r.Gaps = s.VMM, s.Gaps })
 	}
 	m.set(func(v *view) { v.status = s })
 }
@@ -320,7 +321,7 @@ func (m *machine) adopt(ctx context.Context) {
 			return
 		}
 		m.log.Info("adopted", "phase", s.Phase, "pid", s.Supervisor.PID)
-		m.record("", func(r *vm.Record) { r.Supervisor, r.VMM = &s.Supervisor, s.VMM })
+		m.record("", func(r *vm.Record) { r.Supervisor, r.VMM, r.Gaps = &s.Supervisor, s.VMM, s.Gaps })
 		m.hear(s)
 		m.follow()
 	})

@@ -52,7 +52,7 @@ func (d *Daemon) Start(ctx context.Context, m *machine, step progress.Func) (vie
 		step(progress.Step{Notice: fmt.Sprintf("%s is running already", v.rec.Spec.Name)})
 		return v, nil
 	}
-	choice, err := d.cfg.Drivers.Choose(ctx, v.rec.Spec.VMM)
+	choice, err := d.cfg.Drivers.Choose(ctx, v.rec.Spec.VMM, v.rec.Spec.VCPUs)
 	if err != nil {
 		return v, err
 	}
@@ -137,6 +137,7 @@ func (d *Daemon) Stop(ctx context.Context, m *machine, how supervisor.Stop, step
 			return
 		}
 		if moveErr = m.record(vm.Stop, nil); moveErr == nil {
+			m.set(func(v *view) { v.status.Text = "asking the guest to end" })
 			m.askToStop(how)
 		}
 	})

@@ -1,13 +1,16 @@
 // Package doctor holds the checks of a host, as data: what banger needs, what
 // each lack costs, and the line that mends it. It changes nothing and starts
-// nothing but programs' --version.
+// nothing but programs' --version and a probe of KVM.
 package doctor
 
 import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 
+	"banger/internal/kvm"
+	"banger/internal/landlock"
 	"banger/internal/paths"
 )
 
@@ -35,8 +38,12 @@ type Env struct {
 	Dirs paths.Dirs
 	UID  int
 	Proc string                       // /proc
+	Sys  string                       // /sys
 	KVM  string                       // /dev/kvm
 	Look func(string) (string, error) // finds a program, as exec.LookPath
+	// ProbeKVM runs a guest, as kvm.Probe; Landlock is landlock.Version.
+	ProbeKVM func(ctx context.Context, program string) error
+	Landlock func() (int, error)
 	// Version is this program's. FindDaemon says where its bangerd lies, and
 	// DaemonVersion what the one that runs says of itself.
 	Version       string
@@ -46,7 +53,8 @@ type Env struct {
 
 // Host is this host, without what the caller knows of the daemon.
 func Host(d paths.Dirs) Env {
-	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", KVM: "/dev/kvm", Look: exec.LookPath}
+	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", Sys: "/sys", KVM: kvm.Device, Look: exec.LookPath,
+		ProbeKVM: kvm.Probe, Landlock: landlock.Version}
 }
 
 // sudo is a line that only root can type.
@@ -55,6 +63,14 @@ func (e Env) sudo(line string) string {
 		return line
 	}
 	return "sudo " + line
+}
+
+// asUser is a line with sudo in it, which root types without.
+func (e Env) asUser(line string) string {
+	if e.UID == 0 {
+		return strings.ReplaceAll(line, "sudo ", "")
+	}
+	return line
 }
 
 // check is one thing to look at.
@@ -67,6 +83,9 @@ type check struct {
 var checks = []check{
 	{"qemu", checkQEMU},
 	{"kvm", checkKVM},
+	{"firecracker", checkFirecracker},
+	{"nested", checkNested},
+	{"confinement", checkConfinement},
 	{"mmdebstrap", checkMmdebstrap},
 	{"userns", checkUserNamespaces},
 	{"keyring", checkKeyring},

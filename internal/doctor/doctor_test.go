@@ -24,11 +24,14 @@ func newHost(t *testing.T) *host {
 	dir := t.TempDir()
 	h := &host{t: t, dir: dir}
 	h.env = Env{
-		Dirs:    paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache"), Run: h.path("home/run")},
-		Proc:    h.path("proc"),
-		KVM:     h.path("kvm"),
-		Look:    func(p string) (string, error) { return h.path("bin/" + filepath.Base(p)), nil },
-		Version: "1",
+		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache"), Run: h.path("home/run")},
+		Proc:     h.path("proc"),
+		Sys:      h.path("sys"),
+		KVM:      h.path("kvm"),
+		Look:     func(p string) (string, error) { return h.path("bin/" + filepath.Base(p)), nil },
+		Version:  "1",
+		ProbeKVM: func(context.Context, string) error { return nil },
+		Landlock: func() (int, error) { return 99, nil },
 		FindDaemon: func() (string, error) {
 			return h.path("bin/bangerd"), nil
 		},
@@ -39,6 +42,7 @@ func newHost(t *testing.T) *host {
 	h.file("kvm", "")
 	h.file("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n")
 	h.program("qemu-system-x86_64", "echo QEMU emulator version 7.2.0; echo more")
+	h.program("firecracker", "echo Firecracker v1.16.1; echo; echo 2026-01-01 log line")
 	return h
 }
 
@@ -86,6 +90,34 @@ func TestChecks(t *testing.T) {
 		{"amd", func(h *host) { h.file("proc/cpuinfo", "flags : svm\n") }, "kvm", OK, "opens", ""},
 		{"no /dev/kvm", func(h *host) { os.Remove(h.path("kvm")) }, "kvm", Warn, "there is no", "modprobe"},
 		{"neither", func(h *host) { os.Remove(h.path("kvm")); h.file("proc/cpuinfo", "") }, "kvm", Warn, "no hardware virtualisation", ""},
+
+		{"kvm that runs no guest", func(h *host) {
+			h.env.ProbeKVM = func(context.Context, string) error { return errors.New("KVM_RUN: bad") }
+		}, "kvm", Warn, "KVM_RUN: bad", ""},
+		{"kvm that nobody can try", func(h *host) { h.env.FindDaemon = func() (string, error) { return "", hint.Add(errors.New("x"), "y") } }, "kvm", OK, "can't be tried", ""},
+		{"no rights", func(h *host) { h.env.KVM = "/proc/self/mem/x"; h.env.UID = 1 }, "kvm", Warn, "can't be opened", ""},
+
+		{"firecracker", nil, "firecracker", OK, "Firecracker v1.16.1", ""},
+		{"oldest firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v1.10.0") }, "firecracker", OK, "v1.10.0", ""},
+		{"later firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v2.0.0-dev") }, "firecracker", OK, "v2.0.0", ""},
+		{"old firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v1.9.1") }, "firecracker", Warn, "too old: banger needs 1.10", "https://"},
+		{"no firecracker", func(h *host) { h.lacks("firecracker") }, "firecracker", Warn, "not in PATH", "https://"},
+		{"broken firecracker", func(h *host) { h.program("firecracker", "exit 3") }, "firecracker", Warn, "exit status 3", "https://"},
+		{"other firecracker", func(h *host) { h.program("firecracker", "echo boom") }, "firecracker", Warn, "not Firecracker's", "https://"},
+		{"silent firecracker", func(h *host) { h.program("firecracker", "") }, "firecracker", Warn, "EOF", "https://"},
+
+		{"metal", nil, "nested", OK, "no virtual machine", ""},
+		{"guest", func(h *host) { h.file("proc/cpuinfo", "flags : svm hypervisor\n") }, "nested", OK, "lets it run VMs", ""},
+		{"guest without", func(h *host) { h.file("proc/cpuinfo", "flags : hypervisor\n") }, "nested", OK, "itself a virtual machine", ""},
+		{"nested", func(h *host) { h.file("sys/module/kvm_amd/parameters/nested", "1\n") }, "nested", OK, "virtualisation again", ""},
+
+		{"confinement", nil, "confinement", OK, "Landlock's ABI 99 and QEMU's own filter", ""},
+		{"no landlock", func(h *host) { h.env.Landlock = func() (int, error) { return 0, errors.New("there is none") } }, "confinement", Warn, "there is none: a VMM can open all", ""},
+		{"old landlock", func(h *host) { h.env.Landlock = func() (int, error) { return 2, nil } }, "confinement", Warn, "(ABI 2) leaves it to a VMM to empty your files", ""},
+		{"landlock of today", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil }; h.lacks("firecracker") }, "confinement", OK, "Landlock's ABI 7", ""},
+		{"and firecracker", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil } }, "confinement", Warn, "on Firecracker, this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets", ""},
+		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
+		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
 
 		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},
 		{"no mke2fs", func(h *host) { h.lacks("mke2fs") }, "mke2fs", Fail, "mke2fs", "apt-get install e2fsprogs"},

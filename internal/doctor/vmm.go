@@ -1,19 +1,32 @@
 package doctor
 
 import (
+	"bufio"
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
+	"regexp"
+	"strconv"
 	"time"
 )
 
 // versionLimit bounds a program's --version.
 const versionLimit = 10 * time.Second
+
+// firstLine runs a program and returns the first line that it writes.
+func firstLine(ctx context.Context, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = time.Second // for what it left with its output
+	out, err := cmd.Output()
+	if err != nil {
+		return "", err
+	}
+	line, _, err := bufio.NewReader(bytes.NewReader(out)).ReadLine()
+	return string(line), err
+}
 
 func checkQEMU(ctx context.Context, e Env) Result {
 	const cost = "no VM can run"
@@ -21,53 +34,41 @@ func checkQEMU(ctx context.Context, e Env) Result {
 	if err != nil {
 		return Result{Status: Fail, Detail: "qemu-system-x86_64 is not in PATH", Cost: cost, Fix: e.sudo("apt-get install qemu-system-x86")}
 	}
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
-	line, _, _ := strings.Cut(string(out), "\n")
+	line, err := firstLine(ctx, path, "--version")
 	if err != nil {
 		return Result{Status: Fail, Detail: fmt.Sprintf("%s --version: %v", path, err), Cost: cost, Fix: e.sudo("apt-get install --reinstall qemu-system-x86")}
 	}
 	return Result{Status: OK, Detail: line}
 }
 
-// checkKVM reads what the QEMU driver reads to choose: an open /dev/kvm is no
-// proof, as a host whose CPU shows neither vmx nor svm may have one that hangs
-// every stock kernel. Nothing of it is a failure: VMs run without.
-func checkKVM(_ context.Context, e Env) Result {
-	r := Result{Status: Warn, Cost: "VMs are emulated: everything works, about ten times slower"}
-	text, _ := os.ReadFile(e.Proc + "/cpuinfo")
-	virt := hasFlag(string(text), "vmx") || hasFlag(string(text), "svm")
-	f, err := os.OpenFile(e.KVM, os.O_RDWR, 0)
-	if err == nil {
-		f.Close()
-	}
-	switch {
-	case err == nil && virt:
-		return Result{Status: OK, Detail: e.KVM + " opens and the CPU has hardware virtualisation"}
-	case err == nil:
-		r.Detail = e.KVM + " opens, but the CPU shows neither vmx nor svm: it can't run a stock kernel, and is not used"
-	case !virt:
-		r.Detail = "this host's CPU shows no hardware virtualisation (neither vmx nor svm)"
-	case errors.Is(err, fs.ErrPermission):
-		r.Detail = "you have no right to open " + e.KVM
-		r.Fix = "sudo usermod -aG kvm $USER, then log in again"
-	case errors.Is(err, fs.ErrNotExist):
-		r.Detail = "the CPU has hardware virtualisation, but there is no " + e.KVM
-		r.Fix = e.sudo("modprobe -a kvm_intel kvm_amd; where that is refused, switch virtualisation on in the firmware")
-	default:
-		r.Detail = fmt.Sprintf("the CPU has hardware virtualisation, but %s can't be opened: %v", e.KVM, err)
-	}
-	return r
-}
+// firecrackerVersion is the first line of `firecracker --version`.
+var firecrackerVersion = regexp.MustCompile(`^Firecracker v([0-9]+)\.([0-9]+)\.[0-9]+`)
 
-// hasFlag looks for a CPU flag in the text of /proc/cpuinfo.
-func hasFlag(cpuinfo, flag string) bool {
-	for line := range strings.Lines(cpuinfo) {
-		key, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(key) == "flags" && slices.Contains(strings.Fields(value), flag) {
-			return true
-		}
+// checkFirecracker: below firecrackerMinor the interface lacks what the driver
+// uses.
+func checkFirecracker(ctx context.Context, e Env) Result {
+	const firecrackerMajor, firecrackerMinor = 1, 10
+	r := Result{Status: Warn, Cost: "VMs run on QEMU",
+		Fix: "put a release into PATH: https://github.com/firecracker-microvm/firecracker/releases"}
+	path, err := e.Look("firecracker")
+	if err != nil {
+		r.Detail = "firecracker is not in PATH"
+		return r
 	}
-	return false
+	line, err := firstLine(ctx, path, "--version")
+	m := firecrackerVersion.FindStringSubmatch(line)
+	switch {
+	case err != nil:
+		r.Detail = fmt.Sprintf("%s --version: %v", path, err)
+		return r
+	case m == nil:
+		r.Detail = fmt.Sprintf("%s --version answers %.80q, which is not Firecracker's", path, line)
+		return r
+	}
+	major, _ := strconv.Atoi(m[1])
+	if minor, _ := strconv.Atoi(m[2]); major < firecrackerMajor || major == firecrackerMajor && minor < firecrackerMinor {
+		r.Detail = fmt.Sprintf("%s is too old: banger needs %d.%d", line, firecrackerMajor, firecrackerMinor)
+		return r
+	}
+	return Result{Status: OK, Detail: line}
 }

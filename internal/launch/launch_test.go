@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "launch":
 		Main()
+	case len(os.Args) > 2 && os.Args[1] == "sockets":
+		trySockets(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "muffled":
 		muffle()
 	case len(os.Args) > 1 && os.Args[1] == "signals":
@@ -410,7 +412,7 @@ func TestOrphanStartsNothing(t *testing.T) {
 	}
 	w.Write(text)
 	w.Close()
-	if err := status(statusR); err == nil || !strings.Contains(err.Error(), "the starter has ended") {
+	if _, err := status(statusR); err == nil || !strings.Contains(err.Error(), "the starter has ended") {
 		t.Errorf("a launcher without its starter says %v", err)
 	}
 	cmd.Wait()

@@ -64,13 +64,8 @@ func become(fd int, report io.Writer) error {
 			return err
 		}
 	}
-	for what, n := range map[int]int64{unix.RLIMIT_FSIZE: o.MaxFileSize, unix.RLIMIT_NOFILE: o.MaxOpenFiles} {
-		if n <= 0 {
-			continue
-		}
-		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: uint64(n), Max: uint64(n)}); err != nil {
-			return fmt.Errorf("set a limit: %w", err)
-		}
+	if err := setLimits(o); err != nil {
+		return fmt.Errorf("set a limit: %w", err)
 	}
 	if o.NoNewPrivs {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -83,9 +78,34 @@ func become(fd int, report io.Writer) error {
 	if err := resetSignals(); err != nil {
 		return fmt.Errorf("reset signals: %w", err)
 	}
+	for _, g := range confine(o) { // last: it takes files away
+		fmt.Fprintln(report, gap+g)
+	}
 	io.WriteString(report, about)
 	err = syscall.Exec(path, append([]string{path}, toStrings(o.Args)...), toStrings(o.Env))
 	return fmt.Errorf("execute: %w", err)
+}
+
+// setLimits sets rlimits, soft and hard, none above the hard one that is there.
+func setLimits(o order) error {
+	limits := map[int]int64{unix.RLIMIT_FSIZE: o.MaxFileSize, unix.RLIMIT_NOFILE: o.MaxOpenFiles}
+	if o.NoCore {
+		limits[unix.RLIMIT_CORE] = 0
+	}
+	for what, limit := range limits {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(what, &now); err != nil {
+			return err
+		}
+		n := min(uint64(limit), now.Max)
+		if n == 0 && what != unix.RLIMIT_CORE {
+			continue
+		}
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dieWith asks for SIGKILL at the end of the parent, which has to be the

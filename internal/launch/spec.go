@@ -7,7 +7,11 @@
 // between fork and exec; the launcher is a process of its own for that reason.
 package launch
 
-import "os"
+import (
+	"os"
+
+	"banger/internal/landlock"
+)
 
 // Spec is a process to start.
 type Spec struct {
@@ -32,7 +36,19 @@ type Spec struct {
 	Scope string
 
 	NoNewPrivs bool
-	// MaxFileSize, MaxOpenFiles are rlimits; 0 leaves the starter's.
+	// Access, where it isn't nil, is all that the program may do with files, and
+	// keeps it from the network and other processes (package landlock); it brings
+	// NoNewPrivs along. Path and its ELF interpreter may be executed in any
+	// case. What this kernel can't do of it is in Child.Gaps and no error.
+	Access *landlock.Access
+	// Sockets are those that the program may make beside what it inherits
+	// (seccomp). Other than AnySockets they bring NoNewPrivs along, and keep
+	// io_uring from it.
+	Sockets Sockets
+	// NoCore keeps the kernel from writing the program's memory to a file.
+	NoCore bool
+	// MaxFileSize (bytes) and MaxOpenFiles are rlimits; 0 leaves the starter's,
+	// and one above the starter's hard limit is that.
 	MaxFileSize  int64
 	MaxOpenFiles int64
 }

@@ -28,16 +28,23 @@ type order struct {
 	Files int      `json:"files"`
 	Scope string   `json:"scope"`
 	// Parent is the starter's pid where the program has to die with it, else 0.
-	Parent       int   `json:"parent"`
-	NoNewPrivs   bool  `json:"no_new_privs"`
-	MaxFileSize  int64 `json:"max_file_size"`
-	MaxOpenFiles int64 `json:"max_open_files"`
+	Parent       int      `json:"parent"`
+	NoNewPrivs   bool     `json:"no_new_privs"`
+	NoCore       bool     `json:"no_core"`
+	Sockets      Sockets  `json:"sockets"`
+	MaxFileSize  int64    `json:"max_file_size"`
+	MaxOpenFiles int64    `json:"max_open_files"`
+	Confined     bool     `json:"confined"` // by the three that follow
+	Read         [][]byte `json:"read"`
+	Write        [][]byte `json:"write"`
+	Execute      [][]byte `json:"execute"`
 }
 
 // Child is a started program.
 type Child struct {
 	process vm.Process
 	cmd     *exec.Cmd
+	gaps    []string
 	done    chan struct{}
 }
 
@@ -62,7 +69,11 @@ var starter = sync.OnceValue(func() chan<- func() {
 func Start(program string, s Spec) (*Child, error) {
 	o := order{
 		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files), Scope: s.Scope,
-		NoNewPrivs: s.NoNewPrivs, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
+		NoNewPrivs: s.NoNewPrivs || s.Sockets != AnySockets, Sockets: s.Sockets, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
+	}
+	if s.Access != nil {
+		o.Confined, o.NoNewPrivs = true, true
+		o.Read, o.Write, o.Execute = toBytes(s.Access.Read), toBytes(s.Access.Write), toBytes(s.Access.Execute)
 	}
 	if s.DieWithParent {
 		o.Parent = os.Getpid()
@@ -114,7 +125,8 @@ func Start(program string, s Spec) (*Child, error) {
 	_, err = orderW.Write(text)
 	orderW.Close()
 	// A launcher that did not read its order says why, if it can.
-	if said := status(statusR); err == nil || !errors.Is(said, errSilent) {
+	gaps, said := status(statusR)
+	if err == nil || !errors.Is(said, errSilent) {
 		err = said
 	}
 	if err != nil {
@@ -122,7 +134,7 @@ func Start(program string, s Spec) (*Child, error) {
 		cmd.Wait()
 		return nil, fmt.Errorf("start %q: %w", s.Path, err)
 	}
-	c := &Child{cmd: cmd, done: make(chan struct{})}
+	c := &Child{cmd: cmd, gaps: gaps, done: make(chan struct{})}
 	// Identified before anything can reap it.
 	if c.process, err = process.Of(cmd.Process.Pid); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		cmd.Process.Kill()
@@ -137,26 +149,41 @@ func Start(program string, s Spec) (*Child, error) {
 	return c, nil
 }
 
-// about is the launcher's last word before it executes the program: a reason
-// why not follows, or the pipe's end.
-const about = "executing\n"
+// What the launcher says: gaps, each a line that begins with gap; then about,
+// its last word before it executes the program; then a reason why not, or the
+// pipe's end.
+const (
+	gap   = "gap: "
+	about = "executing\n"
+)
+
+// maxSaid bounds what the launcher has to say, in bytes.
+const maxSaid = 16 << 10
 
 var errSilent = errors.New("the launcher ended without a word")
 
-// status reads what the launcher has to say; nil is a program that runs.
-func status(r io.Reader) error {
-	text, err := io.ReadAll(io.LimitReader(r, 4<<10))
+// status reads what the launcher has to say; no error is a program that runs.
+func status(r io.Reader) (gaps []string, err error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSaid))
 	if err != nil {
-		return err
+		return nil, err
+	}
+	for {
+		rest, found := bytes.CutPrefix(text, []byte(gap))
+		if !found {
+			break
+		}
+		line, rest, _ := bytes.Cut(rest, []byte("\n"))
+		gaps, text = append(gaps, string(line)), rest
 	}
 	why, ready := bytes.CutPrefix(text, []byte(about))
 	switch {
 	case len(why) > 0:
-		return errors.New(string(bytes.TrimSpace(why)))
+		return nil, errors.New(string(bytes.TrimSpace(why)))
 	case !ready:
-		return errSilent
+		return nil, errSilent
 	}
-	return nil
+	return gaps, nil
 }
 
 func toBytes(from []string) [][]byte {
@@ -177,6 +204,10 @@ func toStrings(from [][]byte) []string {
 
 // Process identifies the child. One that ended at once has no start time.
 func (c *Child) Process() vm.Process { return c.process }
+
+// Gaps says in words, a line each, what of the spec's confinement could not be
+// applied.
+func (c *Child) Gaps() []string { return c.gaps }
 
 // Done is closed when the child has ended and was reaped.
 func (c *Child) Done() <-chan struct{} { return c.done }

@@ -14,13 +14,14 @@ type Drivers []vmm.Driver
 
 // Choice is the driver that a VM will run on, and why.
 type Choice struct {
-	Driver string
-	Accel  string
-	Why    string
+	Driver  string
+	Version string // of the driver's program
+	Accel   string
+	Why     string // why this acceleration; with KVM, why no driver that comes before too
 }
 
 // Emulated reports whether the guest's instructions are translated.
-func (c Choice) Emulated() bool { return c.Accel != "kvm" }
+func (c Choice) Emulated() bool { return c.Accel != vmm.AccelKVM }
 
 // UnknownDriverError is a --vmm that names no driver of this build.
 type UnknownDriverError struct {
@@ -33,21 +34,25 @@ func (e *UnknownDriverError) Error() string {
 }
 
 // Choose looks at the host and says which driver want ("auto" or a name) means
-// now: the first usable one with KVM, else the first usable one.
-func (d Drivers) Choose(ctx context.Context, want string) (Choice, error) {
+// now for a VM with vcpus CPUs: the first usable one with KVM, else the first
+// usable one.
+func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, error) {
 	var emulated *Choice
-	var why, known []string
+	var not, known []string // why one that comes before is not it; all names
 	for _, driver := range d {
 		known = append(known, driver.Name())
 		if want != "auto" && want != driver.Name() {
 			continue
 		}
 		p := driver.Probe(ctx)
-		c := Choice{Driver: driver.Name(), Accel: p.Accel, Why: p.Why}
+		c := Choice{Driver: driver.Name(), Version: p.Version, Accel: p.Accel, Why: p.Why}
 		switch {
 		case !p.Usable:
-			why = append(why, driver.Name()+": "+p.Why)
+			not = append(not, driver.Name()+": "+p.Why)
+		case vcpus > p.MaxVCPUs:
+			not = append(not, fmt.Sprintf("%s: it takes at most %d vCPUs", driver.Name(), p.MaxVCPUs))
 		case !c.Emulated():
+			c.Why = strings.Join(append([]string{p.Why}, not...), "; not ")
 			return c, nil
 		case emulated == nil:
 			emulated = &c
@@ -56,10 +61,10 @@ func (d Drivers) Choose(ctx context.Context, want string) (Choice, error) {
 	switch {
 	case emulated != nil:
 		return *emulated, nil
-	case len(why) == 0:
+	case len(not) == 0:
 		return Choice{}, &UnknownDriverError{want, known}
 	}
-	return Choice{}, hint.Add(fmt.Errorf("find a VMM: %s", strings.Join(why, "; ")), "banger doctor says what is missing")
+	return Choice{}, hint.Add(fmt.Errorf("find a VMM: %s", strings.Join(not, "; ")), "banger doctor says what is missing")
 }
 
 func (d Drivers) find(name string) (vmm.Driver, error) {

@@ -72,6 +72,8 @@ type Status struct {
 	Phase      Phase       `json:"phase"`
 	Supervisor vm.Process  `json:"supervisor"`
 	VMM        *vm.Process `json:"vmm,omitempty"`
+	// Gaps is what of the VMM's confinement could not be applied, a line each.
+	Gaps []string `json:"gaps,omitempty"`
 	// Text says the phase in words.
 	Text string `json:"text,omitempty"`
 	// Ending is set in the phase Gone.

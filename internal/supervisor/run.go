@@ -141,7 +141,7 @@ func (r *run) live(drivers Drivers) (ending vm.Ending, failed bool) {
 		return r.ended(vm.CauseBoot, err.Error()), true
 	}
 	p := m.Process()
-	r.update(func(s *Status) { s.Phase, s.VMM, s.Text = Booting, &p, "booting the kernel" })
+	r.update(func(s *Status) { s.Phase, s.VMM, s.Gaps, s.Text = Booting, &p, m.Gaps(), "booting the kernel" })
 	r.log.Info("vmm launched", "driver", driver.Name(), "pid", p.PID)
 	var draining sync.WaitGroup
 	draining.Go(func() { io.Copy(r.console, m.Console()) }) // ends with the VMM

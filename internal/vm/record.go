@@ -31,10 +31,15 @@ type Record struct {
 	ImageDigest  string `json:"image_digest"`
 	KernelDigest string `json:"kernel_digest"`
 
-	// Driver, Accel and Why say which VMM ran it last and why that one.
-	Driver string `json:"driver,omitempty"`
-	Accel  string `json:"accel,omitempty"`
-	Why    string `json:"why,omitempty"`
+	// Driver, its program's Version, Accel and Why say which VMM ran it last and
+	// why that one.
+	Driver  string `json:"driver,omitempty"`
+	Version string `json:"version,omitempty"`
+	Accel   string `json:"accel,omitempty"`
+	Why     string `json:"why,omitempty"`
+	// Gaps says in words, a line each, what of that VMM's confinement could not
+	// be applied.
+	Gaps []string `json:"gaps,omitempty"`
 
 	// Supervisor is the process that owns the running VM; nil when none does.
 	Supervisor *Process `json:"supervisor,omitempty"`

@@ -3,8 +3,8 @@
 // contract suite in vmmtest holds every driver to it; nothing above this
 // package names a VMM but where a user chooses one.
 //
-// A driver confines nothing by itself and starts nothing by itself: it builds
-// an argument list and hands it to package launch.
+// A driver starts nothing by itself: it says what its VMM may touch, beginning
+// with Confine, and hands that to package launch.
 package vmm
 
 import (
@@ -36,13 +36,20 @@ type Disk struct {
 	ReadOnly bool
 }
 
+// Accelerators, as Probe names them.
+const (
+	AccelKVM = "kvm"
+	AccelTCG = "tcg" // the guest's instructions are translated: emulation
+)
+
 // Probe is what a driver found out about this host.
 type Probe struct {
-	Usable  bool
-	Path    string // the VMM's program
-	Version string
-	Accel   string // "kvm" or "tcg" (emulation)
-	Why     string // why this acceleration, or why it can't be used
+	Usable   bool
+	Path     string // the VMM's program
+	Version  string
+	Accel    string // AccelKVM or AccelTCG
+	Why      string // why this acceleration, or why it can't be used
+	MaxVCPUs int    // the most that a machine of this VMM has
 }
 
 // Driver launches machines of one kind of VMM.
@@ -61,6 +68,9 @@ type Machine interface {
 	// Process is the VMM's process.
 	Process() vm.Process
 	Carrier() channel.Carrier
+	// Gaps says in words, a line each, what of the VMM's confinement this host
+	// could not apply. It is fixed after Launch.
+	Gaps() []string
 	// Console is the guest's serial console, raw, from its first byte; read by
 	// one goroutine. It ends with the VMM. Whoever launched the machine keeps
 	// reading: a full console holds the guest up.

@@ -21,11 +21,10 @@ import (
 	frame "banger/internal/channel/exec"
 )
 
-// bare is a QEMU with the arguments that banger gives it, started by nothing
-// but fork and exec.
+// bare is a VMM with what banger gives it, started by nothing but fork and exec.
 type bare struct {
 	cmd     *exec.Cmd
-	carrier *channel.SerialCarrier
+	carrier channel.Carrier
 	raw     net.Conn // the extra port, where one was asked for
 	joined  time.Duration
 	ends    []io.Closer
@@ -61,9 +60,9 @@ func (x *b) bareArgs(disk string) ([]string, error) {
 	return args, nil
 }
 
-// start boots args and returns when the agent reports the root joined. With
+// startQEMU boots args and returns when the agent reports the root joined. With
 // extra there is one more port, for raw bytes.
-func start(args []string, extra bool) (_ *bare, err error) {
+func startQEMU(args []string, extra bool) (_ *bare, err error) {
 	m := &bare{}
 	defer func() {
 		if err != nil {
@@ -109,19 +108,22 @@ func start(args []string, extra bool) (_ *bare, err error) {
 	if extra {
 		m.raw = ours[fdRaw-fdQMP]
 	}
+	return m, m.join(begin)
+}
+
+// join makes the guest somebody, which was started at begin.
+func (m *bare) join(begin time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()
 	if _, err := m.carrier.Hello(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	id := control.Identity{Hostname: "bare", MachineID: strings.Repeat("ab", 16), UnixNano: time.Now().UnixNano(), Entropy: make([]byte, 64)}
 	rand.Read(id.Entropy)
 	guest := control.NewClient(func(ctx context.Context) (net.Conn, error) { return m.carrier.Dial(ctx, channel.PortControl) })
-	if _, err := guest.Identity(ctx, id); err != nil {
-		return nil, err
-	}
+	_, err := guest.Identity(ctx, id)
 	m.joined = time.Since(begin)
-	return m, nil
+	return err
 }
 
 func (m *bare) close() {

@@ -24,6 +24,7 @@ const page = "docs/benchmarks.md"
 
 // b is one run of the benchmark.
 type b struct {
+	bin  string   // where the programs are
 	dir  string   // state and sockets of this run's daemon
 	env  []string // of banger
 	runs int      // of each boot; short things are measured more often
@@ -36,42 +37,66 @@ type b struct {
 func main() {
 	runs := flag.Int("runs", 7, "how often each boot is measured")
 	out := flag.String("o", page, "file to write the table to")
+	bin := flag.String("bin", "bin", "directory of the programs")
+	host := flag.Bool("host", false, "measure on real KVM, each VMM of the test host, and write the table to stdout")
 	flag.Parse()
-	if err := run(*runs, *out); err != nil {
+	x := &b{bin: *bin, runs: *runs}
+	var err error
+	if *host {
+		err = x.run(func() error { return x.measureHost(os.Stdout) })
+	} else {
+		err = x.run(func() error { return x.measure(*out) })
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runs int, out string) (err error) {
-	dir, err := os.MkdirTemp("", "banger-bench-")
-	if err != nil {
+// run does what is to be measured, with a daemon of its own.
+func (x *b) run(do func() error) (err error) {
+	if x.dir, err = os.MkdirTemp("", "banger-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	x := &b{dir: dir, runs: runs, env: append(os.Environ(),
-		"XDG_STATE_HOME="+filepath.Join(dir, "state"), "XDG_RUNTIME_DIR="+dir)}
+	defer os.RemoveAll(x.dir)
+	x.env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(x.dir, "state"), "XDG_RUNTIME_DIR="+x.dir)
 	defer func() {
 		x.banger("vm", "delete", "-f", "-q", vmName)
 		_, stopErr := x.banger("daemon", "stop")
 		err = errors.Join(err, stopErr)
 	}()
-	for _, step := range []struct {
-		name string
-		do   func() error
-	}{
-		{"a VM to measure", x.create},
-		{"small things", x.small},
-		{"exec", x.exec},
-		{"exec's bytes", x.bytes},
-		{"floor and whole run", x.boots},
-		{"the raw channel", x.raw},
-	} {
+	return do()
+}
+
+// step is something to measure, and its name.
+type step struct {
+	name string
+	do   func() error
+}
+
+func doSteps(steps ...step) error {
+	for _, s := range steps {
 		begin := time.Now()
-		if err := step.do(); err != nil {
-			return fmt.Errorf("measure %s: %w", step.name, err)
+		if err := s.do(); err != nil {
+			return fmt.Errorf("measure %s: %w", s.name, err)
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s (%.0f s)\n", step.name, time.Since(begin).Seconds())
+		fmt.Fprintf(os.Stderr, "bench: %s (%.0f s)\n", s.name, time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// measure is make bench.
+func (x *b) measure(out string) error {
+	err := doSteps(
+		step{"a VM to measure", func() error { return x.create("auto") }},
+		step{"small things", x.small},
+		step{"exec", x.exec},
+		step{"exec's bytes", x.bytes},
+		step{"floor and whole run", func() error { return x.boots(1.25) }},
+		step{"the raw channel", x.raw},
+	)
+	if err != nil {
+		return err
 	}
 	return x.write(out)
 }
@@ -80,8 +105,13 @@ const vmName = "bench"
 
 // shown is what vm show --json says that is needed here.
 type shown struct {
-	ID         string
-	Dir        string
+	ID      string
+	Dir     string
+	Driver  string
+	Version string
+	Spec    struct {
+		MemMiB int64 `json:"mem_mib"`
+	}
 	Accel      string
 	VMM        struct{ PID int }
 	Supervisor struct{ PID int }
@@ -89,7 +119,7 @@ type shown struct {
 }
 
 func (x *b) command(args ...string) *exec.Cmd {
-	cmd := exec.Command("bin/banger", args...)
+	cmd := exec.Command(filepath.Join(x.bin, "banger"), args...)
 	cmd.Env = x.env
 	return cmd
 }
@@ -120,9 +150,9 @@ const systemLimit = 3 * time.Minute
 
 // create makes the VM, notes what its disk takes, starts it and waits until
 // its services are up, so that they don't disturb.
-func (x *b) create() error {
+func (x *b) create(vmm string) error {
 	// The first VM may have to get image and kernel, and tells so.
-	cmd := x.command("vm", "create", "--no-start", "--name", vmName)
+	cmd := x.command("vm", "create", "--no-start", "--vmm", vmm, "--name", vmName)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err
@@ -142,7 +172,7 @@ func (x *b) create() error {
 	x.add(row{what: "disk of a new VM, really allocated: guest ready", got: mib(x.vm.Used), limit: 5, unit: "MiB"})
 	ctx, cancel := context.WithTimeout(context.Background(), systemLimit)
 	defer cancel()
-	wait := exec.CommandContext(ctx, "bin/banger", "vm", "exec", vmName, "--", "sh", "-c",
+	wait := exec.CommandContext(ctx, filepath.Join(x.bin, "banger"), "vm", "exec", vmName, "--", "sh", "-c",
 		"until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5")
 	wait.Env = x.env
 	return wait.Run()

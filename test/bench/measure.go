@@ -49,36 +49,50 @@ func copyDisk(shownJSON []byte, to string) error {
 	return nil
 }
 
-// boots measures the floor and the whole run in turn.
-func (x *b) boots() error {
+// boots measures the floor and the whole run in turn; times is what the whole
+// may take of the floor.
+func (x *b) boots(times float64) error {
 	var floor, whole []time.Duration
 	for i := range x.runs {
-		disk, err := x.freshDisk("bare" + strconv.Itoa(i))
-		if err != nil {
-			return err
-		}
-		args, err := x.bareArgs(disk)
-		if err != nil {
-			return err
-		}
-		m, err := start(args, false)
+		m, err := x.bare("bare" + strconv.Itoa(i))
 		if err != nil {
 			return fmt.Errorf("boot bare: %w", err)
 		}
 		floor = append(floor, m.joined)
 		m.close()
-		os.Remove(disk)
 
 		begin := time.Now()
-		if _, err := x.banger("vm", "run", "--rm", "-q", "--", "true"); err != nil {
+		if _, err := x.banger("vm", "run", "--vmm", x.vm.Driver, "--rm", "-q", "--", "true"); err != nil {
 			return err
 		}
 		whole = append(whole, time.Since(begin))
 	}
 	f, w := median(floor), median(whole)
-	x.add(row{what: "bare QEMU until the agent reports the root joined (floor)", got: f.Seconds(), unit: "s"})
-	x.add(row{what: "`banger vm run --rm -- true`, all of it", got: w.Seconds(), limit: 1.25 * f.Seconds(), unit: "s", of: "1.25 × floor"})
+	x.add(row{what: "bare " + x.vm.Driver + " until the agent reports the root joined (floor)", got: f.Seconds(), unit: "s"})
+	x.add(row{what: "`banger vm run --rm -- true`, all of it", got: w.Seconds(), limit: times * f.Seconds(), unit: "s", of: fmt.Sprintf("%.2f × floor", times)})
 	return nil
+}
+
+// bare starts the VMM of the measured VM bare, with a disk of its own, and waits
+// for the joined root.
+func (x *b) bare(name string) (*bare, error) {
+	disk, err := x.freshDisk(name)
+	if err != nil {
+		return nil, err
+	}
+	return x.startBare(name, disk)
+}
+
+func (x *b) startBare(name, disk string) (*bare, error) {
+	defer os.Remove(disk) // it stays as long as it is open
+	if x.vm.Driver == "firecracker" {
+		return x.startFirecracker(filepath.Join(x.dir, name), disk)
+	}
+	args, err := x.bareArgs(disk)
+	if err != nil {
+		return nil, err
+	}
+	return startQEMU(args, false)
 }
 
 // small measures what needs no guest's answer, and what processes take.

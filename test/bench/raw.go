@@ -18,7 +18,7 @@ func (x *b) raw() error {
 	if err != nil {
 		return err
 	}
-	m, err := start(args, true)
+	m, err := startQEMU(args, true)
 	if err != nil {
 		return fmt.Errorf("boot bare: %w", err)
 	}

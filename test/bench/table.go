@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -80,15 +82,19 @@ func (x *b) write(path string) error {
 	fmt.Fprintf(&w, "# Benchmarks\n\n`make bench` measures these figures, all in one run, and writes this table. Boots are medians of %d, transfers of\n256 MiB of %d, short commands of %d. The floor is the same QEMU with the same arguments, kernel, initramfs and disks,\nstarted by fork and exec alone.\n\n",
 		x.runs, bulkRuns, often)
 	fmt.Fprintf(&w, "%s\n\n", x.machine())
-	fmt.Fprintln(&w, "| what | measured | asked | |\n|---|---:|---|---|")
-	for _, r := range x.rows {
-		fmt.Fprintf(&w, "| %s | %s %s | %s | %s |\n", r.what, number(r.got), r.unit, r.asked(), r.verdict())
-	}
+	x.table(&w)
 	fmt.Fprintf(&w, "\n%s%s", mark, kept)
 	if kept == "" {
 		fmt.Fprintln(&w)
 	}
 	return os.WriteFile(path, []byte(w.String()), 0o644)
+}
+
+func (x *b) table(w io.Writer) {
+	fmt.Fprintln(w, "| what | measured | asked | |\n|---|---:|---|---|")
+	for _, r := range x.rows {
+		fmt.Fprintf(w, "| %s | %s %s | %s | %s |\n", r.what, number(r.got), r.unit, r.asked(), r.verdict())
+	}
 }
 
 // machine describes where this was measured.
@@ -113,5 +119,5 @@ func (x *b) machine() string {
 	}
 	return fmt.Sprintf("Measured on %s: %d cores of %s, %d GiB, Linux %s; %s, accelerator %s; %s; banger %s.",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpu, (uint64(si.Totalram)*uint64(si.Unit)+1<<29)>>30,
-		unix.ByteSliceToString(un.Release[:]), first("qemu-system-x86_64", "--version"), x.vm.Accel, runtime.Version(), first("bin/banger", "version"))
+		unix.ByteSliceToString(un.Release[:]), first("qemu-system-x86_64", "--version"), x.vm.Accel, runtime.Version(), first(filepath.Join(x.bin, "banger"), "version"))
 }

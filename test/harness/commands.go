@@ -398,7 +398,7 @@ func (s *state) nothing(ts *testscript.TestScript) error {
 	if err != nil || len(out) > 0 {
 		return fmt.Errorf("banger vm list -q gave %q, %v; want no VM", out, err)
 	}
-	for _, pattern := range []string{filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*"), filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "banger*/vm/*")} {
+	for _, pattern := range []string{filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*"), filepath.Join(s.run, "vm/*")} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			return fmt.Errorf("left behind: %v", left)
 		}

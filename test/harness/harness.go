@@ -8,6 +8,12 @@
 //	# guests 2    VMs that run at once; the tier never has more than two
 //	# guests 0    none runs, but the user's image and kernel are needed
 //	# limit 4m    how long it may take, without the wait for its guests
+//	# vmm none    it runs once, and not for each VMM of the tier
+//	# user NAME   it is for that user of a tier that has several
+//
+// In a tier with several VMMs a script runs once for each, told by $VMM. A
+// script with a file "after" has two halves, between which the host reboots:
+// the file is the second one, and finds $WORK as the first one left it.
 //
 // Beside testscript's own commands there are those of the tables in this
 // package. Programs that a script starts are told to keep everything below
@@ -20,7 +26,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -29,7 +34,8 @@ import (
 )
 
 const (
-	// maxGuests is how many VMs run at once: an emulated one takes a core.
+	// maxGuests is how many VMs run at once, where a tier says nothing else: an
+	// emulated one takes a core.
 	maxGuests = 2
 	// defaultLimit is what a script may take that says nothing else.
 	defaultLimit = 2 * time.Minute
@@ -39,10 +45,37 @@ const (
 	cleanupLimit = 30 * time.Second
 )
 
-var guests = semaphore.NewWeighted(maxGuests)
+// Options say how a tier runs its scripts. The zero value is a tier on the
+// user's own machine.
+type Options struct {
+	// VMMs are those that each script runs on, one after the other; none is
+	// once, on whatever banger chooses.
+	VMMs []VMM
+	// Guests is how many VMs run at once; 0 is two.
+	Guests int64
+	// User and Phase choose scripts: those for that user, those with two halves
+	// ("before", "after") or the others ("").
+	User, Phase string
+	// Host is set where the machine is the tier's alone: scripts have the
+	// user's own runtime directory, in which a user manager answers, and
+	// directories that outlive a reboot.
+	Host bool
+	// Papers, where set, is what a host has to say about a failure since then.
+	Papers func(since time.Time) string
+}
+
+// VMM is one that scripts run on.
+type VMM struct {
+	Name string
+	// Missing says why it can't be had here; its runs are skipped.
+	Missing string
+}
 
 // Run runs all scripts of the current directory, several at once.
-func Run(t *testing.T) {
+func Run(t *testing.T) { RunWith(t, Options{}) }
+
+// RunWith runs the scripts of the current directory that o chooses.
+func RunWith(t *testing.T, o Options) {
 	bin := os.Getenv("BANGER_TEST_BIN")
 	if bin == "" {
 		var err error
@@ -55,68 +88,89 @@ func Run(t *testing.T) {
 			t.Fatalf("the programs are not built, type make build: %v", err)
 		}
 	}
+	if o.Guests == 0 {
+		o.Guests = maxGuests
+	}
 	files, err := filepath.Glob("*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts here: %v", err)
 	}
+	tier := &tier{o, bin, semaphore.NewWeighted(o.Guests)}
 	for _, file := range files {
-		name := file[:len(file)-len(".txtar")]
+		s, err := readScript(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.user == o.User && s.twoHalves == (o.Phase != "") {
+			t.Run(s.name, func(t *testing.T) { tier.runAll(t, s) })
+		}
+	}
+}
+
+// tier is one call of RunWith.
+type tier struct {
+	Options
+	bin    string
+	guests *semaphore.Weighted
+}
+
+// runAll runs a script on all VMMs.
+func (r *tier) runAll(t *testing.T, s *script) {
+	t.Parallel()
+	if len(r.VMMs) == 0 || s.vmmNone {
+		r.run(t, s, "")
+		return
+	}
+	for _, v := range r.VMMs {
+		name := v.Name
+		if r.Phase != "" {
+			name += "-" + r.Phase
+		}
 		t.Run(name, func(t *testing.T) {
+			if v.Missing != "" {
+				t.Skip(v.Missing)
+			}
 			t.Parallel()
-			runFile(t, bin, file)
+			r.run(t, s, v.Name)
 		})
 	}
 }
 
-func runFile(t *testing.T, bin, file string) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+func (r *tier) run(t *testing.T, s *script, vmm string) {
+	if s.guests > r.Guests {
+		t.Fatalf("the script wants %d guests, the most is %d", s.guests, r.Guests)
 	}
-	n, shareCache, limit := needs(t, string(text))
-	if n > 0 {
-		if err := guests.Acquire(t.Context(), n); err != nil {
+	if s.guests > 0 {
+		if err := r.guests.Acquire(t.Context(), s.guests); err != nil {
 			t.Fatal(err)
 		}
-		defer guests.Release(n)
+		defer r.guests.Release(s.guests)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), s.limit)
 	defer cancel()
-	testscript.RunT(flat{t}, testscript.Params{
-		Files:               []string{file},
+	p := testscript.Params{
+		Files:               []string{s.file},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(limit),
+		Deadline:            time.Now().Add(s.limit),
 		Cmds:                commands,
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
-			env.Values[stateKey{}] = &state{t: t, ctx: ctx, bin: bin, jobs: map[string]*job{}}
-			return setup(env, bin, shareCache)
+			st := &state{t: t, ctx: ctx, tier: r, vmm: vmm, begin: time.Now(), jobs: map[string]*job{}}
+			env.Values[stateKey{}] = st
+			return setup(env, st, s.shareCache)
 		},
-	})
-}
-
-var (
-	needsGuests = regexp.MustCompile(`(?m)^# guests (\d+)$`)
-	needsTime   = regexp.MustCompile(`(?m)^# limit (\S+)$`)
-)
-
-func needs(t *testing.T, text string) (n int64, shareCache bool, limit time.Duration) {
-	limit = defaultLimit
-	if m := needsGuests.FindStringSubmatch(text); m != nil {
-		shareCache = true
-		n, _ = strconv.ParseInt(m[1], 10, 64)
-		if n > maxGuests {
-			t.Fatalf("the script wants %d guests, the most is %d", n, maxGuests)
-		}
 	}
-	if m := needsTime.FindStringSubmatch(text); m != nil {
+	if r.Phase != "" {
 		var err error
-		if limit, err = time.ParseDuration(m[1]); err != nil {
+		if p.WorkdirRoot, err = halves(vmm); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return n, shareCache, limit
+	if r.Phase == "after" {
+		p.Files = []string{s.secondHalf(t)}
+	}
+	testscript.RunT(flat{t}, p)
 }
 
 // condition knows [root], and [kvm]: the CPU has hardware virtualisation, and
@@ -144,19 +198,23 @@ type stateKey struct{}
 
 // state is what commands of one script share.
 type state struct {
-	t    *testing.T
-	ctx  context.Context // ends with the script's limit
-	bin  string          // where the programs are
-	work string          // the script's directory
-	vars []string        // the environment that the script began with
-	jobs map[string]*job // what start started and waitfor has not waited for
+	t     *testing.T
+	ctx   context.Context // ends with the script's limit
+	tier  *tier
+	vmm   string // $VMM
+	begin time.Time
+	work  string          // the script's directory
+	run   string          // pattern of what a daemon of the script has below the runtime directory
+	vars  []string        // the environment that the script began with
+	jobs  map[string]*job // what start started and waitfor has not waited for
 }
 
 func stateOf(ts *testscript.TestScript) *state { return ts.Value(stateKey{}).(*state) }
 
 // setup gives the script directories of its own, and with guests the user's
 // cache, which holds image and kernel.
-func setup(env *testscript.Env, bin string, shareCache bool) error {
+func setup(env *testscript.Env, s *state, shareCache bool) error {
+	bin := s.tier.bin
 	cache := filepath.Join(env.WorkDir, "cache")
 	shared, err := os.UserCacheDir()
 	if err != nil {
@@ -172,6 +230,7 @@ func setup(env *testscript.Env, bin string, shareCache bool) error {
 		"XDG_STATE_HOME":  filepath.Join(env.WorkDir, "state"),
 		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
 		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, "run"),
+		"VMM":             s.vmm,
 		"XDG_CACHE_HOME":  cache,
 		"SHARED_CACHE":    shared,
 		"TERM":            "xterm",
@@ -183,30 +242,48 @@ func setup(env *testscript.Env, bin string, shareCache bool) error {
 	if v := os.Getenv("GOCOVERDIR"); v != "" {
 		env.Setenv("GOCOVERDIR", v)
 	}
+	s.run = filepath.Join(env.WorkDir, "run", "banger*")
+	if s.tier.Host {
+		env.Setenv("XDG_RUNTIME_DIR", os.Getenv("XDG_RUNTIME_DIR"))
+		s.run = runDir(os.Getenv("XDG_RUNTIME_DIR"), env.WorkDir)
+	}
 	for _, d := range []string{"home", "run"} {
-		if err := os.Mkdir(filepath.Join(env.WorkDir, d), 0o700); err != nil {
+		// The second of two halves finds them.
+		if err := os.MkdirAll(filepath.Join(env.WorkDir, d), 0o700); err != nil {
 			return err
 		}
 	}
-	s := env.Values[stateKey{}].(*state)
 	s.work, s.vars = env.WorkDir, env.Vars
-	env.Defer(func() {
-		s.endJobs()
+	env.Defer(s.end)
+	return nil
+}
+
+// end follows a script, whatever became of it.
+func (s *state) end() {
+	papers := ""
+	if s.t.Failed() {
+		papers = s.papers() // while its processes and records are there
+	}
+	s.endJobs()
+	// What the first of two halves leaves running is for the second.
+	if s.tier.Phase != "before" || s.t.Failed() {
 		if err := s.leftovers(); err != nil {
+			if !s.t.Failed() {
+				papers = s.papers()
+			}
 			s.t.Error(err)
 		}
-		if s.t.Failed() {
-			s.t.Log(s.papers())
-		}
-	})
-	return nil
+	}
+	if s.t.Failed() {
+		s.t.Log(papers)
+	}
 }
 
 // papers is what the programs wrote down, for whoever looks for a failure's
 // cause.
 func (s *state) papers() string {
 	var out string
-	for _, pattern := range []string{"state/banger/bangerd.log", "state/banger/vms/*/supervisor.log", "state/banger/vms/*/console.log", "state/banger/trash/*/*.log", "race.*"} {
+	for _, pattern := range []string{"state/banger/vms/*/*.json", "state/banger/bangerd.log", "state/banger/vms/*/supervisor.log", "state/banger/vms/*/console.log", "state/banger/trash/*/*.log", "race.*"} {
 		files, _ := filepath.Glob(filepath.Join(s.work, pattern))
 		for _, f := range files {
 			text, _ := os.ReadFile(f)
@@ -217,6 +294,12 @@ func (s *state) papers() string {
 			rel, _ := filepath.Rel(s.work, f)
 			out += fmt.Sprintf("== %s\n%s\n", rel, text)
 		}
+	}
+	for pid, args := range processes(s.work) {
+		out += fmt.Sprintf("== process %d: %s\n", pid, args)
+	}
+	if s.tier.Papers != nil {
+		out += s.tier.Papers(s.begin)
 	}
 	return out
 }

@@ -39,7 +39,7 @@ func (s *state) leftovers() error {
 
 // banger runs it with the environment that the script began with.
 func (s *state) banger(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "banger"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(s.tier.bin, "banger"), args...)
 	cmd.Env, cmd.Dir = s.vars, s.work
 	return cmd.CombinedOutput()
 }
@@ -146,7 +146,11 @@ func (s *state) filesLeft(stateDir string) []error {
 		}
 		return nil
 	})
-	tmp, _ := filepath.Glob(filepath.Join(s.work, "run", "banger*", "vm", "*"))
+	tmp, _ := filepath.Glob(filepath.Join(s.run, "vm", "*"))
+	if s.tier.Host { // it is not below s.work
+		sockets, _ := filepath.Glob(filepath.Join(s.run, "*.sock"))
+		tmp = append(tmp, sockets...)
+	}
 	for _, f := range tmp {
 		errs = append(errs, fmt.Errorf("%s is left in the runtime directory", f))
 	}

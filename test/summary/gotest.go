@@ -27,7 +27,14 @@ type event struct {
 
 // goTest runs go test with args and adds what became of its tests to c.
 func goTest(c *count, env []string, args ...string) {
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	tests(c, env, append([]string{"go", "test", "-json"}, args...)...)
+}
+
+// tests runs a program that prints what go test -json does, and adds what
+// became of its tests to c. Its other lines are progress.
+func tests(c *count, env []string, args ...string) {
+	what := strings.Replace(strings.Join(args, " "), " -json", "", 1)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stdout
 	out, err := cmd.StdoutPipe()
@@ -35,8 +42,8 @@ func goTest(c *count, env []string, args ...string) {
 		err = cmd.Start()
 	}
 	if err != nil {
-		say("FAIL go test: %v", err)
-		c.fail("go test " + strings.Join(args, " "))
+		say("FAIL %s: %v", args[0], err)
+		c.fail(what)
 		return
 	}
 	before := c.failed
@@ -49,7 +56,9 @@ func goTest(c *count, env []string, args ...string) {
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			fmt.Println(lines.Text())
+			r.mu.Lock()
+			r.line("     %s", lines.Text())
+			r.mu.Unlock()
 			continue
 		}
 		r.event(e)
@@ -58,8 +67,8 @@ func goTest(c *count, env []string, args ...string) {
 	telling.Wait()
 	r.packages()
 	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil && c.failed == before {
-		say("FAIL go test %s: %v", strings.Join(args, " "), err)
-		c.fail("go test " + strings.Join(args, " "))
+		say("FAIL %s: %v", what, err)
+		c.fail(what)
 	}
 }
 
@@ -218,7 +227,7 @@ func (r *reader) tell(over <-chan struct{}) {
 			}
 			slices.Sort(names)
 			if len(names) == 0 {
-				names = []string{"building"}
+				names = []string{"no test under way: building, or waiting"}
 			}
 			r.line("…    %s", strings.Join(names, ", "))
 		}

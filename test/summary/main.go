@@ -40,9 +40,10 @@ type tier struct {
 }
 
 func main() {
-	only := flag.String("run", "", "of the tiers script and vm, the scripts whose name matches")
+	only := flag.String("run", "", "of the tiers script, vm and smoke, the scripts whose name matches")
+	fresh := flag.Bool("fresh", false, "of the tier smoke: get kernel and image in the test host")
 	flag.Parse()
-	all := tiers(*only)
+	all := tiers(*only, *fresh)
 	var known []string
 	for _, t := range all {
 		known = append(known, t.name)

@@ -13,7 +13,7 @@ import (
 // raceBin is where the programs with the race detector are built.
 const raceBin = "build/race"
 
-func tiers(only string) []tier {
+func tiers(only string, fresh bool) []tier {
 	run := func(args ...string) []string {
 		if only != "" {
 			args = append(args, "-run", "^Test$/"+only)
@@ -24,7 +24,7 @@ func tiers(only string) []tier {
 		{name: "check", run: runChecks},
 		{name: "unit", run: func(c *count) {
 			env := []string{"CGO_ENABLED=1"}
-			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", ".")
+			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke/testhost", ".")
 			fuzz(c)
 		}},
 		{name: "script", run: func(c *count) {
@@ -59,7 +59,21 @@ func tiers(only string) []tier {
 			}
 		}},
 		{name: "host", none: "no test needs root and a host's own devices yet"},
-		{name: "smoke", none: "no test needs a whole test host yet"},
+		{name: "smoke", run: func(c *count) {
+			if !fresh {
+				if _, err := prepareGuests(); err != nil {
+					say("FAIL smoke: get kernel and image: %v", err)
+					c.fail("get kernel and image")
+					return
+				}
+			}
+			if err := command(nil, "go", "build", "-o", "build/smoke/smoke", "./test/smoke"); err != nil {
+				say("FAIL smoke: build it: %v", err)
+				c.fail("build")
+				return
+			}
+			tests(c, nil, "build/smoke/smoke", "-run="+only, fmt.Sprintf("-fresh=%v", fresh))
+		}},
 	}
 }
 

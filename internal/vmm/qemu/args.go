@@ -3,13 +3,11 @@ package qemu
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"banger/internal/channel"
-	"banger/internal/vm"
 	"banger/internal/vmm"
 )
 
@@ -51,8 +49,8 @@ const maxCmdline = 2047
 // into QEMU's end.
 const baseCmdline = "console=ttyS0 reboot=k panic=-1"
 
-// arguments is QEMU's argument list for s.
-func arguments(s vmm.Spec, accel string) ([]string, error) {
+// arguments is QEMU's argument list for s; sandboxed asks for its sandbox.
+func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 	if err := check(s); err != nil {
 		return nil, err
 	}
@@ -64,7 +62,10 @@ func arguments(s vmm.Spec, accel string) ([]string, error) {
 		"-smp", strconv.Itoa(s.VCPUs),
 		"-m", strconv.FormatInt(s.MemMiB, 10) + "M",
 	}
-	if accel == accelKVM {
+	if sandboxed {
+		args = append(args, "-sandbox", sandbox)
+	}
+	if accel == vmm.AccelKVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
 		args = append(args, "-accel", fmt.Sprintf("tcg,thread=multi,tb-size=%d", tbMiB), "-cpu", emulatedCPU)
@@ -97,35 +98,19 @@ func arguments(s vmm.Spec, accel string) ([]string, error) {
 // check refuses what QEMU would take for something else or not take at all.
 func check(s vmm.Spec) error {
 	switch {
-	case vm.CheckID(string(s.ID)) != nil:
-		return vm.CheckID(string(s.ID))
-	case s.VCPUs < 1 || s.VCPUs > maxVCPUs:
+	case s.VCPUs > maxVCPUs:
 		return fmt.Errorf("%d vCPUs: QEMU's q35 machine takes 1 to %d", s.VCPUs, maxVCPUs)
-	case s.MemMiB < 1:
-		return fmt.Errorf("%d MiB of memory is not a size", s.MemMiB)
 	case len(s.Disks) > maxDisks:
 		return fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
 	case len(baseCmdline)+1+len(s.Cmdline) > maxCmdline:
 		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(baseCmdline)+1+len(s.Cmdline), maxCmdline)
 	}
-	for what, path := range map[string]string{"kernel": s.Kernel, "initrd": s.Initrd} {
-		if !filepath.IsAbs(path) {
-			return fmt.Errorf("%s %q is not an absolute path", what, path)
-		}
-	}
-	seen := make(map[string]bool)
 	for _, d := range s.Disks {
-		switch {
-		case !filepath.IsAbs(d.Path):
-			return fmt.Errorf("disk %q is not an absolute path", d.Path)
-		case seen[d.Path]:
-			return fmt.Errorf("disk %q: the same disk is given twice", d.Path)
-		case !utf8.ValidString(d.Path):
+		if !utf8.ValidString(d.Path) {
 			return fmt.Errorf("disk %q: QEMU takes file names in UTF-8 only", d.Path)
 		}
-		seen[d.Path] = true
 	}
-	return nil
+	return s.Check()
 }
 
 func inherited(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d", id, fd) }

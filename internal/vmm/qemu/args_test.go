@@ -23,8 +23,8 @@ func machineSpec() vmm.Spec {
 // Another version of the program may meet a guest that this argument list made
 // (snapshots): a change here is seen before it is made.
 func TestArguments(t *testing.T) {
-	for _, accel := range []string{accelTCG, accelKVM} {
-		args, err := arguments(machineSpec(), accel)
+	for _, accel := range []string{vmm.AccelTCG, vmm.AccelKVM} {
+		args, err := arguments(machineSpec(), accel, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestArgumentsRefuse(t *testing.T) {
 	} {
 		s := machineSpec()
 		spoil(&s)
-		if args, err := arguments(s, accelTCG); err == nil || !strings.Contains(err.Error(), want) {
+		if args, err := arguments(s, vmm.AccelTCG, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("arguments = %q, %v; want an error with %q", args, err, want)
 		}
 	}

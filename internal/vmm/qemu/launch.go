@@ -16,6 +16,7 @@ import (
 	"banger/internal/hint"
 	"banger/internal/launch"
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
 // stderrKept is how much of QEMU's own words is kept, in bytes.
@@ -31,16 +32,28 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if !p.Usable {
 		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
 	}
-	args, err := arguments(s, p.Accel)
+	_, sandboxed, err := d.version(ctx, p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	args, err := arguments(s, p.Accel, sandboxed)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
 	}
-	m, err := d.start(p.Path, args)
+	disks, err := vmm.HoldDisks(s.Disks)
 	if err != nil {
 		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	m, err := d.start(p.Path, args, s, disks)
+	if err != nil {
+		disks.Release()
+		return nil, fmt.Errorf("launch QEMU: %w", err)
+	}
+	if !sandboxed {
+		m.gaps = append(m.gaps, gapSandbox)
 	}
 	err = m.qmp.negotiate(ctx)
 	if err == nil {
@@ -62,8 +75,9 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	return nil, fmt.Errorf("launch QEMU: %w", err)
 }
 
-// start starts QEMU and what watches it; it returns before QEMU answers.
-func (d *Driver) start(path string, args []string) (_ *machine, err error) {
+// start starts QEMU and what watches it, which releases the disks at QEMU's end;
+// it returns before QEMU answers.
+func (d *Driver) start(path string, args []string, s vmm.Spec, disks vmm.Disks) (_ *machine, err error) {
 	var ours [fdEnd - fdQMP]*net.UnixConn
 	var theirs [fdEnd - fdQMP]*os.File
 	defer func() {
@@ -86,23 +100,26 @@ func (d *Driver) start(path string, args []string) (_ *machine, err error) {
 		return nil, err
 	}
 	defer stderrW.Close()
-	child, err := launch.Start(d.config.Launcher, launch.Spec{
+	spec := launch.Spec{
 		Path: path, Args: args,
 		Files:         theirs[:],
 		Stderr:        stderrW,
 		NewSession:    true, // a Ctrl-C at the starter's terminal is not for the VMM
 		DieWithParent: true,
-		NoNewPrivs:    true,
-	})
+	}
+	gaps := confine(&spec, path, s)
+	child, err := launch.Start(d.config.Launcher, spec)
 	if err != nil {
 		stderrR.Close()
 		return nil, err
 	}
 	m := &machine{
 		child:   child,
-		console: &console{conn: ours[fdConsole-fdQMP]},
+		console: program.NewOutput(ours[fdConsole-fdQMP]),
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
-		stderr:  newTail(stderrKept),
+		stderr:  program.NewTail(stderrKept),
+		disks:   disks,
+		gaps:    append(gaps, child.Gaps()...),
 		done:    make(chan struct{}),
 	}
 	m.qmp = newQMP(ours[0], m.guest.event)

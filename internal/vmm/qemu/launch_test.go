@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"banger/internal/hint"
+	"banger/internal/vmm"
 )
 
 // fake writes a program in QEMU's place, for what a real one does not do on
@@ -20,13 +21,18 @@ import (
 func fake(t *testing.T, script string) *Driver {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "qemu-system-x86_64")
-	text := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo QEMU emulator version 7.2.22 '(x)'; exit; fi\n" + script + "\n"
+	text := "#!/bin/sh\nif [ \"$3\" = --version ]; then echo QEMU emulator version 7.2.22 '(x)'; exit; fi\n" + script + "\n"
 	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d := testDriver()
-	d.config.Binary = path
-	return d
+	return New(Config{Launcher: testDriver().config.Launcher, Binary: path})
+}
+
+// launchSpec has no disks: a fake reads none.
+func launchSpec() vmm.Spec {
+	s := machineSpec()
+	s.Disks = nil
+	return s
 }
 
 const fakeGreeting = `echo '{"QMP": {}}' >&3; `
@@ -45,7 +51,7 @@ func TestLaunchFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // some wait for endLimit
 			started := time.Now()
-			m, err := fake(t, c.script).Launch(t.Context(), machineSpec())
+			m, err := fake(t, c.script).Launch(t.Context(), launchSpec())
 			if err == nil {
 				m.Close()
 				t.Fatal("Launch: no error")
@@ -63,7 +69,7 @@ func TestLaunchFails(t *testing.T) {
 func TestLaunchIsGivenUp(t *testing.T) {
 	for _, script := range []string{"exec sleep 60", fakeGreeting + "exec sleep 60"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		m, err := fake(t, script).Launch(ctx, machineSpec())
+		m, err := fake(t, script).Launch(ctx, launchSpec())
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Launch of a silent QEMU = %v, %v; want the deadline", m, err)
@@ -78,7 +84,7 @@ func TestExitHasTheLastWords(t *testing.T) {
 		printf 'console' >&4
 		for i in 1 2 3 4 5 6 7 8 9; do printf '%1000s' $i >&2; done; echo end >&2
 		echo '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}' >&3
-		exit 7`).Launch(t.Context(), machineSpec())
+		exit 7`).Launch(t.Context(), launchSpec())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +104,7 @@ func TestExitHasTheLastWords(t *testing.T) {
 func TestProbe(t *testing.T) {
 	d := fake(t, "exit 9")
 	p := d.Probe(t.Context())
-	if !p.Usable || p.Version != "7.2.22" || p.Path != d.config.Binary || (p.Accel != accelKVM && p.Accel != accelTCG) || p.Why == "" {
+	if !p.Usable || p.Version != "7.2.22" || p.Path != d.config.Binary || (p.Accel != vmm.AccelKVM && p.Accel != vmm.AccelTCG) || p.Why == "" {
 		t.Errorf("Probe() = %+v, want a usable QEMU 7.2.22", p)
 	}
 	// Another file at that path is asked anew; the same one is not.
@@ -128,17 +134,16 @@ func TestProbeSaysWhyNot(t *testing.T) {
 	for _, c := range []struct{ name, binary, want string }{
 		{"absent", "/nonexistent/qemu", "/nonexistent/qemu"},
 		{"not executable", write("qemu", "", 0o600), "permission denied"},
-		{"not QEMU", write("qemu", "#!/bin/sh\necho hello\n", 0o700), "not QEMU's"},
+		{"not QEMU", write("qemu", "#!/bin/sh\necho hello\n", 0o700), "not what was looked for"},
 		{"fails", write("qemu", "#!/bin/sh\nexit 3\n", 0o700), "exit status 3"},
 		{"not in PATH", "qemu-system-nonexistent", "apt-get install qemu-system-x86"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := testDriver()
-			d.config.Binary = c.binary
+			d := New(Config{Launcher: testDriver().config.Launcher, Binary: c.binary})
 			if p := d.Probe(t.Context()); p.Usable || !strings.Contains(p.Why, c.want) {
 				t.Errorf("Probe() = %+v, want it unusable, with %q", p, c.want)
 			}
-			if _, err := d.Launch(t.Context(), machineSpec()); err == nil || hint.Of(err) == "" {
+			if _, err := d.Launch(t.Context(), launchSpec()); err == nil || hint.Of(err) == "" {
 				t.Errorf("Launch = %v with the hint %q, want an error and what to type", err, hint.Of(err))
 			}
 		})
@@ -146,11 +151,28 @@ func TestProbeSaysWhyNot(t *testing.T) {
 }
 
 func TestLaunchLeavesNoGoroutine(t *testing.T) {
-	fake(t, "exit 1").Launch(t.Context(), machineSpec()) // the starter's thread stays
+	fake(t, "exit 1").Launch(t.Context(), launchSpec()) // the starter's thread stays
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	m, err := fake(t, fakeGreeting+`read line <&3; echo '{"id": 1, "return": {}}' >&3; exec sleep 60`).Launch(t.Context(), machineSpec())
+	m, err := fake(t, fakeGreeting+`read line <&3; echo '{"id": 1, "return": {}}' >&3; exec sleep 60`).Launch(t.Context(), launchSpec())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Close()
+}
+
+func TestLastWords(t *testing.T) {
+	args := []string{"-blockdev", `{"a":1}`, "-m", "1M"}
+	for stderr, want := range map[string]string{
+		"":                                   "",
+		"qemu-system-x86_64: warning: odd\n": "",
+		"qemu-system-x86_64: -blockdev {\"a\":1}: Could not open '/x': No such file\n":    "Could not open '/x': No such file",
+		"qemu-system-x86_64: Failed to get lock\nIs another process using [/x]?\n":        "Failed to get lock: Is another process using [/x]?",
+		"qemu: could not load kernel '/k'\n":                                              "could not load kernel '/k'",
+		"first\nqemu-system-x86_64: second\n\nqemu-system-x86_64: warning: host\n":        "second",
+		"qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory": "cannot set up guest memory 'pc.ram': Cannot allocate memory",
+	} {
+		if got := lastWords(stderr, "/usr/bin/qemu-system-x86_64", args); got != want {
+			t.Errorf("lastWords(%q) = %q, want %q", stderr, got, want)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package qemu
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 	"banger/internal/launch"
 	"banger/internal/vm"
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
 // drainLimit bounds the wait for what QEMU said before its end; its ends of all
@@ -23,10 +23,12 @@ const drainLimit = time.Second
 type machine struct {
 	child   *launch.Child
 	qmp     *qmp
-	console *console
+	console *program.Output
 	carrier channel.Carrier
-	stderr  *tail
+	stderr  *program.Tail
 	guest   lastDeed
+	disks   vmm.Disks
+	gaps    []string
 
 	exit vmm.Exit      // written before done is closed
 	done chan struct{} // closed by watch
@@ -53,11 +55,13 @@ func (m *machine) watch(stderr *os.File) {
 	if ws, ok := m.child.State().Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		m.exit.Signal = int(ws.Signal())
 	}
+	m.disks.Release()
 	close(m.done)
 }
 
 func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
+func (m *machine) Gaps() []string             { return m.gaps }
 func (m *machine) Console() io.Reader         { return m.console }
 func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
@@ -68,39 +72,9 @@ func (m *machine) Close() error {
 	<-m.done
 	m.close.Do(func() {
 		m.carrier.Close()
-		m.console.abandon()
+		m.console.Abandon()
 	})
 	return nil
-}
-
-// console is the serial port's socket. What QEMU wrote before its end can still
-// be read after it, so the reader closes the socket, not the machine.
-type console struct {
-	conn net.Conn
-
-	mu   sync.Mutex
-	used bool
-}
-
-func (c *console) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	c.used = true
-	c.mu.Unlock()
-	n, err := c.conn.Read(p)
-	if err != nil {
-		c.conn.Close()
-		err = io.EOF // the end of the socket, whatever its form, is QEMU's
-	}
-	return n, err
-}
-
-// abandon closes the socket that nobody has read from.
-func (c *console) abandon() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.used {
-		c.conn.Close()
-	}
 }
 
 // lastDeed remembers what the guest did last, from QMP's events.

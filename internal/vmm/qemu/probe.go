@@ -4,27 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
-	"syscall"
-	"time"
 
+	"banger/internal/kvm"
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
-// versionLimit bounds `qemu-system-x86_64 --version`, which takes 20 to 50 ms
-// and seconds from a cold disk.
-const versionLimit = 10 * time.Second
-
-// fileID is a program file as it was when it was asked for its version.
-type fileID struct {
-	dev, inode uint64
-	mtime      time.Time
-	size       int64
-}
+// versionLine is the first line of --version:
+// "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
+var versionLine = regexp.MustCompile(`^QEMU emulator version ([0-9]+(?:\.[0-9]+){1,3})`)
 
 // Probe implements vmm.Driver. A binary is asked for its version once, until
 // its file changes.
@@ -33,95 +22,37 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 	if err != nil {
 		return vmm.Probe{Why: err.Error()}
 	}
-	p := vmm.Probe{Path: path}
-	if p.Version, err = d.version(ctx, path); err != nil {
+	p := vmm.Probe{Path: path, MaxVCPUs: maxVCPUs}
+	if p.Version, _, err = d.version(ctx, path); err != nil {
 		p.Why = err.Error()
 		return p
 	}
-	p.Usable = true
-	p.Accel, p.Why = chooseAccel(openKVM(), hostCPU())
+	p.Usable, p.Accel = true, vmm.AccelTCG
+	found := kvm.Look(kvm.Device, "/proc")
+	if p.Why = found.String(); found.Usable {
+		p.Accel = vmm.AccelKVM
+	}
 	return p
 }
 
 func (d *Driver) find() (string, error) {
-	name := d.config.Binary
-	if name == "" {
-		name = program
-	}
-	path, err := exec.LookPath(name)
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("%s is not in PATH (Debian: apt-get install qemu-system-x86)", name)
+	path, err := d.program.Find()
+	if errors.Is(err, program.ErrNotFound) {
+		return "", fmt.Errorf("%s is not in PATH (Debian: apt-get install qemu-system-x86)", programName)
 	}
 	if err != nil {
 		return "", fmt.Errorf("find QEMU: %w", err)
 	}
-	return filepath.Abs(path)
+	return path, nil
 }
 
-func (d *Driver) version(ctx context.Context, path string) (string, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("look at QEMU: %w", err)
+// version asks QEMU for its version, and whether it was built with seccomp: it
+// reads its arguments in their order, and one without refuses the first before
+// it says its version.
+func (d *Driver) version(ctx context.Context, path string) (v string, sandboxed bool, err error) {
+	if v, err = d.program.Version(ctx, path, "-sandbox", "on", "--version"); err == nil {
+		return v, true, nil
 	}
-	id := fileID{mtime: fi.ModTime(), size: fi.Size()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		id.dev, id.inode = st.Dev, st.Ino
-	}
-	d.mu.Lock()
-	known, ok := d.versions[id]
-	d.mu.Unlock()
-	if ok {
-		return known, nil
-	}
-	v, err := askVersion(ctx, path)
-	if err != nil {
-		return "", err
-	}
-	d.mu.Lock()
-	d.versions[id] = v
-	d.mu.Unlock()
-	return v, nil
-}
-
-// versionLine is the first line of --version:
-// "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)".
-var versionLine = regexp.MustCompile(`^QEMU emulator version ([0-9]+(?:\.[0-9]+){1,3})`)
-
-func askVersion(ctx context.Context, path string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version")
-	cmd.Env = []string{}
-	out := newTail(1 << 10)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("ask %s for its version: %w", path, errors.Join(ctx.Err(), err))
-	}
-	m := versionLine.FindStringSubmatch(out.String())
-	if m == nil {
-		return "", fmt.Errorf("%s --version answers %.80q, which is not QEMU's", path, out.String())
-	}
-	return m[1], nil
-}
-
-// openKVM reports why /dev/kvm can't be used, as far as opening it tells.
-func openKVM() error {
-	f, err := os.OpenFile("/dev/kvm", os.O_RDWR|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// hostCPU is the head of /proc/cpuinfo: the first processor's lines, and
-// enough for hundreds of flags.
-func hostCPU() []byte {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, 64<<10))
-	return text
+	v, err = d.program.Version(ctx, path, "--version")
+	return v, false, err
 }

@@ -9,16 +9,17 @@
 package qemu
 
 import (
-	"sync"
+	"cmp"
 
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
 // Name is the driver's name, as in --vmm.
 const Name = "qemu"
 
-// program is what Probe looks for where Config names none.
-const program = "qemu-system-x86_64"
+// programName is what Probe looks for where Config names none.
+const programName = "qemu-system-x86_64"
 
 // Config is what a Driver needs to know.
 type Config struct {
@@ -28,17 +29,15 @@ type Config struct {
 
 // Driver launches QEMU. Its methods may be called at once.
 type Driver struct {
-	config Config
-
-	mu       sync.Mutex
-	versions map[fileID]string // by what the file was; see version
+	config  Config
+	program *program.Program
 }
 
 var _ vmm.Driver = (*Driver)(nil)
 
 // New returns a driver; nothing is looked at before Probe or Launch.
 func New(c Config) *Driver {
-	return &Driver{config: c, versions: make(map[fileID]string)}
+	return &Driver{config: c, program: program.New(cmp.Or(c.Binary, programName), versionLine)}
 }
 
 // Name implements vmm.Driver.

@@ -108,10 +108,12 @@ func TestQMPIsGivenUp(t *testing.T) {
 	if err := q.negotiate(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("negotiate with a monitor that is silent: %v, want the deadline", err)
 	}
-	close(release)
+	q.mu.Lock()
 	if len(q.pending) != 0 {
 		t.Errorf("%d commands wait for an answer, want none", len(q.pending))
 	}
+	q.mu.Unlock()
+	close(release)
 }
 
 func TestLastDeed(t *testing.T) {

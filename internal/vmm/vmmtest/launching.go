@@ -41,8 +41,13 @@ func Supervise(d vmm.Driver) {
 	os.Exit(2)
 }
 
-func (s *suite) supervisorKilled(t *testing.T) {
-	text, err := json.Marshal(s.spec(t))
+func (s *suite) supervisorKilled(t *testing.T) { s.superviseAndKill(t, s.spec(t)) }
+
+// superviseAndKill launches spec from a process of its own and kills that: the
+// VMM must go with it.
+func (s *suite) superviseAndKill(t *testing.T, spec vmm.Spec) {
+	t.Helper()
+	text, err := json.Marshal(spec)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,11 +52,11 @@ func Run(t *testing.T, c Config) {
 		t.Fatal(err)
 	}
 	// After a first launch all that a driver keeps for good is there.
-	spec := s.spec(t)
-	spec.Kernel = "/nonexistent/vmlinux"
-	if m, err := s.New().Launch(t.Context(), spec); err == nil {
-		m.Close()
+	m, err := s.New().Launch(t.Context(), s.spec(t))
+	if err != nil {
+		t.Fatal(err)
 	}
+	m.Close()
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("GuestSaysHello", s.guestSaysHello)
 	t.Run("GuestEnds", s.guestEnds)
@@ -67,7 +67,14 @@ func Run(t *testing.T, c Config) {
 	t.Run("Refused", s.refused)
 	t.Run("Disks", s.disks)
 	t.Run("TwoShareABase", s.twoShareABase)
+	t.Run("Confined", s.confined)
 	t.Run("SupervisorKilled", s.supervisorKilled)
+	t.Run("KilledDuringLaunch", s.killedDuringLaunch)
+	t.Run("KilledDuringBoot", s.killedDuringBoot)
+	t.Run("KilledDuringEnd", s.killedDuringEnd)
+	t.Run("BadDisks", s.badDisks)
+	t.Run("LaunchedTwice", s.launchedTwice)
+	t.Run("StaleFiles", s.staleFiles)
 }
 
 type suite struct {

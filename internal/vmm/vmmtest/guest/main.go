@@ -39,7 +39,9 @@ func run() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	guest, err := open()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	guest, err := channel.OpenGuest(ctx)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -62,16 +64,6 @@ func run() error {
 			return err
 		}
 		go serve(c) // ends with the guest at the latest
-	}
-}
-
-// open waits for the channel's devices: the kernel finds them in its own time.
-func open() (channel.Guest, error) {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		g, err := channel.OpenSerialGuest()
-		if err == nil || time.Now().After(deadline) {
-			return g, err
-		}
 	}
 }
 

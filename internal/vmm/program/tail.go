@@ -1,17 +1,20 @@
-package qemu
+package program
 
 import "sync"
 
-// tail is a Writer that keeps the last bytes written to it.
-type tail struct {
+// Tail is a Writer that keeps the last bytes written to it. Its methods may be
+// called at once.
+type Tail struct {
 	mu   sync.Mutex
 	max  int
 	text []byte
 }
 
-func newTail(max int) *tail { return &tail{max: max} }
+// NewTail keeps the last max bytes.
+func NewTail(max int) *Tail { return &Tail{max: max} }
 
-func (t *tail) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (t *Tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
@@ -25,7 +28,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (t *tail) String() string {
+// String is what is kept.
+func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.text)

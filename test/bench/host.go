@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// atOnce is how many VMs are started together, and sixRuns how often.
+const (
+	atOnce  = 6
+	sixRuns = 3
+)
+
+// measureHost is make bench-host, inside the test host.
+func (x *b) measureHost(out io.Writer) error {
+	for _, vmm := range []string{"firecracker", "qemu"} {
+		if vmm == "firecracker" {
+			if _, err := exec.LookPath(vmm); err != nil {
+				fmt.Fprintln(os.Stderr, "bench: no firecracker here: its figures are left out")
+				continue
+			}
+		}
+		x.rows = nil
+		err := doSteps(
+			step{"a VM to measure on " + vmm, func() error { return x.create(vmm) }},
+			step{"memory", x.beyondGuest},
+			step{"floor and whole run", func() error { return x.boots(1.15) }},
+			step{"six at once", x.six},
+		)
+		if err != nil {
+			return err
+		}
+		if _, err := x.banger("vm", "delete", "-f", "-q", vmName); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "### %s %s, %s\n\n", x.vm.Driver, x.vm.Version, x.vm.Accel)
+		x.table(out)
+		fmt.Fprintln(out)
+	}
+	return nil
+}
+
+// beyondGuest measures what supervisor and VMM have in memory beside the guest's
+// own.
+func (x *b) beyondGuest() error {
+	sup, err := resident(x.vm.Supervisor.PID)
+	if err != nil {
+		return err
+	}
+	vmm, err := residentBut(x.vm.VMM.PID, x.vm.Spec.MemMiB<<10)
+	if err != nil {
+		return err
+	}
+	x.add(row{what: "supervisor, resident", got: sup / 1024, unit: "MiB"})
+	x.add(row{what: x.vm.Driver + ", resident beyond the guest's memory", got: vmm / 1024, unit: "MiB"})
+	x.add(row{what: "both", got: (sup + vmm) / 1024, limit: 25, unit: "MiB"})
+	return nil
+}
+
+// residentBut sums a process's resident memory in KiB (proc(5), smaps) without
+// the mapping that is the guest's: of its size, or of most of it where it is in
+// two parts.
+func residentBut(pid int, guestKiB int64) (float64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var sum, size int64
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		switch {
+		case err != nil:
+		case key == "Size":
+			size = kib
+		case key == "Rss" && size < guestKiB/2:
+			sum += kib
+		}
+	}
+	return float64(sum), lines.Err()
+}
+
+// six starts atOnce VMs bare, and then by banger, until all are ready.
+func (x *b) six() error {
+	var floor, ours []time.Duration
+	for r := range sixRuns {
+		var bares [atOnce]*bare
+		var disks [atOnce]string
+		name := func(i int) string { return fmt.Sprintf("six%d-%d", r, i) }
+		for i := range disks {
+			var err error
+			if disks[i], err = x.freshDisk(name(i)); err != nil {
+				return err
+			}
+		}
+		took, err := together(func(i int) (err error) {
+			bares[i], err = x.startBare(name(i), disks[i])
+			return err
+		})
+		for _, b := range bares {
+			if b != nil {
+				b.close()
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("boot six bare: %w", err)
+		}
+		floor = append(floor, took)
+		took, err = together(func(i int) error {
+			_, err := x.banger("vm", "create", "-q", "--vmm", x.vm.Driver, "--name", name(i))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		ours = append(ours, took)
+		if _, err := together(func(i int) error {
+			_, err := x.banger("vm", "delete", "-f", "-q", name(i))
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	f, o := median(floor), median(ours)
+	x.add(row{what: fmt.Sprintf("%d bare %s at once, until all are ready", atOnce, x.vm.Driver), got: f.Seconds(), unit: "s"})
+	x.add(row{what: fmt.Sprintf("%d `banger vm create` at once, until all are ready", atOnce), got: o.Seconds(), limit: 1.3 * f.Seconds(), unit: "s", of: "1.30 × bare"})
+	return nil
+}
+
+// together does do for each number at once and says how long all took.
+func together(do func(i int) error) (time.Duration, error) {
+	var errs [atOnce]error
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range atOnce {
+		wg.Go(func() { errs[i] = do(i) })
+	}
+	wg.Wait()
+	return time.Since(begin), errors.Join(errs[:]...)
+}

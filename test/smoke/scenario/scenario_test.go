@@ -1,0 +1,45 @@
+//go:build smoketest
+
+// Package scenario_test drives the programs in the test host, with real KVM.
+// Each script is a scenario, and runs once on each VMM. Test/smoke builds these
+// tests, takes them into the test host and runs them there.
+package scenario_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"banger/test/harness"
+)
+
+// guests at once are what the test host's memory takes.
+const guests = 6
+
+func Test(t *testing.T) {
+	vmms := []harness.VMM{{Name: "firecracker"}, {Name: "qemu"}}
+	if _, err := exec.LookPath("firecracker"); err != nil {
+		vmms[0].Missing = "there is no Firecracker: neither $BANGER_TEST_FIRECRACKER nor PATH has one"
+	}
+	harness.RunWith(t, harness.Options{
+		VMMs: vmms, Guests: guests, Host: true, Papers: papers,
+		User: os.Getenv("BANGER_TEST_USER"), Phase: os.Getenv("BANGER_TEST_PHASE"),
+	})
+}
+
+// papers is what the test host knows: its journal, its processes and sockets.
+func papers(since time.Time) string {
+	out := ""
+	for _, line := range []string{
+		fmt.Sprintf("journalctl --no-pager --lines=120 --since=@%d", since.Unix()),
+		"ps -e f -o pid,ppid,user,stat,etime,rss,args | grep -v ']$'",
+		"ss -xlp | grep -i banger",
+		"free -m; df -h /; lsmod | grep kvm; ls -l /dev/kvm",
+	} {
+		text, _ := exec.Command("sh", "-c", line).CombinedOutput()
+		out += fmt.Sprintf("== %s\n%s\n", line, text)
+	}
+	return out
+}

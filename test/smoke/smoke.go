@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"banger/test/smoke/testhost"
+)
+
+const (
+	// limit bounds a run.
+	limit = 30 * time.Minute
+	// leaveLimit bounds what is fetched from the test host at the end.
+	leaveLimit = time.Minute
+	// atOnce is how many scenarios run at once: the host has two processors.
+	atOnce = 2
+	// coverDir collects counters in the test host; it outlives a reboot.
+	coverDir = "/var/tmp/coverage"
+	// scenarios is where the scenarios' tests run.
+	scenarios = testhost.Handed + "/scenario"
+)
+
+// options are the program's own flags.
+type options struct {
+	only, coverage string
+	fresh          bool
+}
+
+// smoke is a whole run.
+func smoke(ctx context.Context, o options) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
+	defer cancel()
+	all, err := readScenarios(o.only)
+	if err != nil {
+		return err
+	}
+	if err := build(ctx); err != nil {
+		return err
+	}
+	hand := testhost.Hand{"bin": binDir, "scenario": scenarioDir, "scenario/scenario.test": scenarioFile}
+	if !o.fresh {
+		if err := hand.AddArtifacts(); err != nil {
+			return err
+		}
+	}
+	if fc := testhost.Firecracker(); fc != "" {
+		hand["bin/firecracker"] = fc
+		version, err := exec.CommandContext(ctx, fc, "--version").Output()
+		if err != nil {
+			return fmt.Errorf("ask %q for its version: %w", fc, err)
+		}
+		line, _, _ := strings.Cut(string(version), "\n")
+		say("%s", line)
+	} else {
+		say("no Firecracker ($BANGER_TEST_FIRECRACKER, PATH): its scenarios are skipped")
+	}
+	h, err := testhost.Boot(ctx, testhost.Options{Hand: hand, Say: say})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	r := &run{host: h, only: o.only, fresh: o.fresh}
+	err = r.all(ctx, all)
+	if output.failed || err != nil {
+		say("the end of the test host's console:\n%s", lastLines(h.Console(), 40))
+	}
+	// Also of a run that failed or was ended.
+	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+	defer done()
+	if ferr := r.fetchCoverage(leave, o.coverage); err == nil {
+		err = ferr
+	}
+	if err == nil && output.failed {
+		err = errors.New("scenarios failed")
+	}
+	return err
+}
+
+// kinds of scenarios are there, see package harness.
+type kinds struct{ user, other, reboot bool }
+
+var (
+	forOther = regexp.MustCompile(`(?m)^# user ` + testhost.Other + `$`)
+	twoParts = regexp.MustCompile(`(?m)^-- after --$`)
+)
+
+// readScenarios says what kinds of scenarios match.
+func readScenarios(only string) (k kinds, err error) {
+	name, _, _ := strings.Cut(only, "/")
+	match, err := regexp.Compile(name)
+	if err != nil {
+		return k, err
+	}
+	files, err := filepath.Glob(scenarioDir + "/*.txtar")
+	if err != nil {
+		return k, err
+	}
+	for _, f := range files {
+		if !match.MatchString(strings.TrimSuffix(filepath.Base(f), ".txtar")) {
+			continue
+		}
+		text, err := os.ReadFile(f)
+		switch {
+		case err != nil:
+			return k, err
+		case twoParts.Match(text):
+			k.reboot = true
+		case forOther.Match(text):
+			k.other = true
+		default:
+			k.user = true
+		}
+	}
+	if k == (kinds{}) {
+		return k, fmt.Errorf("no scenario matches %q", only)
+	}
+	return k, nil
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
