@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,6 +74,7 @@ func (c *SerialCarrier) Close() error {
 // made anew where it broke.
 type host struct {
 	line      Line
+	in        *bufio.Reader // of line
 	transport *http.Transport
 	open      chan struct{} // a token a stream; bounds them before the peer has to
 
@@ -85,7 +87,7 @@ type host struct {
 }
 
 func newHost(line Line) *host {
-	h := &host{line: line, open: make(chan struct{}, maxStreams), connecting: make(chan struct{}, 1)}
+	h := &host{line: line, in: bufio.NewReaderSize(line, readAhead), open: make(chan struct{}, maxStreams), connecting: make(chan struct{}, 1)}
 	h.transport = &http.Transport{
 		Protocols: new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
@@ -130,7 +132,7 @@ func (h *host) connection(ctx context.Context) (*http.ClientConn, error) {
 		conn.Close()
 		old.Close()
 	}
-	l := newLease(h.line)
+	l := newLease(h.line, h.in)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	err := greet(l)
 	if !stop() || err != nil {
@@ -263,7 +265,11 @@ type hostStream struct {
 	release func()
 }
 
-func (s *hostStream) Read(p []byte) (int, error)  { return s.in.Read(p) }
+func (s *hostStream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	return n, opaque(err)
+}
+
 func (s *hostStream) Write(p []byte) (int, error) { return s.out.Write(p) }
 
 func (s *hostStream) CloseWrite() error { return s.out.Close() }

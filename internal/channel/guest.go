@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,8 +85,9 @@ func (g *SerialGuest) Close() error {
 
 // serve answers connection after connection on one line.
 func (g *SerialGuest) serve(line Line) {
+	in := bufio.NewReaderSize(line, readAhead)
 	for {
-		l := newLease(line)
+		l := newLease(line, in)
 		nonce, err := awaitGreeting(l)
 		if err == nil {
 			_, err = l.Write(append([]byte(guestMagic), nonce...))
@@ -225,7 +227,10 @@ type guestStream struct {
 	done chan struct{}
 }
 
-func (s *guestStream) Read(p []byte) (int, error) { return s.in.Read(p) }
+func (s *guestStream) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	return n, opaque(err)
+}
 
 func (s *guestStream) Write(p []byte) (int, error) {
 	s.mu.Lock()

@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -20,6 +22,9 @@ const (
 	// connWindow lets every stream fill its window while another one opens:
 	// stalled streams never stop the rest.
 	connWindow = (maxStreams + 2) * streamWindow
+	// readAhead is what a virtio-serial port gives in one read (PAGE_SIZE in
+	// drivers/char/virtio_console.c), in bytes; larger reads pass it by.
+	readAhead = 4 << 10
 )
 
 // Line is a byte pipe whose reads and writes can be given up: a Unix socket on
@@ -34,7 +39,8 @@ type Line interface {
 // leaves it open; no byte is read or written through it after that.
 type lease struct {
 	line  Line
-	read  sync.Mutex // held while reading, so that Close can wait for it
+	in    *bufio.Reader // of line, whose leases share it one after the other
+	read  sync.Mutex    // held while reading, so that Close can wait for it
 	write sync.Mutex
 
 	mu     sync.Mutex
@@ -42,10 +48,10 @@ type lease struct {
 	done   chan struct{} // closed by Close
 }
 
-func newLease(l Line) *lease {
+func newLease(l Line, in *bufio.Reader) *lease {
 	l.SetReadDeadline(time.Time{})
 	l.SetWriteDeadline(time.Time{})
-	return &lease{line: l, done: make(chan struct{})}
+	return &lease{line: l, in: in, done: make(chan struct{})}
 }
 
 func (l *lease) isClosed() bool {
@@ -60,7 +66,17 @@ func (l *lease) Read(p []byte) (int, error) {
 	if l.isClosed() {
 		return 0, net.ErrClosed
 	}
-	return l.line.Read(p)
+	return l.in.Read(p)
+}
+
+// skipTo reads up to and with want's first occurrence.
+func (l *lease) skipTo(want []byte) error {
+	l.read.Lock()
+	defer l.read.Unlock()
+	if l.isClosed() {
+		return net.ErrClosed
+	}
+	return skipTo(l.in, want)
 }
 
 func (l *lease) Write(p []byte) (int, error) {
@@ -92,6 +108,17 @@ func (l *lease) Close() error {
 	l.line.SetWriteDeadline(time.Time{})
 	close(l.done)
 	return nil
+}
+
+// opaque hides what a stream's read ended with. An HTTP/2 connection inside the
+// stream, as package control's, would take a reset of the stream for one of a
+// stream of its own, and read on: the agent spun for 50 to 150 ms of an emulated
+// guest's time after each call of its control service.
+func opaque(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return fmt.Errorf("read a stream: %w", err)
 }
 
 // The rest of net.Conn. net/http sets no deadline here, as no timeout is

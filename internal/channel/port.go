@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -75,7 +76,7 @@ func (p *port) Read(b []byte) (int, error) {
 	var rerr error
 	err := p.raw.Read(func(fd uintptr) bool {
 		for {
-			n, rerr = unix.Read(int(fd), b)
+			n, rerr = readPages(int(fd), b)
 			if !errors.Is(rerr, unix.EINTR) {
 				break
 			}
@@ -89,6 +90,16 @@ func (p *port) Read(b []byte) (int, error) {
 		return 0, &os.PathError{Op: "read", Path: p.Name(), Err: rerr}
 	}
 	return n, nil
+}
+
+// readPages reads as many pages as are there in one system call. The port's own
+// read gives a page at the most; the kernel makes one of each part of a readv,
+// until a part is not filled.
+func readPages(fd int, b []byte) (int, error) {
+	if len(b) <= readAhead {
+		return unix.Read(fd, b)
+	}
+	return unix.Readv(fd, slices.Collect(slices.Chunk(b, readAhead)))
 }
 
 var _ io.ReadWriteCloser = (*port)(nil)

@@ -1,16 +1,21 @@
 package channel
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -246,11 +251,70 @@ func TestCloseEndsStreams(t *testing.T) {
 	}
 }
 
+// counted counts its reads and is its own listener, of one connection.
+type counted struct {
+	net.Conn
+	reads  atomic.Int64
+	given  atomic.Bool
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	c.reads.Add(1)
+	return c.Conn.Read(p)
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+func (c *counted) Accept() (net.Conn, error) {
+	if c.given.CompareAndSwap(false, true) {
+		return c, nil
+	}
+	<-c.closed
+	return nil, net.ErrClosed
+}
+
+func (c *counted) Addr() net.Addr { return c.LocalAddr() }
+
+// An HTTP/2 server on a stream, as package control's, gives up when the host
+// drops the stream.
+func TestDroppedStreamEndsServerInside(t *testing.T) {
+	e := connect(t)
+	reads := make(chan int64, 1)
+	echo(t, e.guest, PortControl, func(c net.Conn) {
+		l := &counted{Conn: c, closed: make(chan struct{})}
+		server := &http.Server{Protocols: new(http.Protocols)}
+		server.Protocols.SetUnencryptedHTTP2(true)
+		server.Serve(l)
+		reads <- l.reads.Load()
+	})
+	s, err := e.carrier.Dial(limited(t), PortControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The client's preface and an empty SETTINGS frame (RFC 9113, 3.4).
+	s.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	s.Read(make([]byte, 1)) // the server is up
+	s.Close()
+	select {
+	case n := <-reads:
+		if n > 10 {
+			t.Errorf("the server read the dropped stream %d times, want a few", n)
+		}
+	case <-limited(t).Done():
+		t.Error("the server did not notice that its stream was dropped")
+	}
+}
+
 func TestSkipTo(t *testing.T) {
 	for _, c := range []struct{ in, want, rest string }{
 		{"abc", "abc", ""}, {"xxabcd", "abc", "d"}, {"ababcx", "abc", "x"}, {"aabaabaaab!", "aabaaab", "!"}, {"\xff\xff\xff\xfeg", "\xff\xfe", "g"},
 	} {
-		r := bytes.NewReader([]byte(c.in))
+		r := bufio.NewReader(iotest.OneByteReader(strings.NewReader(c.in)))
 		if err := skipTo(r, []byte(c.want)); err != nil {
 			t.Errorf("skipTo(%q, %q): %v", c.in, c.want, err)
 		}
@@ -266,14 +330,15 @@ func FuzzSkipTo(f *testing.F) {
 		if len(want) == 0 {
 			return
 		}
-		r := bytes.NewReader(in)
+		from := bytes.NewReader(in)
+		r := bufio.NewReaderSize(from, len(want)) // 16 at the least
 		err := skipTo(r, want)
 		i := bytes.Index(in, want)
 		if (err == nil) != (i >= 0) {
 			t.Fatalf("skipTo(%q, %q) = %v, index is %d", in, want, err, i)
 		}
-		if err == nil && r.Len() != len(in)-i-len(want) {
-			t.Fatalf("skipTo(%q, %q) left %d bytes, want %d", in, want, r.Len(), len(in)-i-len(want))
+		if left := from.Len() + r.Buffered(); err == nil && left != len(in)-i-len(want) {
+			t.Fatalf("skipTo(%q, %q) left %d bytes, want %d", in, want, left, len(in)-i-len(want))
 		}
 	})
 }

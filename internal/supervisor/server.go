@@ -145,6 +145,9 @@ func bridge(client net.Conn, fromClient io.Reader, guest channel.Stream) {
 	var copying sync.WaitGroup
 	copying.Go(func() { // ends with client's or guest's end; both are closed below
 		copyStream(guest, fromClient)
+		// A guest that takes no more may still have its last words under way: a
+		// process that ended before all of its input came.
+		copyStream(io.Discard, fromClient)
 		guest.Close()
 	})
 	copyStream(client, guest)

@@ -30,8 +30,6 @@ type b struct {
 	runs int      // of each boot; short things are measured more often
 	vm   shown    // the VM that exec is measured in
 	rows []row
-
-	execIn, execOut float64 // rates of exec in MiB/s, to compare with the raw channel
 }
 
 func main() {
@@ -91,9 +89,8 @@ func (x *b) measure(out string) error {
 		step{"a VM to measure", func() error { return x.create("auto") }},
 		step{"small things", x.small},
 		step{"exec", x.exec},
-		step{"exec's bytes", x.bytes},
 		step{"floor and whole run", func() error { return x.boots(1.25) }},
-		step{"the raw channel", x.raw},
+		step{"bytes", x.raw},
 	)
 	if err != nil {
 		return err

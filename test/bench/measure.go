@@ -180,36 +180,24 @@ func (x *b) exec() error {
 	return nil
 }
 
-// bytes measures exec's stdin and stdout.
-func (x *b) bytes() error {
-	path := filepath.Join(x.dir, "bulk")
-	if err := os.WriteFile(path, make([]byte, bulk), 0o600); err != nil {
-		return err
+// bytes measures exec's stdin, from the file at path, and stdout, in MiB/s.
+func (x *b) bytes(path string) (in, out float64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
 	}
-	defer os.Remove(path)
-	var in, out []float64
-	for range bulkRuns {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		cmd := x.command("vm", "exec", vmName, "--", "dd", "of=/dev/null", "bs=256k", "iflag=fullblock", "status=none")
-		cmd.Stdin = f
-		begin := time.Now()
-		err = cmd.Run()
-		in = append(in, rate(bulk, time.Since(begin)))
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("send: %w", err)
-		}
-		cmd = x.command("vm", "exec", vmName, "--", "dd", "if=/dev/zero", "bs=256k", fmt.Sprintf("count=%d", bulk>>18), "status=none")
-		begin = time.Now()
-		err = cmd.Run() // to /dev/null
-		out = append(out, rate(bulk, time.Since(begin)))
-		if err != nil {
-			return fmt.Errorf("receive: %w", err)
-		}
+	defer f.Close()
+	cmd := x.command("vm", "exec", vmName, "--", "dd", "of=/dev/null", "bs=256k", "iflag=fullblock", "status=none")
+	cmd.Stdin = f
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, 0, fmt.Errorf("send: %w", err)
 	}
-	x.execIn, x.execOut = median(in), median(out)
-	return nil
+	in = rate(bulk, time.Since(begin))
+	cmd = x.command("vm", "exec", vmName, "--", "dd", "if=/dev/zero", "bs=256k", fmt.Sprintf("count=%d", bulk>>18), "status=none")
+	begin = time.Now()
+	if err := cmd.Run(); err != nil { // to /dev/null
+		return 0, 0, fmt.Errorf("receive: %w", err)
+	}
+	return in, rate(bulk, time.Since(begin)), nil
 }

@@ -28,6 +28,7 @@ const (
 	MaxData    = 256 << 10 // payload of any frame but a request
 	MaxRequest = 8 << 20   // above the kernel's own limit for arguments (a quarter of the stack's, 2 MiB by default)
 	headerLen  = 5
+	firstData  = 4 << 10 // what Copy has room for at first
 )
 
 // limit bounds a frame by its type, so that a peer can't make us allocate.
@@ -129,8 +130,8 @@ func (w *Writer) Write(t Type, p []byte) error {
 // frame that ends them.
 func (w *Writer) Copy(t Type, r io.Reader) error {
 	// The header's room is left in front, so that a full read is one write
-	// without a copy.
-	buf := make([]byte, headerLen+MaxData)
+	// without a copy. Most streams say little: the buffer grows when it was full.
+	buf := make([]byte, headerLen+firstData)
 	for {
 		n, err := r.Read(buf[headerLen:])
 		if n > 0 {
@@ -148,6 +149,9 @@ func (w *Writer) Copy(t Type, r io.Reader) error {
 		}
 		if err != nil {
 			return err
+		}
+		if n == firstData && len(buf) < headerLen+MaxData {
+			buf = make([]byte, headerLen+MaxData)
 		}
 	}
 }
