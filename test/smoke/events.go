@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,7 +24,15 @@ type event struct {
 // output is stdout, a line at a time.
 var output struct {
 	sync.Mutex
-	failed bool // an event said so
+	failed bool     // an event said so
+	ended  []string // tests that passed, failed or were skipped, but the one of them all
+}
+
+// ended are the tests that need not run again.
+func ended() []string {
+	output.Lock()
+	defer output.Unlock()
+	return slices.Clone(output.ended)
 }
 
 func emit(e event) {
@@ -30,17 +40,25 @@ func emit(e event) {
 	if err != nil {
 		panic(err) // it holds texts and numbers
 	}
-	write(append(text, '\n'), e.Action == "fail")
+	write(append(text, '\n'), e, true)
 }
 
-func write(line []byte, failed bool) {
+// write writes a line, which is e where that has an action; final says that a test
+// that ends there has ended for good.
+func write(line []byte, e event, final bool) {
 	output.Lock()
 	defer output.Unlock()
 	os.Stdout.Write(line)
-	output.failed = output.failed || failed
+	output.failed = output.failed || e.Action == "fail"
+	switch e.Action {
+	case "pass", "fail", "skip":
+		if final && (strings.Contains(e.Test, "/") || e.Test == "doctor") {
+			output.ended = append(output.ended, e.Test)
+		}
+	}
 }
 
-func say(format string, args ...any) { write(fmt.Appendf(nil, format+"\n", args...), false) }
+func say(format string, args ...any) { write(fmt.Appendf(nil, format+"\n", args...), event{}, false) }
 
 // packageName is what scenarios are counted under.
 const packageName = "banger/test/smoke"
@@ -65,9 +83,9 @@ func check(name string, step func() (string, error)) error {
 	return err
 }
 
-// convert turns what a test binary prints into events. Write to in, close it,
-// then call wait.
-func convert(pkg string) (in io.WriteCloser, wait func() error, err error) {
+// convert turns what a test binary prints into events, see write for final. Write
+// to in, close it, then call wait.
+func convert(pkg string, final bool) (in io.WriteCloser, wait func() error, err error) {
 	cmd := exec.Command("go", "tool", "test2json", "-t", "-p", pkg)
 	cmd.Stderr = os.Stderr
 	in, err = cmd.StdinPipe()
@@ -88,8 +106,10 @@ func convert(pkg string) (in io.WriteCloser, wait func() error, err error) {
 			line, err := r.ReadBytes('\n')
 			if len(line) > 0 {
 				var e event
-				over := json.Unmarshal(line, &e) == nil && e.Action == "fail"
-				write(line, over)
+				if json.Unmarshal(line, &e) != nil {
+					e = event{}
+				}
+				write(line, e, final)
 			}
 			if err != nil {
 				break
