@@ -51,6 +51,12 @@ func boot() error {
 			return err
 		}
 	}
+	// Udev makes them, later: the first command can be here before.
+	for name, to := range map[string]string{"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"} {
+		if err := os.Symlink("/proc/self/"+to, "/dev/"+name); err != nil {
+			return err
+		}
+	}
 	if err := loadModules(); err != nil {
 		return err
 	}

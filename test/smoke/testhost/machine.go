@@ -65,7 +65,7 @@ func start(image string, handed *os.File, o Options) (*machine, error) {
 		"-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
 		"-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.MemMiB),
 		"-kernel", filepath.Join(image, kernelFile), "-initrd", filepath.Join(image, initrdFile),
-		"-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 loglevel=5 systemd.show_status=error",
+		"-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off loglevel=5 systemd.show_status=error",
 		"-drive", "if=none,id=root,format=raw,cache=unsafe,snapshot=on,file="+comma(filepath.Join(image, rootFile)),
 		"-device", "virtio-blk-pci,drive=root",
 		"-drive", "if=none,id=handed,format=raw,readonly=on,file=/proc/self/fd/4", // it has no name
