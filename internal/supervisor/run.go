@@ -253,6 +253,7 @@ func (r *run) bringDown(m vmm.Machine, s Stop) (forced bool) {
 		grace = graceEmulated
 	}
 	guest := r.guest(m.Carrier())
+	r.saveCoverage(guest)
 	if s.Discard {
 		ctx, cancel := context.WithTimeout(context.Background(), syncLimit)
 		defer cancel()

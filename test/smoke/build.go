@@ -14,15 +14,16 @@ const (
 	scenarioDir  = "test/smoke/scenario"
 )
 
-// build builds the programs with counters, and the scenarios' tests. The host's
+// build builds the programs with counters (the tag covered brings the agent's
+// over its control service), and the scenarios' tests. The host's
 // machine code runs in the test host as it is: no C library is asked for.
 func build(ctx context.Context) error {
 	if err := os.MkdirAll(binDir, 0o755); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"build", "-cover", "-coverpkg=./internal/...,./cmd/...", "-o", binDir + "/", "./cmd/banger", "./cmd/bangerd"},
-		{"build", "-trimpath", "-ldflags=-s -w", "-o", binDir + "/", "./cmd/banger-agent"},
+		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-o", binDir + "/", "./cmd/banger", "./cmd/bangerd"},
+		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-trimpath", "-ldflags=-s -w", "-o", binDir + "/", "./cmd/banger-agent"},
 		{"test", "-c", "-tags=smoketest", "-o", scenarioFile, "./" + scenarioDir},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)

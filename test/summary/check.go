@@ -32,9 +32,9 @@ var checks = []struct {
 	{"generated files", checkGenerated},
 	{"vet", func() error { return command(nil, "go", "vet", "./...") }},
 	{"vet of tests with guests", func() error {
-		return command(nil, "go", "vet", "-tags=vmtest,smoketest", "./test/...", "./internal/vmm/...", "./internal/image/...")
+		return command(nil, "go", "vet", "-tags=vmtest,smoketest,covered", "./...")
 	}},
-	{"staticcheck", func() error { return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest", "./...") }},
+	{"staticcheck", func() error { return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest,covered", "./...") }},
 	{"layout", func() error { return command(nil, "go", "test", ".") }},
 	{"shellcheck", checkShell},
 	{"govulncheck", checkVulnerabilities},

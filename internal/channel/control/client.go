@@ -198,8 +198,14 @@ func handler(s Service) http.Handler {
 			json.NewEncoder(w).Encode(EndEvent{Stage: err.Error()})
 		}
 	})
+	for _, add := range testRoutes {
+		add(mux, s)
+	}
 	return mux
 }
+
+// testRoutes are what builds for tests add.
+var testRoutes []func(*http.ServeMux, Service)
 
 func read(w http.ResponseWriter, r *http.Request, v any) bool {
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody)).Decode(v)
