@@ -34,7 +34,9 @@ var checks = []struct {
 	{"vet of tests with guests", func() error {
 		return command(nil, "go", "vet", "-tags=vmtest,smoketest,covered", "./...")
 	}},
-	{"staticcheck", func() error { return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest,covered", "./...") }},
+	{"staticcheck", func() error {
+		return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest,covered", "./...")
+	}},
 	{"layout", func() error { return command(nil, "go", "test", ".") }},
 	{"shellcheck", checkShell},
 	{"govulncheck", checkVulnerabilities},

@@ -28,9 +28,11 @@ func TestLaunchFails(t *testing.T) {
 		{"floods-at-vsock", "launch Firecracker: vsock: 400 Bad Request"},
 	} {
 		t.Run(c.behaviour, func(t *testing.T) {
+			// Written before any other test starts a program, which would have the
+			// file open for writing for a moment: it could not be executed (ETXTBSY).
+			d, s := fake(t, c.behaviour), machineSpec(t)
 			t.Parallel() // some wait for endLimit
-			s := machineSpec(t)
-			m, err := fake(t, c.behaviour).Launch(t.Context(), s)
+			m, err := d.Launch(t.Context(), s)
 			if err == nil {
 				m.Close()
 				t.Fatal("Launch: no error")

@@ -49,9 +49,12 @@ func TestLaunchFails(t *testing.T) {
 		{"floods", "trap '' PIPE; { yes | tr -d '\\n'; } >&3 2>/dev/null; exec sleep 60", "token too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			// Written before any other test starts a program, which would have the
+			// file open for writing for a moment: it could not be executed (ETXTBSY).
+			d := fake(t, c.script)
 			t.Parallel() // some wait for endLimit
 			started := time.Now()
-			m, err := fake(t, c.script).Launch(t.Context(), launchSpec())
+			m, err := d.Launch(t.Context(), launchSpec())
 			if err == nil {
 				m.Close()
 				t.Fatal("Launch: no error")
