@@ -19,9 +19,7 @@ const (
 	limit = 30 * time.Minute
 	// leaveLimit bounds what is fetched from the test host at the end.
 	leaveLimit = time.Minute
-	// atOnce is how many scenarios run at once. With two, guests of both now and
-	// then reset themselves before their first line, and the host's own kernel
-	// panics: QEMU 7.2's emulation of SVM is not that good.
+	// atOnce is how many scenarios run at once: the host has one processor.
 	atOnce = 1
 	// coverDir collects counters in the test host; it outlives a reboot.
 	coverDir = "/var/tmp/coverage"
@@ -73,8 +71,8 @@ func smoke(ctx context.Context, o options) (err error) {
 }
 
 // errPanicked is the end of a test host that is not the doing of what is tested
-// in it: QEMU 7.2's emulation of SVM now and then lets the host's own kernel see
-// a fault between two instructions where its registers are the guest's. A kernel
+// in it: QEMU 7.2's emulation of SVM, more so with several processors, now and then
+// lets the host's own kernel fault between two instructions. A kernel
 // that an ordinary user's programs can't break is not broken by ours.
 var errPanicked = errors.New("the test host's own kernel panicked")
 

@@ -46,7 +46,7 @@ const bootLimit = 3 * time.Minute
 // Options say what test host to boot.
 type Options struct {
 	MemMiB int // 0 is 8192: less is too little for six guests
-	CPUs   int // 0 is 2
+	CPUs   int // 0 is 1
 	Hand   Hand
 	// Say gets lines of progress. It is never nil.
 	Say func(format string, args ...any)
