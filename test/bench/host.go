@@ -24,8 +24,7 @@ const hostHead = `# Benchmarks on real KVM
 
 What "make bench-host" measures in the test host, all in one run. Boots are medians of %d, six at once of %d. The floor is the same VMM with the
 same kernel, initramfs and disks, started by fork and exec alone; Firecracker by a file of configuration, which is its shortest way.
-The test host is emulated itself: each program starts ten times slower in it than elsewhere, and a guest's CPU does not, so that
-what banger adds weighs more than on a machine of one's own.
+The test host is emulated itself: host and guests alike are about ten times slower than on a machine of one's own.
 
 %s
 
