@@ -11,6 +11,9 @@ import (
 	"banger/internal/vm"
 )
 
+// MaxCmdline is x86's COMMAND_LINE_SIZE without its NUL, in bytes.
+const MaxCmdline = 2047
+
 // Check refuses what no VMM can launch. It looks at nothing outside s.
 func (s Spec) Check() error {
 	switch {

@@ -18,9 +18,6 @@ const (
 	fileDisk   = "disk" // and its number
 )
 
-// maxCmdline is x86's COMMAND_LINE_SIZE without its NUL, in bytes.
-const maxCmdline = 2047
-
 // maxDisks is what fits between the other devices: each takes an interrupt, of
 // which the machine has 19 for virtio-mmio devices.
 const maxDisks = 16
@@ -35,6 +32,9 @@ const baseCmdline = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.n
 // socket, so all guests may have the same one.
 const guestCID = 3
 
+// cmdline is the guest's whole command line.
+func cmdline(s vmm.Spec) string { return strings.TrimSpace(baseCmdline + " " + s.Cmdline) }
+
 // check refuses what Firecracker would not take.
 func check(s vmm.Spec) error {
 	switch {
@@ -42,8 +42,8 @@ func check(s vmm.Spec) error {
 		return fmt.Errorf("%d vCPUs: Firecracker takes 1 to %d", s.VCPUs, maxVCPUs)
 	case len(s.Disks) > maxDisks:
 		return fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
-	case len(baseCmdline)+1+len(s.Cmdline) > maxCmdline:
-		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(baseCmdline)+1+len(s.Cmdline), maxCmdline)
+	case len(cmdline(s)) > vmm.MaxCmdline:
+		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(cmdline(s)), vmm.MaxCmdline)
 	}
 	return s.Check()
 }
@@ -83,7 +83,7 @@ func configure(ctx context.Context, c *client, s vmm.Spec) error {
 	}
 	calls := []call{
 		{"/machine-config", machineConfig{s.VCPUs, s.MemMiB}},
-		{"/boot-source", bootSource{fileKernel, fileInitrd, strings.TrimSpace(baseCmdline + " " + s.Cmdline)}},
+		{"/boot-source", bootSource{fileKernel, fileInitrd, cmdline(s)}},
 	}
 	for i, d := range s.Disks {
 		name := diskName(i)

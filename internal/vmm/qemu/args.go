@@ -41,9 +41,6 @@ const (
 	fdEnd
 )
 
-// maxCmdline is x86's COMMAND_LINE_SIZE without its NUL, in bytes.
-const maxCmdline = 2047
-
 // baseCmdline is the driver's own part of the guest's command line: reboot=k
 // and panic=-1 make every end of the guest a reset, which -no-reboot turns
 // into QEMU's end.
@@ -73,7 +70,7 @@ func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 	args = append(args,
 		"-kernel", s.Kernel,
 		"-initrd", s.Initrd,
-		"-append", strings.TrimSpace(baseCmdline+" "+s.Cmdline),
+		"-append", cmdline(s),
 		"-chardev", inherited("qmp", fdQMP), "-mon", "chardev=qmp,mode=control",
 		"-chardev", inherited("console", fdConsole), "-serial", "chardev:console",
 		"-chardev", inherited("control", fdControl),
@@ -95,6 +92,9 @@ func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 	return args, nil
 }
 
+// cmdline is the guest's whole command line.
+func cmdline(s vmm.Spec) string { return strings.TrimSpace(baseCmdline + " " + s.Cmdline) }
+
 // check refuses what QEMU would take for something else or not take at all.
 func check(s vmm.Spec) error {
 	switch {
@@ -102,8 +102,8 @@ func check(s vmm.Spec) error {
 		return fmt.Errorf("%d vCPUs: QEMU's q35 machine takes 1 to %d", s.VCPUs, maxVCPUs)
 	case len(s.Disks) > maxDisks:
 		return fmt.Errorf("%d disks: this machine takes %d", len(s.Disks), maxDisks)
-	case len(baseCmdline)+1+len(s.Cmdline) > maxCmdline:
-		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(baseCmdline)+1+len(s.Cmdline), maxCmdline)
+	case len(cmdline(s)) > vmm.MaxCmdline:
+		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(cmdline(s)), vmm.MaxCmdline)
 	}
 	for _, d := range s.Disks {
 		if !utf8.ValidString(d.Path) {
