@@ -36,12 +36,6 @@ func (f Finding) String() string {
 	return f.Why + " (try: " + f.Fix + ")"
 }
 
-// Usable is Look at this host.
-func Usable() (ok bool, why string) {
-	f := Look(Device, "/proc")
-	return f.Usable, f.String()
-}
-
 // Look opens device, which is Device but in tests, and reads proc's cpuinfo. It
 // takes less than a millisecond and makes no VM.
 //
