@@ -359,11 +359,20 @@ func TestChildOutlivesItsStartersThread(t *testing.T) {
 		err   error
 	}
 	started := make(chan result)
-	go func() { // its thread ends with it, as it is never unlocked
+	var start func()
+	start = func() { // its thread ends with it, as it is never unlocked
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() { // the main thread, which Go keeps whatever ends on it
+			defer runtime.UnlockOSThread()
+			done := make(chan struct{})
+			go func() { defer close(done); start() }() // on another, as this one is taken
+			<-done
+			return
+		}
 		c, err := Start(os.Args[0], Spec{Path: "/bin/sleep", Args: []string{"60"}, DieWithParent: true})
 		started <- result{c, unix.Gettid(), err}
-	}()
+	}
+	go start()
 	r := <-started
 	if r.err != nil {
 		t.Fatal(r.err)
