@@ -89,9 +89,8 @@ bench-host: setup-test build
 
 # Statement coverage, by package: of the unit tests, of the programs under the
 # script tier, and of both. With VM=1 the scripts with guests too.
-coverage: setup-test
-	@rm -rf coverage build/cover && mkdir -p coverage/unit coverage/programs build/cover
-	@$(GO) test -cover ./internal/... ./cmd/... -args -test.gocoverdir=$(CURDIR)/coverage/unit
+coverage: setup-test coverage/unit
+	@rm -rf coverage/programs build/cover && mkdir -p coverage/programs build/cover
 	@CGO_ENABLED=0 $(GO) build -cover -coverpkg=./internal/...,./cmd/... -o build/cover/ ./cmd/banger ./cmd/bangerd
 	@CGO_ENABLED=0 $(GO) build -o build/cover/ ./cmd/banger-agent
 	@GOCOVERDIR=$(CURDIR)/coverage/programs BANGER_TEST_BIN=$(CURDIR)/build/cover \

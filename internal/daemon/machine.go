@@ -237,7 +237,7 @@ func (m *machine) launch(s supervisor.Spec) (*launch.Child, error) {
 // supervisorEnv is all that a supervisor needs of the daemon's environment.
 func supervisorEnv() []string {
 	var env []string
-	for _, k := range []string{"PATH", "GOCOVERDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"} {
+	for _, k := range []string{"PATH", "GOCOVERDIR", "XDG_RUNTIME_DIR"} {
 		if v, ok := os.LookupEnv(k); ok {
 			env = append(env, k+"="+v)
 		}

@@ -395,6 +395,25 @@ func TestChildOutlivesItsStartersThread(t *testing.T) {
 	<-r.child.Done()
 }
 
+func TestOnlyKillEnds(t *testing.T) {
+	c, err := Start(os.Args[0], Spec{Path: "/bin/sleep", Args: []string{"60"}, OnlyKill: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM} {
+		if err := c.Signal(sig); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case <-c.Done():
+		t.Errorf("the child ended: %v", c.State())
+	case <-time.After(100 * time.Millisecond): // a signal would have come at once
+		c.Signal(os.Kill)
+	}
+	<-c.Done()
+}
+
 // A launcher whose starter is gone already starts nothing.
 func TestOrphanStartsNothing(t *testing.T) {
 	r, w, err := os.Pipe()

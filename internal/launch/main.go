@@ -72,7 +72,7 @@ func become(fd int, report io.Writer) error {
 	if err := closeOnExec(firstFile + o.Files); err != nil {
 		return fmt.Errorf("mark descriptors: %w", err)
 	}
-	if err := resetSignals(); err != nil {
+	if err := resetSignals(o.OnlyKill); err != nil {
 		return fmt.Errorf("reset signals: %w", err)
 	}
 	for _, g := range confine(o) { // last: it takes files away
@@ -142,10 +142,13 @@ func closeOnExecEach(first int) error {
 	return nil
 }
 
-// resetSignals gives the program every signal's default and an empty mask:
-// handlers end with the exec by themselves, what an ancestor ignored (nohup) or
-// blocked does not.
-func resetSignals() error {
+// endSignals ask a process to end.
+var endSignals = []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT}
+
+// resetSignals gives the program every signal's default and a mask that is
+// empty, or has the signals that ask for an end: handlers end with the exec by
+// themselves, what an ancestor ignored (nohup) or blocked does not.
+func resetSignals(onlyKill bool) error {
 	const ignored = 1 // SIG_IGN
 	// struct sigaction of the kernel on 64-bit machines: handler, flags,
 	// restorer, mask. The kernel has 64 signals.
@@ -159,5 +162,11 @@ func resetSignals() error {
 			return e
 		}
 	}
-	return unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil)
+	var mask unix.Sigset_t
+	if onlyKill {
+		for _, sig := range endSignals {
+			mask.Val[0] |= 1 << (sig - 1) // the first 64 are in one word
+		}
+	}
+	return unix.PthreadSigmask(unix.SIG_SETMASK, &mask, nil)
 }

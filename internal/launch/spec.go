@@ -31,6 +31,10 @@ type Spec struct {
 	// DieWithParent kills the program (SIGKILL) when the starter ends. The
 	// starting thread has to live as long as the starter: Start sees to it.
 	DieWithParent bool
+	// OnlyKill blocks the signals that ask a process to end (SIGTERM, SIGINT,
+	// SIGHUP, SIGQUIT): a logout or a shutdown of the host sends them to each
+	// process, and this one's end is its starter's to choose.
+	OnlyKill bool
 
 	NoNewPrivs bool
 	// Access, where it isn't nil, is all that the program may do with files, and

@@ -28,6 +28,7 @@ type order struct {
 	Files int      `json:"files"`
 	// Parent is the starter's pid where the program has to die with it, else 0.
 	Parent       int      `json:"parent"`
+	OnlyKill     bool     `json:"only_kill"`
 	NoNewPrivs   bool     `json:"no_new_privs"`
 	NoCore       bool     `json:"no_core"`
 	Sockets      Sockets  `json:"sockets"`
@@ -68,7 +69,7 @@ var starter = sync.OnceValue(func() chan<- func() {
 func Start(program string, s Spec) (*Child, error) {
 	o := order{
 		Path: []byte(s.Path), Args: toBytes(s.Args), Env: toBytes(s.Env), Dir: []byte(s.Dir), Files: len(s.Files),
-		NoNewPrivs: s.NoNewPrivs || s.Sockets != AnySockets, Sockets: s.Sockets, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
+		OnlyKill: s.OnlyKill, NoNewPrivs: s.NoNewPrivs || s.Sockets != AnySockets, Sockets: s.Sockets, NoCore: s.NoCore, MaxFileSize: s.MaxFileSize, MaxOpenFiles: s.MaxOpenFiles,
 	}
 	if s.Access != nil {
 		o.Confined, o.NoNewPrivs = true, true

@@ -93,6 +93,15 @@ type Stop struct {
 	Discard bool `json:"discard"`
 	// Cancelled says that the run was given up before it was ready.
 	Cancelled bool `json:"cancelled"`
+
+	host bool // the host asked, with SIGTERM
+}
+
+func (s Stop) detail() string {
+	if s.host {
+		return "the host asked for it, as its shutdown does"
+	}
+	return ""
 }
 
 // Paths of the supervisor's socket, HTTP/1.1.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -40,7 +41,8 @@ type run struct {
 
 // Run is `bangerd supervise`: it reads the order in dir, brings the VM up on
 // one of drivers, answers on l, and returns when the VMM is gone and that is
-// written down. A SIGTERM asks for a graceful end.
+// written down. A SIGTERM asks for a graceful end: the host shuts down, or its
+// user manager ends.
 func Run(ctx context.Context, drivers Drivers, dir string, l *net.UnixListener) error {
 	spec, err := readSpec(dir)
 	if err != nil {
@@ -66,8 +68,7 @@ func Run(ctx context.Context, drivers Drivers, dir string, l *net.UnixListener) 
 	server := newServer(r)
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(l) }) // ends with server.Close below
-	// A logout or a shutdown of the host asks with SIGTERM.
-	defer context.AfterFunc(ctx, func() { r.requestStop(Stop{}) })()
+	defer context.AfterFunc(ctx, func() { r.requestStop(Stop{host: true}) })()
 
 	fmt.Fprintf(console, "-- banger: %s started %s\n", spec.Name, time.Now().UTC().Format(time.RFC3339))
 	ending, failed := r.live(drivers)
@@ -174,7 +175,7 @@ func (r *run) live(drivers Drivers) (ending vm.Ending, failed bool) {
 	case s := <-r.stop:
 		forced := r.bringDown(m, s)
 		m.Close()
-		ending := r.ended(vm.CauseStopped, "")
+		ending := r.ended(vm.CauseStopped, s.detail())
 		ending.Forced = forced
 		return ending, false
 	}
@@ -212,7 +213,7 @@ func (r *run) bringUp(ctx context.Context, m vmm.Machine) (vm.Ending, bool) {
 		if s.Cancelled {
 			cause = vm.CauseCancelled
 		}
-		return r.ended(cause, "ended before the guest was up"), false
+		return r.ended(cause, cmp.Or(s.detail(), "ended before the guest was up")), false
 	}
 }
 

@@ -13,7 +13,8 @@ var loaderFiles = []string{"/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/u
 
 // Confine limits spec, which starts a VMM for s: its files are the machine's,
 // KVM, and shared libraries; it gets no new privileges, writes no core, and
-// nothing behind the end of its largest disk. A driver adds to spec.Access what
+// nothing behind the end of its largest disk; and only SIGKILL ends it, so that a
+// shutdown of the host leaves the guest to its supervisor. A driver adds to spec.Access what
 // else its VMM opens.
 func Confine(spec *launch.Spec, s Spec) {
 	a := &landlock.Access{
@@ -29,6 +30,7 @@ func Confine(spec *launch.Spec, s Spec) {
 	}
 	spec.Access = a
 	spec.NoNewPrivs, spec.NoCore = true, true
+	spec.OnlyKill = true
 	spec.MaxFileSize = largestDisk(s.Disks)
 }
 

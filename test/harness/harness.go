@@ -10,10 +10,13 @@
 //	# limit 4m    how long it may take, without the wait for its guests
 //	# vmm none    it runs once, and not for each VMM of the tier
 //	# user NAME   it is for that user of a tier that has several
+//	# between power-cut
+//	              what comes between its two halves; else it is a reboot
 //
 // In a tier with several VMMs a script runs once for each, told by $VMM. A
-// script with a file "after" has two halves, between which the host reboots:
-// the file is the second one, and finds $WORK as the first one left it.
+// script with a file "after" has two halves, between which the host goes down
+// and comes up: the file is the second one, and finds $WORK as the first one
+// left it.
 //
 // Beside testscript's own commands there are those of the tables in this
 // package. Programs that a script starts are told to keep everything below
@@ -53,9 +56,9 @@ type Options struct {
 	VMMs []VMM
 	// Guests is how many VMs run at once; 0 is two.
 	Guests int64
-	// User and Phase choose scripts: those for that user, those with two halves
-	// ("before", "after") or the others ("").
-	User, Phase string
+	// User, Phase and Between choose scripts: those for that user; those with
+	// two halves ("before", "after") and that between them, or the others ("").
+	User, Phase, Between string
 	// Host is set where the machine is the tier's alone: scripts have the
 	// user's own runtime directory, in which a user manager answers, and
 	// directories that outlive a reboot.
@@ -101,7 +104,7 @@ func RunWith(t *testing.T, o Options) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.user == o.User && s.twoHalves == (o.Phase != "") {
+		if s.user == o.User && s.twoHalves == (o.Phase != "") && (!s.twoHalves || s.between == o.Between) {
 			t.Run(s.name, func(t *testing.T) { tier.runAll(t, s) })
 		}
 	}

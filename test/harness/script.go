@@ -24,19 +24,26 @@ type script struct {
 	vmmNone    bool
 	user       string
 	twoHalves  bool
+	between    string
 }
 
 // secondFile is the file of an archive that is a script's second half.
 const secondFile = "after"
 
-var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user) (\S+)$`)
+// What comes between two halves.
+const (
+	Reboot   = "reboot"    // as an administrator asks for it
+	PowerCut = "power-cut" // what the host did not write to its disk is lost
+)
+
+var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user|between) (\S+)$`)
 
 func readScript(file string) (*script, error) {
 	a, err := txtar.ParseFile(file)
 	if err != nil {
 		return nil, err
 	}
-	s := &script{file: file, name: strings.TrimSuffix(filepath.Base(file), ".txtar"), limit: defaultLimit}
+	s := &script{file: file, name: strings.TrimSuffix(filepath.Base(file), ".txtar"), limit: defaultLimit, between: Reboot}
 	for _, m := range needs.FindAllStringSubmatch(string(a.Comment), -1) {
 		switch m[1] {
 		case "guests":
@@ -48,6 +55,8 @@ func readScript(file string) (*script, error) {
 			s.vmmNone = true
 		case "user":
 			s.user = m[2]
+		case "between":
+			s.between = m[2]
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q: %w", file, m[0], err)
@@ -76,7 +85,7 @@ func (s *script) secondHalf(t *testing.T) string {
 	return name
 }
 
-// halves is where scripts with two halves work: a reboot takes /tmp along.
+// halves is where scripts with two halves work: a host that goes down takes /tmp along.
 func halves(vmm string) (string, error) {
 	cache, err := os.UserHomeDir()
 	if err != nil {

@@ -15,17 +15,24 @@ const (
 )
 
 // build builds the programs with counters (the tag covered brings the agent's
-// over its control service), and the scenarios' tests. The host's
+// over its control service), the scenarios' tests and the drivers'. The host's
 // machine code runs in the test host as it is: no C library is asked for.
 func build(ctx context.Context) error {
-	if err := os.MkdirAll(binDir, 0o755); err != nil {
-		return err
+	for _, dir := range []string{binDir, contractDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
-	for _, args := range [][]string{
+	commands := [][]string{
 		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-o", binDir + "/", "./cmd/banger", "./cmd/bangerd"},
 		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-trimpath", "-ldflags=-s -w", "-o", binDir + "/", "./cmd/banger-agent"},
 		{"test", "-c", "-tags=smoketest", "-o", scenarioFile, "./" + scenarioDir},
-	} {
+		{"build", "-ldflags=-s -w", "-o", contractDir + "/guest", "./internal/vmm/vmmtest/guest"},
+	}
+	for _, driver := range drivers {
+		commands = append(commands, []string{"test", "-c", "-tags=vmtest", "-o", contractDir + "/" + driver + ".test", "./internal/vmm/" + driver})
+	}
+	for _, args := range commands {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

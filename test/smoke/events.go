@@ -24,12 +24,15 @@ type event struct {
 // output is stdout, a line at a time.
 var output struct {
 	sync.Mutex
-	failed bool     // an event said so
-	ended  []string // tests that passed, failed or were skipped, but the one of them all
+	failed bool   // an event said so
+	ended  []test // that passed, failed or were skipped, but the one of them all
 }
 
+// test is one of a package.
+type test struct{ pkg, name string }
+
 // ended are the tests that need not run again.
-func ended() []string {
+func ended() []test {
 	output.Lock()
 	defer output.Unlock()
 	return slices.Clone(output.ended)
@@ -53,12 +56,20 @@ func write(line []byte, e event, final bool) {
 	switch e.Action {
 	case "pass", "fail", "skip":
 		if final && (strings.Contains(e.Test, "/") || e.Test == "doctor") {
-			output.ended = append(output.ended, e.Test)
+			output.ended = append(output.ended, test{e.Package, e.Test})
 		}
 	}
 }
 
 func say(format string, args ...any) { write(fmt.Appendf(nil, format+"\n", args...), event{}, false) }
+
+// skip says that a test is not run.
+func skip(t test, why string) {
+	e := event{Package: t.pkg, Test: t.name, Action: "output", Output: why + "\n"}
+	emit(e)
+	e.Action, e.Output = "skip", ""
+	emit(e)
+}
 
 // packageName is what scenarios are counted under.
 const packageName = "banger/test/smoke"

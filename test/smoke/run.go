@@ -9,47 +9,60 @@ import (
 	"slices"
 	"strings"
 
+	"banger/test/harness"
 	"banger/test/smoke/testhost"
 )
 
 // run is one run in a test host that is up.
 type run struct {
 	host  *testhost.Host
-	only  string
+	list  *list
 	fresh bool // nothing was handed in that VMs are made of
 }
 
 // all runs what there is. What fails is said by events; an error is the run's
 // own.
-func (r *run) all(ctx context.Context, k kinds) error {
+func (r *run) all(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	if !slices.Contains(ended(), "doctor") {
+	if !slices.Contains(ended(), test{packageName, "doctor"}) {
 		if err := check("doctor", func() (string, error) { return r.host.Output(ctx, testhost.User, r.banger("doctor")) }); err != nil {
 			return nil // it was said; nothing else can hold
 		}
 	}
-	if k.user {
-		if err := r.tests(ctx, testhost.User, ""); err != nil {
+	if r.list.user {
+		if err := r.scenarios(ctx, testhost.User, "", ""); err != nil {
+			return err
+		}
+	}
+	for _, driver := range r.list.contracts {
+		if err := r.contract(ctx, driver); err != nil {
 			return err
 		}
 	}
 	// Not beside the others: emulation in an emulated machine takes a minute and
 	// a half of a whole processor.
-	if k.other {
-		if err := r.tests(ctx, testhost.Other, ""); err != nil {
+	if r.list.other {
+		if err := r.scenarios(ctx, testhost.Other, "", ""); err != nil {
 			return err
 		}
 	}
-	if k.reboot {
-		if err := r.tests(ctx, testhost.User, "before"); err != nil {
+	for _, goDown := range []struct {
+		name string
+		do   func(context.Context) error
+	}{{harness.Reboot, r.host.Reboot}, {harness.PowerCut, r.host.PowerCut}} {
+		if !r.list.between[goDown.name] {
+			continue
+		}
+		if err := r.scenarios(ctx, testhost.User, "before", goDown.name); err != nil {
 			return err
 		}
-		if err := r.reboot(ctx); err != nil {
+		say("the test host goes down: %s", goDown.name)
+		if err := goDown.do(ctx); err != nil {
 			return err
 		}
-		if err := r.tests(ctx, testhost.User, "after"); err != nil {
+		if err := r.scenarios(ctx, testhost.User, "after", goDown.name); err != nil {
 			return err
 		}
 	}
@@ -77,7 +90,8 @@ func (r *run) prepare(ctx context.Context) error {
 for user in `+testhost.User+" "+testhost.Other+`; do
 	[ -e /home/$user/.cache ] || cp -a `+from+` /home/$user/.cache
 	chown -R $user: /home/$user/.cache
-done`)
+done
+sync`) // a power cut is not about what a run hands in
 	return err
 }
 
@@ -91,49 +105,61 @@ func (r *run) banger(args string) string {
 	return "env " + strings.Join(environ(), " ") + " banger " + args
 }
 
-// tests runs the scenarios of one user and phase.
-func (r *run) tests(ctx context.Context, user, phase string) error {
-	pkg := packageName
+// scenarios runs those of one user, phase, and what is between phases.
+func (r *run) scenarios(ctx context.Context, user, phase, between string) error {
 	env := append(environ(), "BANGER_TEST_BIN="+testhost.Handed+"/bin")
 	if user != testhost.User {
 		env = append(env, "BANGER_TEST_USER="+user)
 	}
 	if phase != "" {
-		env = append(env, "BANGER_TEST_PHASE="+phase)
+		env = append(env, "BANGER_TEST_PHASE="+phase, "BANGER_TEST_BETWEEN="+between)
 	}
-	in, wait, err := convert(pkg, phase != "before") // what has a second half to come has not ended
+	return r.goTest(ctx, testBinary{
+		pkg: packageName, file: scenarios + "/scenario.test", dir: scenarios, user: user, env: env,
+		pattern: "^Test$/" + strings.ReplaceAll(r.list.only, "|", "|^Test$/"),
+		goesOn:  phase == "before",
+	})
+}
+
+// testBinary is a program of tests in the test host.
+type testBinary struct {
+	pkg, file, dir string
+	user           string
+	env            []string
+	setup          string // shell lines before it, each with its end
+	pattern        string // of the tests to run
+	// goesOn says that what ends in it has another half to come.
+	goesOn bool
+}
+
+// goTest runs the tests of b that are not left out and did not end in a test
+// host before this one.
+func (r *run) goTest(ctx context.Context, b testBinary) error {
+	in, wait, err := convert(b.pkg, !b.goesOn)
 	if err != nil {
 		return err
 	}
-	// What ended in a test host before this one.
 	var skip []string
-	for _, name := range ended() {
-		skip = append(skip, "^"+strings.ReplaceAll(name, "/", "$/^")+"$")
+	for _, t := range slices.Concat(ended(), r.list.leftOut) {
+		if t.pkg == b.pkg {
+			skip = append(skip, "^"+strings.ReplaceAll(t.name, "/", "$/^")+"$")
+		}
 	}
-	line := fmt.Sprintf("exec %s/scenario.test -test.v=test2json -test.parallel=%d -test.timeout=%v -test.run=%s -test.skip=%s 2>&1",
-		scenarios, atOnce, limit, testhost.Quote("^Test$/"+strings.ReplaceAll(r.only, "|", "|^Test$/")), testhost.Quote(strings.Join(skip, "|")))
-	status, err := r.host.Run(ctx, testhost.Command{User: user, Dir: scenarios, Env: env, Args: []string{"sh", "-c", line}, Stdout: in})
+	line := fmt.Sprintf("%sexec %s -test.v=test2json -test.parallel=%d -test.timeout=%v -test.run=%s -test.skip=%s 2>&1",
+		b.setup, b.file, atOnce, limit, testhost.Quote(b.pattern), testhost.Quote(strings.Join(skip, "|")))
+	env := b.env
+	if env == nil {
+		env = environ()
+	}
+	status, err := r.host.Run(ctx, testhost.Command{User: b.user, Dir: b.dir, Env: env, Args: []string{"sh", "-c", line}, Stdout: in})
 	in.Close()
 	if werr := wait(); err == nil {
 		err = werr
 	}
 	if err == nil && status != 0 && !output.failed {
-		err = fmt.Errorf("the scenarios of %s ended with status %d", user, status)
+		err = fmt.Errorf("%s ended with status %d", b.file, status)
 	}
 	return err
-}
-
-// reboot reboots the test host as its administrator would.
-func (r *run) reboot(ctx context.Context) error {
-	n := r.host.Boots()
-	say("the test host reboots")
-	// The connection may go before the answer.
-	_, err := r.host.Output(ctx, testhost.Root, "systemctl reboot")
-	var ssh *testhost.SSHError
-	if err != nil && !errors.As(err, &ssh) {
-		return err
-	}
-	return r.host.WaitReady(ctx, n+1)
 }
 
 // fetchCoverage ends the daemons, which then write their counters, and copies
@@ -143,6 +169,10 @@ func (r *run) fetchCoverage(ctx context.Context, dir string) error {
 		if _, err := r.host.Output(ctx, user, r.banger("daemon stop")); err != nil {
 			return err
 		}
+	}
+	// A power cut leaves empty what was just written.
+	if _, err := r.host.Output(ctx, testhost.Root, "find "+coverDir+" -type f -empty -delete"); err != nil {
+		return err
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return err

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -30,27 +27,28 @@ const (
 // options are the program's own flags.
 type options struct {
 	only, coverage string
-	fresh          bool
+	fresh, short   bool
 }
 
 // smoke is a whole run.
 func smoke(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
 	defer cancel()
-	all, err := readScenarios(o.only)
+	fc := testhost.Firecracker()
+	all, err := readList(o.only, o.short, fc != "")
 	if err != nil {
 		return err
 	}
 	if err := build(ctx); err != nil {
 		return err
 	}
-	hand := testhost.Hand{"bin": binDir, "scenario": scenarioDir, "scenario/scenario.test": scenarioFile}
+	hand := testhost.Hand{"bin": binDir, "scenario": scenarioDir, "scenario/scenario.test": scenarioFile, "contract": contractDir}
 	if !o.fresh {
 		if err := hand.AddArtifacts(); err != nil {
 			return err
 		}
 	}
-	if fc := testhost.Firecracker(); fc != "" {
+	if fc != "" {
 		hand["bin/firecracker"] = fc
 		version, err := exec.CommandContext(ctx, fc, "--version").Output()
 		if err != nil {
@@ -60,6 +58,9 @@ func smoke(ctx context.Context, o options) (err error) {
 		say("%s", line)
 	} else {
 		say("no Firecracker ($BANGER_TEST_FIRECRACKER, PATH): its scenarios are skipped")
+	}
+	for _, t := range all.leftOut {
+		skip(t, whyLeftOut)
 	}
 	for hosts := 1; ; hosts++ {
 		err = oneHost(ctx, o, hand, all)
@@ -80,7 +81,7 @@ var errPanicked = errors.New("the test host's own kernel panicked")
 const maxHosts = 4
 
 // oneHost runs what has not ended yet in a test host of its own.
-func oneHost(ctx context.Context, o options, hand testhost.Hand, all kinds) (err error) {
+func oneHost(ctx context.Context, o options, hand testhost.Hand, l *list) (err error) {
 	h, err := testhost.Boot(ctx, testhost.Options{Hand: hand, Say: say})
 	if err != nil {
 		return err
@@ -95,8 +96,8 @@ func oneHost(ctx context.Context, o options, hand testhost.Hand, all kinds) (err
 		case <-ctx.Done():
 		}
 	}()
-	r := &run{host: h, only: o.only, fresh: o.fresh}
-	if err = r.all(ctx, all); ctx.Err() != nil {
+	r := &run{host: h, list: l, fresh: o.fresh}
+	if err = r.all(ctx); ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if output.failed || err != nil {
@@ -117,51 +118,6 @@ func oneHost(ctx context.Context, o options, hand testhost.Hand, all kinds) (err
 		err = errors.New("scenarios failed")
 	}
 	return err
-}
-
-// kinds of scenarios are there, see package harness.
-type kinds struct{ user, other, reboot bool }
-
-var (
-	forOther = regexp.MustCompile(`(?m)^# user ` + testhost.Other + `$`)
-	twoParts = regexp.MustCompile(`(?m)^-- after --$`)
-)
-
-// readScenarios says what kinds of scenarios match.
-func readScenarios(only string) (k kinds, err error) {
-	var names []string
-	for one := range strings.SplitSeq(only, "|") {
-		name, _, _ := strings.Cut(one, "/")
-		names = append(names, name)
-	}
-	match, err := regexp.Compile(strings.Join(names, "|"))
-	if err != nil {
-		return k, err
-	}
-	files, err := filepath.Glob(scenarioDir + "/*.txtar")
-	if err != nil {
-		return k, err
-	}
-	for _, f := range files {
-		if !match.MatchString(strings.TrimSuffix(filepath.Base(f), ".txtar")) {
-			continue
-		}
-		text, err := os.ReadFile(f)
-		switch {
-		case err != nil:
-			return k, err
-		case twoParts.Match(text):
-			k.reboot = true
-		case forOther.Match(text):
-			k.other = true
-		default:
-			k.user = true
-		}
-	}
-	if k == (kinds{}) {
-		return k, fmt.Errorf("no scenario matches %q", only)
-	}
-	return k, nil
 }
 
 func lastLines(text string, n int) string {

@@ -25,7 +25,7 @@ func tiers(only string, fresh bool) []tier {
 		{name: "check", run: runChecks},
 		{name: "unit", run: func(c *count) {
 			env := []string{"CGO_ENABLED=1"}
-			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke/testhost", ".")
+			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
 			fuzz(c)
 		}},
 		{name: "script", run: func(c *count) {
@@ -73,7 +73,9 @@ func tiers(only string, fresh bool) []tier {
 				c.fail("build")
 				return
 			}
-			tests(c, nil, "build/smoke/smoke", "-run="+only, fmt.Sprintf("-fresh=%v", fresh))
+			// A gate has some twenty minutes for all tiers.
+			short := os.Getenv("CI") != "" && only == ""
+			tests(c, nil, "build/smoke/smoke", "-run="+only, fmt.Sprintf("-fresh=%v", fresh), fmt.Sprintf("-short=%v", short))
 		}},
 	}
 }

@@ -102,6 +102,23 @@ func (s *suite) killed(t *testing.T) {
 	}
 }
 
+// A host that shuts down asks every process to end: a VMM leaves that to its
+// supervisor, who lets the guest write what it has.
+func (s *suite) askedToEnd(t *testing.T) {
+	g := s.up(t, s.spec(t))
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		if err := g.Signal(sig); err != nil {
+			t.Fatalf("Signal(%v): %v", sig, err)
+		}
+		g.ask(t, "cpus", "0")
+	}
+	select {
+	case <-g.Done():
+		t.Errorf("the VMM ended: %+v", g.Exit())
+	case <-time.After(100 * time.Millisecond): // a handler would have ended it by now
+	}
+}
+
 func (s *suite) closeDuringBringUp(t *testing.T) {
 	g := s.launch(t, context.Background(), s.spec(t))
 	hello := make(chan error, 1)

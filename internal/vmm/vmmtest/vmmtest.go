@@ -61,6 +61,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("GuestSaysHello", s.guestSaysHello)
 	t.Run("GuestEnds", s.guestEnds)
 	t.Run("Killed", s.killed)
+	t.Run("AskedToEnd", s.askedToEnd)
 	t.Run("CloseDuringBringUp", s.closeDuringBringUp)
 	t.Run("CancelDuringLaunch", s.cancelDuringLaunch)
 	t.Run("CancelAfterLaunch", s.cancelAfterLaunch)
@@ -90,6 +91,7 @@ func (s *suite) spec(t *testing.T) vmm.Spec {
 	spec := vmm.Spec{
 		ID: vm.NewID(), Dir: filepath.Join(dir, "vm"), RunDir: filepath.Join(dir, "run"),
 		VCPUs: 1, MemMiB: 192, Kernel: s.Kernel, Initrd: s.initrd,
+		Cmdline: "loglevel=4", // most of a boot's time would be the console's
 		Disks: []vmm.Disk{{Path: filepath.Join(dir, "base, read-only"), ReadOnly: true}, {Path: filepath.Join(dir, "data")}},
 	}
 	for _, d := range []string{spec.Dir, spec.RunDir} {

@@ -25,7 +25,7 @@ func Test(t *testing.T) {
 	}
 	harness.RunWith(t, harness.Options{
 		VMMs: vmms, Guests: guests, Host: true, Papers: papers,
-		User: os.Getenv("BANGER_TEST_USER"), Phase: os.Getenv("BANGER_TEST_PHASE"),
+		User: os.Getenv("BANGER_TEST_USER"), Phase: os.Getenv("BANGER_TEST_PHASE"), Between: os.Getenv("BANGER_TEST_BETWEEN"),
 	})
 }
 

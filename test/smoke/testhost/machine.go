@@ -150,6 +150,14 @@ func (m *machine) said() string { return strings.TrimSpace(fmt.Sprintf("%v %s", 
 func (m *machine) booted(n int) <-chan struct{} { return m.console.ready(n) }
 func (m *machine) boots() int                   { return m.console.boots() }
 
+// reset resets the machine; its disk is as it last wrote it.
+func (m *machine) reset() error {
+	if _, err := io.WriteString(m.monitor, "system_reset\n"); err != nil {
+		return fmt.Errorf("reset the test host: %w", err)
+	}
+	return nil
+}
+
 // kill ends QEMU and waits for it.
 func (m *machine) kill() {
 	m.cmd.Process.Kill()

@@ -131,6 +131,29 @@ func (h *Host) WaitReady(ctx context.Context, n int) error {
 // Boots is how often the test host came up.
 func (h *Host) Boots() int { return h.machine.boots() }
 
+// Reboot reboots the test host as its administrator would, and returns when it
+// takes commands again.
+func (h *Host) Reboot(ctx context.Context) error {
+	n := h.Boots()
+	// The connection may go before the answer.
+	_, err := h.Output(ctx, Root, "systemctl reboot")
+	var ssh *SSHError
+	if err != nil && !errors.As(err, &ssh) {
+		return err
+	}
+	return h.WaitReady(ctx, n+1)
+}
+
+// PowerCut takes the test host's power away and gives it back, and returns when
+// it takes commands again: what its kernel had not written to its disk is lost.
+func (h *Host) PowerCut(ctx context.Context) error {
+	n := h.Boots()
+	if err := h.machine.reset(); err != nil {
+		return err
+	}
+	return h.WaitReady(ctx, n+1)
+}
+
 // Done is closed when the test host ended.
 func (h *Host) Done() <-chan struct{} { return h.machine.done }
 

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"banger/test/harness"
+	"banger/test/smoke/testhost"
+)
+
+// list is what a run has to do: scenarios by what they need (see package
+// harness), and the suites of drivers.
+type list struct {
+	only        string          // as go test -run has it, of NAME/VMM
+	user, other bool            // there are scenarios of that kind
+	between     map[string]bool // there are some with two halves, and that between them
+	contracts   []string
+	leftOut     []test // of a short list
+}
+
+var (
+	forOther = regexp.MustCompile(`(?m)^# user ` + testhost.Other + `$`)
+	once     = regexp.MustCompile(`(?m)^# vmm none$`)
+	twoParts = regexp.MustCompile(`(?m)^-- after --$`)
+	powerCut = regexp.MustCompile(`(?m)^# between ` + harness.PowerCut + `$`)
+)
+
+// bothVMMs are the scenarios of the short list that run on QEMU too where there
+// is a Firecracker.
+var bothVMMs = []string{"life", "run"}
+
+// whyLeftOut is what the short list's closing summary says of the rest.
+const whyLeftOut = "not in the short list, which CI runs; make smoke runs all"
+
+// readList says what of what there is matches only. The short list is for CI,
+// which has some minutes for it: it leaves out QEMU's suite, which
+// the tier vm runs emulated, and where there is a Firecracker most of the scenarios on QEMU.
+func readList(only string, short, firecracker bool) (*list, error) {
+	files, err := filepath.Glob(scenarioDir + "/*.txtar")
+	if err != nil {
+		return nil, err
+	}
+	l := &list{only: only, between: map[string]bool{}}
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
+		if ok, err := matches(only, name, ""); err != nil {
+			return nil, err
+		} else if !ok {
+			continue
+		}
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		leave := func(suffix string) {
+			if short && firecracker && !once.Match(text) && !slices.Contains(bothVMMs, name) {
+				l.leftOut = append(l.leftOut, test{packageName, "Test/" + name + "/qemu" + suffix})
+			}
+		}
+		switch {
+		case twoParts.Match(text):
+			between := harness.Reboot
+			if powerCut.Match(text) {
+				between = harness.PowerCut
+			}
+			l.between[between] = true
+			leave("-before")
+			leave("-after")
+		case forOther.Match(text):
+			l.other = true
+			leave("")
+		default:
+			l.user = true
+			leave("")
+		}
+	}
+	for _, driver := range drivers {
+		ok, err := matches(only, "contract", driver)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok && short && driver == "qemu":
+			l.leftOut = append(l.leftOut, test{driverPackage(driver), contractTest})
+		case ok:
+			l.contracts = append(l.contracts, driver)
+		}
+	}
+	if !l.user && !l.other && len(l.between) == 0 && len(l.contracts) == 0 {
+		return nil, fmt.Errorf("no scenario matches %q; there are those of %s, and contract", only, scenarioDir)
+	}
+	return l, nil
+}
+
+// matches reads only as go test does. An empty vmm is any.
+func matches(only, name, vmm string) (bool, error) {
+	for one := range strings.SplitSeq(only, "|") {
+		n, v, _ := strings.Cut(one, "/")
+		nameRE, err := regexp.Compile(n)
+		if err != nil {
+			return false, err
+		}
+		vmmRE, err := regexp.Compile(v)
+		if err != nil {
+			return false, err
+		}
+		if nameRE.MatchString(name) && (vmm == "" || vmmRE.MatchString(vmm)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
