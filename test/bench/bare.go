@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,18 +47,43 @@ const (
 // is the bus's, the other the port's.
 const rawPort = "/dev/vport*p3"
 
+// model is how banger started the measured VM.
+type model struct {
+	argv []string // of the VMM
+	// order is what the supervisor was told.
+	order struct {
+		VCPUs  int    `json:"vcpus"`
+		MemMiB int64  `json:"mem_mib"`
+		Kernel string `json:"kernel"`
+		Initrd string `json:"initrd"`
+		Disks  []struct {
+			Path     string `json:"path"`
+			ReadOnly bool   `json:"read_only"`
+		} `json:"disks"`
+	}
+}
+
+// readModel reads it of a VM that runs.
+func readModel(v shown) (m model, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", v.VMM.PID))
+	if err != nil {
+		return m, err
+	}
+	m.argv = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+	if text, err = os.ReadFile(filepath.Join(v.Dir, "launch.json")); err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(text, &m.order)
+}
+
 // bareArgs are the arguments of the QEMU that banger started, with another data
 // disk.
-func (x *b) bareArgs(disk string) ([]string, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", x.vm.VMM.PID))
-	if err != nil {
-		return nil, err
-	}
+func (x *b) bareArgs(disk string) []string {
 	var args []string
-	for word := range bytes.SplitSeq(bytes.TrimSuffix(text, []byte{0}), []byte{0}) {
-		args = append(args, strings.ReplaceAll(string(word), filepath.Join(x.vm.Dir, "data.ext4"), disk))
+	for _, word := range x.model.argv {
+		args = append(args, strings.ReplaceAll(word, filepath.Join(x.vm.Dir, "data.ext4"), disk))
 	}
-	return args, nil
+	return args
 }
 
 // startQEMU boots args and returns when the agent reports the root joined. With
@@ -179,17 +205,8 @@ func (m *bare) run(started func() error, argv ...string) error {
 	}
 }
 
-// freshDisk copies the data disk of a VM that never ran.
+// freshDisk copies the measured VM's data disk as it was before its first start.
 func (x *b) freshDisk(name string) (string, error) {
-	v := "fresh-" + name
-	if _, err := x.banger("vm", "create", "-q", "--no-start", "--name", v); err != nil {
-		return "", err
-	}
-	defer x.banger("vm", "delete", v)
-	text, err := x.banger("vm", "show", "--json", v)
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(x.dir, name+".ext4")
-	return path, copyDisk(text, path)
+	return path, copySparsely(filepath.Join(x.dir, freshFile), path)
 }

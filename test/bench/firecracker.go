@@ -13,18 +13,6 @@ import (
 	"banger/internal/channel"
 )
 
-// launched is what the supervisor was told of the measured VM.
-type launched struct {
-	VCPUs  int    `json:"vcpus"`
-	MemMiB int64  `json:"mem_mib"`
-	Kernel string `json:"kernel"`
-	Initrd string `json:"initrd"`
-	Disks  []struct {
-		Path     string `json:"path"`
-		ReadOnly bool   `json:"read_only"`
-	} `json:"disks"`
-}
-
 // fcCmdline is what the driver and the supervisor give a guest.
 const fcCmdline = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd loglevel=4"
 
@@ -32,17 +20,10 @@ const fcCmdline = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nom
 // file of configuration, which is the shortest way there is, and returns when the
 // agent reports the root joined.
 func (x *b) startFirecracker(dir, disk string) (_ *bare, err error) {
-	var l launched
-	text, err := os.ReadFile(filepath.Join(x.vm.Dir, "launch.json"))
-	if err == nil {
-		err = json.Unmarshal(text, &l)
-	}
-	if err == nil {
-		err = os.Mkdir(dir, 0o700)
-	}
-	if err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
+	l := x.model.order
 	type m = map[string]any
 	var drives []m
 	for i, d := range l.Disks {
@@ -51,7 +32,7 @@ func (x *b) startFirecracker(dir, disk string) (_ *bare, err error) {
 		}
 		drives = append(drives, m{"drive_id": fmt.Sprintf("disk%d", i), "path_on_host": d.Path, "is_root_device": false, "is_read_only": d.ReadOnly, "cache_type": "Writeback"})
 	}
-	text, err = json.Marshal(m{
+	text, err := json.Marshal(m{
 		"machine-config": m{"vcpu_count": l.VCPUs, "mem_size_mib": l.MemMiB},
 		"boot-source":    m{"kernel_image_path": l.Kernel, "initrd_path": l.Initrd, "boot_args": fcCmdline},
 		"drives":         drives,
@@ -81,11 +62,7 @@ func (x *b) startFirecracker(dir, disk string) (_ *bare, err error) {
 			b.close()
 		}
 	}()
-	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", x.vm.VMM.PID))
-	if err != nil {
-		return nil, err
-	}
-	b.cmd = exec.Command(program, "--no-api", "--config-file", "config.json", "--log-path", "log", "--level", "Error")
+	b.cmd = exec.Command(x.model.argv[0], "--no-api", "--config-file", "config.json", "--log-path", "log", "--level", "Error")
 	b.cmd.Dir = dir
 	begin := time.Now()
 	if err := b.cmd.Start(); err != nil {

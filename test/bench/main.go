@@ -24,12 +24,13 @@ const page = "docs/benchmarks.md"
 
 // b is one run of the benchmark.
 type b struct {
-	bin  string   // where the programs are
-	dir  string   // state and sockets of this run's daemon
-	env  []string // of banger
-	runs int      // of each boot; short things are measured more often
-	vm   shown    // the VM that exec is measured in
-	rows []row
+	bin   string   // where the programs are
+	dir   string   // state and sockets of this run's daemon
+	env   []string // of banger
+	runs  int      // of each boot; short things are measured more often
+	vm    shown    // the VM that exec is measured in
+	model model
+	rows  []row
 }
 
 func main() {
@@ -98,7 +99,10 @@ func (x *b) measure(out string) error {
 	return x.write(out)
 }
 
-const vmName = "bench"
+const (
+	vmName    = "bench"
+	freshFile = "fresh.ext4" // the VM's disk before its first start
+)
 
 // shown is what vm show --json says that is needed here.
 type shown struct {
@@ -159,10 +163,16 @@ func (x *b) create(vmm string) error {
 		return err
 	}
 	made := v.Used
+	if err := copySparsely(filepath.Join(v.Dir, "data.ext4"), filepath.Join(x.dir, freshFile)); err != nil {
+		return err
+	}
 	if _, err := x.banger("vm", "start", "-q", vmName); err != nil {
 		return err
 	}
 	if x.vm, err = x.show(); err != nil {
+		return err
+	}
+	if x.model, err = readModel(x.vm); err != nil {
 		return err
 	}
 	x.add(row{what: "disk of a new VM, really allocated: made", got: mib(made), limit: 5, unit: "MiB"})

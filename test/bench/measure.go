@@ -36,13 +36,12 @@ func mib(bytes int64) float64             { return float64(bytes) / (1 << 20) }
 func ms(d time.Duration) float64          { return float64(d) / float64(time.Millisecond) }
 func rate(n int, d time.Duration) float64 { return mib(int64(n)) / d.Seconds() }
 
-// copyDisk copies the disk of the VM that shown JSON is of, sparsely.
-func copyDisk(shownJSON []byte, to string) error {
-	var v shown
-	if err := json.Unmarshal(shownJSON, &v); err != nil {
-		return err
-	}
-	out, err := exec.Command("cp", "--sparse=always", filepath.Join(v.Dir, "data.ext4"), to).CombinedOutput()
+// settle is the wait before a measured boot, so that what came before it, such
+// as the emptying of the trash, does not go on beside it.
+const settle = time.Second
+
+func copySparsely(from, to string) error {
+	out, err := exec.Command("cp", "--sparse=always", from, to).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -54,6 +53,7 @@ func copyDisk(shownJSON []byte, to string) error {
 func (x *b) boots(times float64) error {
 	var floor, whole []time.Duration
 	for i := range x.runs {
+		time.Sleep(settle)
 		m, err := x.bare("bare" + strconv.Itoa(i))
 		if err != nil {
 			return fmt.Errorf("boot bare: %w", err)
@@ -61,6 +61,7 @@ func (x *b) boots(times float64) error {
 		floor = append(floor, m.joined)
 		m.close()
 
+		time.Sleep(settle)
 		begin := time.Now()
 		if _, err := x.banger("vm", "run", "--vmm", x.vm.Driver, "--rm", "-q", "--", "true"); err != nil {
 			return err
@@ -88,11 +89,7 @@ func (x *b) startBare(name, disk string) (*bare, error) {
 	if x.vm.Driver == "firecracker" {
 		return x.startFirecracker(filepath.Join(x.dir, name), disk)
 	}
-	args, err := x.bareArgs(disk)
-	if err != nil {
-		return nil, err
-	}
-	return startQEMU(args, false)
+	return startQEMU(x.bareArgs(disk), false)
 }
 
 // small measures what needs no guest's answer, and what processes take.

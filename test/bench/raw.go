@@ -17,11 +17,7 @@ func (x *b) raw() error {
 	if err != nil {
 		return err
 	}
-	args, err := x.bareArgs(disk)
-	if err != nil {
-		return err
-	}
-	m, err := startQEMU(args, true)
+	m, err := startQEMU(x.bareArgs(disk), true)
 	if err != nil {
 		return fmt.Errorf("boot bare: %w", err)
 	}

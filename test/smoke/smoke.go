@@ -59,6 +59,9 @@ func smoke(ctx context.Context, o options) (err error) {
 	} else {
 		say("no Firecracker ($BANGER_TEST_FIRECRACKER, PATH): its scenarios are skipped")
 	}
+	if o.short {
+		say("this is the short list: what it leaves out is skipped by name")
+	}
 	for _, t := range all.leftOut {
 		skip(t, whyLeftOut)
 	}
