@@ -130,19 +130,21 @@ func (a *agent) join(id control.Identity) error {
 	if err := enterRoot(); err != nil {
 		return err
 	}
+	// The first command may run before the init has done anything.
+	if err := errors.Join(loopbackUp(), keepTemporary("/")); err != nil {
+		return err
+	}
 	if a.init = findInit(); a.init == "" {
-		return prepareWithoutInit()
+		mountCgroups()
 	}
 	return nil
 }
 
-// prepareWithoutInit does what an init would: the loopback interface and the
-// control groups.
-func prepareWithoutInit() error {
+// mountCgroups does what an init would.
+func mountCgroups() {
 	if err := os.MkdirAll("/sys/fs/cgroup", 0o755); err == nil {
 		mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
-	return loopbackUp()
 }
 
 func loopbackUp() error {

@@ -217,6 +217,32 @@ func addEntropy(p []byte) error {
 	return nil
 }
 
+// keepTemporary keeps systemd-tmpfiles, which runs some seconds into the boot,
+// from clearing /tmp under the commands that run by then: the image's order to
+// do so (tmpfiles.d(5), D) becomes one to make the directory, by a file of the
+// same name in /run. One that an administrator wrote in /etc goes before both.
+func keepTemporary(root string) error {
+	text, err := os.ReadFile(filepath.Join(root, "usr/lib/tmpfiles.d/tmp.conf"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[0], "D") && f[1] == "/tmp" {
+			line = strings.Replace(line, "D", "d", 1)
+		}
+		b.WriteString(line)
+	}
+	dir := filepath.Join(root, "run/tmpfiles.d")
+	if err := makeDir(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "tmp.conf"), []byte(b.String()), 0o644)
+}
+
 // findInit returns the init of the image at root, as a path inside it, or "".
 // A link may lead anywhere inside the image; it is followed by the kernel, once
 // this process's root is the image's.

@@ -150,7 +150,7 @@ func (s *suite) launchedTwice(t *testing.T) {
 // staleFiles launches where a killed supervisor has left what it had.
 func (s *suite) staleFiles(t *testing.T) {
 	spec := s.spec(t)
-	s.superviseAndKill(t, spec)
+	s.superviseAndKill(t, supervisor(t, role, spec))
 	g := s.up(t, spec)
 	g.ask(t, "read vdb", "data")
 	// And once more, over the files of a machine that ended well.

@@ -4,26 +4,36 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/process"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
 
-// role is the verb under which a test binary plays a supervisor.
-const role = "vmmtest-supervisor"
+// The verbs under which a test binary plays a supervisor; the second one's
+// directories have no space left.
+const (
+	role      = "vmmtest-supervisor"
+	roleSpace = "vmmtest-supervisor-without-space"
+)
 
 // Supervise is for TestMain: when the test binary was started to play a
 // supervisor, it launches a machine with d, says its process, and waits to be
 // killed. Otherwise it does nothing.
 func Supervise(d vmm.Driver) {
-	if len(os.Args) != 3 || os.Args[1] != role {
+	if len(os.Args) != 3 || (os.Args[1] != role && os.Args[1] != roleSpace) {
 		return
 	}
 	var spec vmm.Spec
@@ -31,27 +41,81 @@ func Supervise(d vmm.Driver) {
 	if err != nil {
 		panic(err)
 	}
+	if os.Args[1] == roleSpace {
+		// What is mounted from here on is this process's alone.
+		err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		if err := errors.Join(err, fill(spec.Dir), fill(spec.RunDir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	m, err := d.Launch(context.Background(), spec)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	go io.Copy(io.Discard, m.Console()) // ends with the VMM
+	if os.Args[1] == roleSpace {
+		ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
+		if _, err := m.Carrier().Hello(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		cancel()
 	}
 	json.NewEncoder(os.Stdout).Encode(m.Process())
 	<-m.Done()
 	os.Exit(2)
 }
 
-func (s *suite) supervisorKilled(t *testing.T) { s.superviseAndKill(t, s.spec(t)) }
+// fill makes dir a file system without space.
+func fill(dir string) error {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		return fmt.Errorf("mount a tmpfs at %q: %w", dir, err)
+	}
+	err := os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 1<<20), 0o600)
+	if !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("fill a tmpfs: %v", err)
+	}
+	return nil
+}
 
-// superviseAndKill launches spec from a process of its own and kills that: the
-// VMM must go with it.
-func (s *suite) superviseAndKill(t *testing.T, spec vmm.Spec) {
+func (s *suite) supervisorKilled(t *testing.T) {
+	s.superviseAndKill(t, supervisor(t, role, s.spec(t)))
+}
+
+// noSpace launches where neither log nor anything else can be written: the guest
+// comes up all the same.
+func (s *suite) noSpace(t *testing.T) {
+	cmd := supervisor(t, roleSpace, s.spec(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if os.Getuid() != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+		}
+		if out, err := exec.Command("unshare", "--user", "--mount", "true").CombinedOutput(); err != nil {
+			t.Skipf("no user namespace can be had here: %v %s", err, out)
+		}
+	}
+	s.superviseAndKill(t, cmd)
+}
+
+// supervisor is the test binary, which is to launch spec.
+func supervisor(t *testing.T, role string, spec vmm.Spec) *exec.Cmd {
 	t.Helper()
 	text, err := json.Marshal(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], role, string(text))
+	return exec.Command(os.Args[0], role, string(text))
+}
+
+// superviseAndKill has cmd launch a machine and kills it: the VMM must go with
+// it.
+func (s *suite) superviseAndKill(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -76,6 +76,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("BadDisks", s.badDisks)
 	t.Run("LaunchedTwice", s.launchedTwice)
 	t.Run("StaleFiles", s.staleFiles)
+	t.Run("NoSpace", s.noSpace)
 }
 
 type suite struct {
@@ -92,7 +93,7 @@ func (s *suite) spec(t *testing.T) vmm.Spec {
 		ID: vm.NewID(), Dir: filepath.Join(dir, "vm"), RunDir: filepath.Join(dir, "run"),
 		VCPUs: 1, MemMiB: 192, Kernel: s.Kernel, Initrd: s.initrd,
 		Cmdline: "loglevel=4", // most of a boot's time would be the console's
-		Disks: []vmm.Disk{{Path: filepath.Join(dir, "base, read-only"), ReadOnly: true}, {Path: filepath.Join(dir, "data")}},
+		Disks:   []vmm.Disk{{Path: filepath.Join(dir, "base, read-only"), ReadOnly: true}, {Path: filepath.Join(dir, "data")}},
 	}
 	for _, d := range []string{spec.Dir, spec.RunDir} {
 		if err := os.Mkdir(d, 0o700); err != nil {
