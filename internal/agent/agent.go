@@ -130,9 +130,10 @@ func (a *agent) join(id control.Identity) error {
 	if err := enterRoot(); err != nil {
 		return err
 	}
-	// The first command may run before the init has done anything.
+	// The first command may run before the init has done anything. A guest that
+	// lacks this is still of use.
 	if err := errors.Join(loopbackUp(), keepTemporary("/")); err != nil {
-		return err
+		say("prepare for the first command: %v", err)
 	}
 	if a.init = findInit(); a.init == "" {
 		mountCgroups()

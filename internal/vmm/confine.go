@@ -13,9 +13,9 @@ var loaderFiles = []string{"/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/u
 
 // Confine limits spec, which starts a VMM for s: its files are the machine's,
 // KVM, and shared libraries; it gets no new privileges, writes no core, and
-// nothing behind the end of its largest disk; and only SIGKILL ends it, so that a
-// shutdown of the host leaves the guest to its supervisor. A driver adds to spec.Access what
-// else its VMM opens.
+// nothing behind the end of its largest disk; and only SIGKILL ends it, so that
+// a shutdown of the host leaves the guest to its supervisor. A driver adds to
+// spec.Access what else its VMM opens.
 func Confine(spec *launch.Spec, s Spec) {
 	a := &landlock.Access{
 		Read:  append([]string{s.Kernel, s.Initrd, "/dev/urandom"}, loaderFiles...),

@@ -33,12 +33,12 @@ var (
 // is a Firecracker.
 var bothVMMs = []string{"life", "run"}
 
-// whyLeftOut is what the short list's closing summary says of the rest.
+// whyLeftOut is the reason of those skips.
 const whyLeftOut = "not in the short list, which CI runs; make smoke runs all"
 
 // readList says what of what there is matches only. The short list is for CI,
-// which has some minutes for it: it leaves out QEMU's suite, which
-// the tier vm runs emulated, and where there is a Firecracker most of the scenarios on QEMU.
+// which has some minutes for it: it leaves out QEMU's suite, which the tier vm
+// runs emulated, and where there is a Firecracker most of the scenarios on QEMU.
 func readList(only string, short, firecracker bool) (*list, error) {
 	files, err := filepath.Glob(scenarioDir + "/*.txtar")
 	if err != nil {
