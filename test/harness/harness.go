@@ -10,13 +10,14 @@
 //	# limit 4m    how long it may take, without the wait for its guests
 //	# vmm none    it runs once, and not for each VMM of the tier
 //	# user NAME   it is for that user of a tier that has several
-//	# between power-cut
-//	              what comes between its two halves; else it is a reboot
+//	# between logout
+//	              what comes between its two halves (see Reboot); else it is a
+//	              reboot
 //
 // In a tier with several VMMs a script runs once for each, told by $VMM. A
-// script with a file "after" has two halves, between which the host goes down
-// and comes up: the file is the second one, and finds $WORK as the first one
-// left it.
+// script with a file "after" has two halves, between which something happens to
+// the host: the file is the second one, and finds $WORK as the first one left
+// it.
 //
 // Beside testscript's own commands there are those of the tables in this
 // package. Programs that a script starts are told to keep everything below

@@ -34,7 +34,11 @@ const secondFile = "after"
 const (
 	Reboot   = "reboot"    // as an administrator asks for it
 	PowerCut = "power-cut" // what the host did not write to its disk is lost
+	Logout   = "logout"    // of the user, who does not linger then
 )
+
+// Betweens are all of them.
+var Betweens = []string{Reboot, PowerCut, Logout}
 
 var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user|between) (\S+)$`)
 

@@ -26,7 +26,7 @@ var (
 	forOther = regexp.MustCompile(`(?m)^# user ` + testhost.Other + `$`)
 	once     = regexp.MustCompile(`(?m)^# vmm none$`)
 	twoParts = regexp.MustCompile(`(?m)^-- after --$`)
-	powerCut = regexp.MustCompile(`(?m)^# between ` + harness.PowerCut + `$`)
+	between  = regexp.MustCompile(`(?m)^# between (\S+)$`)
 )
 
 // bothVMMs are the scenarios of the short list that run on QEMU too where there
@@ -63,11 +63,14 @@ func readList(only string, short, firecracker bool) (*list, error) {
 		}
 		switch {
 		case twoParts.Match(text):
-			between := harness.Reboot
-			if powerCut.Match(text) {
-				between = harness.PowerCut
+			what := harness.Reboot
+			if m := between.FindSubmatch(text); m != nil {
+				what = string(m[1])
 			}
-			l.between[between] = true
+			if !slices.Contains(harness.Betweens, what) {
+				return nil, fmt.Errorf("%s: nothing is called %q that could come between two halves", f, what)
+			}
+			l.between[what] = true
 			leave("-before")
 			leave("-after")
 		case forOther.Match(text):

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"testing"
+
+	"banger/test/harness"
 )
 
 func TestReadList(t *testing.T) {
@@ -12,7 +14,7 @@ func TestReadList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !all.user || !all.other || !all.between["reboot"] || !all.between["power-cut"] || !slices.Equal(all.contracts, drivers) || len(all.leftOut) > 0 {
+	if !all.user || !all.other || len(all.between) != len(harness.Betweens) || !slices.Equal(all.contracts, drivers) || len(all.leftOut) > 0 {
 		t.Errorf("the whole list is %+v", all)
 	}
 	for only, want := range map[string]list{

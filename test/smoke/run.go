@@ -48,25 +48,34 @@ func (r *run) all(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, goDown := range []struct {
+	for _, between := range []struct {
 		name string
 		do   func(context.Context) error
-	}{{harness.Reboot, r.host.Reboot}, {harness.PowerCut, r.host.PowerCut}} {
-		if !r.list.between[goDown.name] {
+	}{{harness.Logout, r.logout}, {harness.Reboot, r.host.Reboot}, {harness.PowerCut, r.host.PowerCut}} {
+		if !r.list.between[between.name] {
 			continue
 		}
-		if err := r.scenarios(ctx, testhost.User, "before", goDown.name); err != nil {
+		if err := r.scenarios(ctx, testhost.User, "before", between.name); err != nil {
 			return err
 		}
-		say("the test host goes down: %s", goDown.name)
-		if err := goDown.do(ctx); err != nil {
+		say("what comes between: %s", between.name)
+		if err := between.do(ctx); err != nil {
 			return err
 		}
-		if err := r.scenarios(ctx, testhost.User, "after", goDown.name); err != nil {
+		if err := r.scenarios(ctx, testhost.User, "after", between.name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// logout leaves the user, whose session has ended with the last scenario, for
+// longer than systemd-logind keeps those that nothing runs for (10 s,
+// logind.conf(5), UserStopDelaySec). A user who lingers never logs out; this
+// one no longer does, and logs in again with the next scenario.
+func (r *run) logout(ctx context.Context) error {
+	_, err := r.host.Output(ctx, testhost.Root, "loginctl disable-linger "+testhost.User+" && sleep 15")
+	return err
 }
 
 // prepare gives both users image and kernel, as files of their own.
