@@ -23,7 +23,7 @@ func driverPackage(driver string) string { return "banger/internal/vmm/" + drive
 // that VMs boot.
 func (r *run) contract(ctx context.Context, driver string) error {
 	return r.goTest(ctx, testBinary{
-		pkg: driverPackage(driver), file: contracts + "/" + driver + ".test", dir: contracts, user: testhost.User,
+		pkg: driverPackage(driver), file: contracts + "/" + driver + ".test", dir: contracts, user: testhost.User, env: environ(),
 		pattern: "^" + contractTest + "$",
 		setup: fmt.Sprintf(`set -- $HOME/.cache/banger/kernels/*/vmlinux
 export BANGER_TEST_KERNEL=$1 BANGER_TEST_INITRD=${1%%/*}/modules.cpio BANGER_TEST_GUEST=%s/guest

@@ -135,7 +135,7 @@ type testBinary struct {
 	pkg, file, dir string
 	user           string
 	env            []string
-	setup          string // shell lines before it, each with its end
+	setup          string // shell lines before it, whole ones
 	pattern        string // of the tests to run
 	// goesOn says that what ends in it has another half to come.
 	goesOn bool
@@ -156,11 +156,7 @@ func (r *run) goTest(ctx context.Context, b testBinary) error {
 	}
 	line := fmt.Sprintf("%sexec %s -test.v=test2json -test.parallel=%d -test.timeout=%v -test.run=%s -test.skip=%s 2>&1",
 		b.setup, b.file, atOnce, limit, testhost.Quote(b.pattern), testhost.Quote(strings.Join(skip, "|")))
-	env := b.env
-	if env == nil {
-		env = environ()
-	}
-	status, err := r.host.Run(ctx, testhost.Command{User: b.user, Dir: b.dir, Env: env, Args: []string{"sh", "-c", line}, Stdout: in})
+	status, err := r.host.Run(ctx, testhost.Command{User: b.user, Dir: b.dir, Env: b.env, Args: []string{"sh", "-c", line}, Stdout: in})
 	in.Close()
 	if werr := wait(); err == nil {
 		err = werr
