@@ -57,9 +57,10 @@ type Options struct {
 	VMMs []VMM
 	// Guests is how many VMs run at once; 0 is two.
 	Guests int64
-	// User, Phase and Between choose scripts: those for that user; those with
-	// two halves ("before", "after") and that between them, or the others ("").
-	User, Phase, Between string
+	// User and Between choose scripts: those for that user; those with two
+	// halves and that between them, or the others (""). Phase is the half that
+	// runs, "before" or "after".
+	User, Between, Phase string
 	// Host is set where the machine is the tier's alone: scripts have the
 	// user's own runtime directory, in which a user manager answers, and
 	// directories that outlive a reboot.
@@ -101,12 +102,12 @@ func RunWith(t *testing.T, o Options) {
 	}
 	tier := &tier{o, bin, semaphore.NewWeighted(o.Guests)}
 	for _, file := range files {
-		s, err := readScript(file)
+		s, err := ReadScript(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.user == o.User && s.twoHalves == (o.Phase != "") && (!s.twoHalves || s.between == o.Between) {
-			t.Run(s.name, func(t *testing.T) { tier.runAll(t, s) })
+		if s.User == o.User && s.Between == o.Between {
+			t.Run(s.Name, func(t *testing.T) { tier.runAll(t, s) })
 		}
 	}
 }
@@ -119,9 +120,9 @@ type tier struct {
 }
 
 // runAll runs a script on all VMMs.
-func (r *tier) runAll(t *testing.T, s *script) {
+func (r *tier) runAll(t *testing.T, s *Script) {
 	t.Parallel()
-	if len(r.VMMs) == 0 || s.vmmNone {
+	if len(r.VMMs) == 0 || s.VMMNone {
 		r.run(t, s, "")
 		return
 	}
@@ -140,7 +141,7 @@ func (r *tier) runAll(t *testing.T, s *script) {
 	}
 }
 
-func (r *tier) run(t *testing.T, s *script, vmm string) {
+func (r *tier) run(t *testing.T, s *Script, vmm string) {
 	if s.guests > r.Guests {
 		t.Fatalf("the script wants %d guests, the most is %d", s.guests, r.Guests)
 	}

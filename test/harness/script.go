@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,16 +16,17 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// script is a file, and what its comment says.
-type script struct {
-	file, name string
+// Script is a file, and what its comment says.
+type Script struct {
+	Name    string // the file's, without .txtar
+	User    string // "" is the tier's usual one
+	VMMNone bool
+	Between string // of Betweens; "" where it has no two halves
+
+	file       string
 	guests     int64
 	shareCache bool // it has guests, and so image and kernel
 	limit      time.Duration
-	vmmNone    bool
-	user       string
-	twoHalves  bool
-	between    string
 }
 
 // secondFile is the file of an archive that is a script's second half.
@@ -42,12 +44,15 @@ var Betweens = []string{Reboot, PowerCut, Logout}
 
 var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user|between) (\S+)$`)
 
-func readScript(file string) (*script, error) {
+// ReadScript reads a script's comment; a word that nothing is called by is an
+// error.
+func ReadScript(file string) (*Script, error) {
 	a, err := txtar.ParseFile(file)
 	if err != nil {
 		return nil, err
 	}
-	s := &script{file: file, name: strings.TrimSuffix(filepath.Base(file), ".txtar"), limit: defaultLimit, between: Reboot}
+	s := &Script{file: file, Name: strings.TrimSuffix(filepath.Base(file), ".txtar"), limit: defaultLimit}
+	between := Reboot
 	for _, m := range needs.FindAllStringSubmatch(string(a.Comment), -1) {
 		switch m[1] {
 		case "guests":
@@ -56,29 +61,33 @@ func readScript(file string) (*script, error) {
 		case "limit":
 			s.limit, err = time.ParseDuration(m[2])
 		case "vmm":
-			s.vmmNone = true
+			s.VMMNone = true
 		case "user":
-			s.user = m[2]
+			s.User = m[2]
 		case "between":
-			s.between = m[2]
+			if between = m[2]; !slices.Contains(Betweens, between) {
+				err = fmt.Errorf("there are %s", strings.Join(Betweens, ", "))
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q: %w", file, m[0], err)
 		}
 	}
 	for _, f := range a.Files {
-		s.twoHalves = s.twoHalves || f.Name == secondFile
+		if f.Name == secondFile {
+			s.Between = between
+		}
 	}
 	return s, nil
 }
 
 // secondHalf writes a script's second half under its own name.
-func (s *script) secondHalf(t *testing.T) string {
+func (s *Script) secondHalf(t *testing.T) string {
 	a, err := txtar.ParseFile(s.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), s.name+".txtar")
+	name := filepath.Join(t.TempDir(), s.Name+".txtar")
 	for _, f := range a.Files {
 		if f.Name == secondFile {
 			if err := os.WriteFile(name, f.Data, 0o600); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,13 +21,6 @@ type list struct {
 	leftOut     []test // of a short list
 }
 
-var (
-	forOther = regexp.MustCompile(`(?m)^# user ` + testhost.Other + `$`)
-	once     = regexp.MustCompile(`(?m)^# vmm none$`)
-	twoParts = regexp.MustCompile(`(?m)^-- after --$`)
-	between  = regexp.MustCompile(`(?m)^# between (\S+)$`)
-)
-
 // bothVMMs are the scenarios of the short list that run on QEMU too where there
 // is a Firecracker.
 var bothVMMs = []string{"life", "run"}
@@ -46,39 +38,31 @@ func readList(only string, short, firecracker bool) (*list, error) {
 	}
 	l := &list{only: only, between: map[string]bool{}}
 	for _, f := range files {
-		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
-		if ok, err := matches(only, name, ""); err != nil {
+		script, err := harness.ReadScript(f)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := matches(only, script.Name, ""); err != nil {
 			return nil, err
 		} else if !ok {
 			continue
 		}
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return nil, err
-		}
-		leave := func(suffix string) {
-			if short && firecracker && !once.Match(text) && !slices.Contains(bothVMMs, name) {
-				l.leftOut = append(l.leftOut, test{packageName, "Test/" + name + "/qemu" + suffix})
-			}
-		}
+		runs := []string{"qemu"}
 		switch {
-		case twoParts.Match(text):
-			what := harness.Reboot
-			if m := between.FindSubmatch(text); m != nil {
-				what = string(m[1])
-			}
-			if !slices.Contains(harness.Betweens, what) {
-				return nil, fmt.Errorf("%s: nothing is called %q that could come between two halves", f, what)
-			}
-			l.between[what] = true
-			leave("-before")
-			leave("-after")
-		case forOther.Match(text):
+		case script.Between != "":
+			l.between[script.Between] = true
+			runs = []string{"qemu-before", "qemu-after"}
+		case script.User == testhost.Other:
 			l.other = true
-			leave("")
-		default:
+		case script.User == "":
 			l.user = true
-			leave("")
+		default:
+			return nil, fmt.Errorf("%s: the test host has no user %q for scenarios", f, script.User)
+		}
+		if short && firecracker && !script.VMMNone && !slices.Contains(bothVMMs, script.Name) {
+			for _, name := range runs {
+				l.leftOut = append(l.leftOut, test{packageName, "Test/" + script.Name + "/" + name})
+			}
 		}
 	}
 	for _, driver := range drivers {
