@@ -1,14 +1,12 @@
-package api
+package autostart
 
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -18,53 +16,19 @@ import (
 	"banger/internal/hint"
 )
 
-// NoAutostart, set to anything, keeps Connect from starting a daemon.
-const NoAutostart = "BANGER_NO_AUTOSTART"
+// maxStderr bounds what is shown of a failing daemon's stderr, in bytes.
+const maxStderr = 2 << 10
 
-const (
-	// startLimit bounds a daemon's start; it reconciles within 5 s, and waits up
-	// to 10 s for one before it to let go of the lock.
-	startLimit = 30 * time.Second
-	// pingLimit bounds a daemon's answer to the simplest question.
-	pingLimit = 10 * time.Second
-	// maxWords bounds what is shown of a failing daemon's stderr, in bytes.
-	maxWords = 2 << 10
-)
-
-// Connect returns a client of the daemon on socket, starting the bangerd that
-// belongs to this program where none answers.
-func Connect(ctx context.Context, socket string) (*Client, error) {
-	c := NewClient(socket)
-	// A question, not a connection alone: a daemon that is dying still has a
-	// socket. What it answers with a fault it answers.
-	ping, cancel := context.WithTimeout(ctx, pingLimit)
-	err := c.Get(ping, PathDaemon, nil)
-	timeout := ping.Err() != nil
-	cancel()
-	var f *Fault
-	switch {
-	case err == nil, errors.As(err, &f):
-		return c, nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case timeout:
-		return nil, hint.Add(fmt.Errorf("ask bangerd on %q: no answer within %v", socket, pingLimit),
-			"end it with kill, by the pid that fuser or ss -xlp shows; VMs and sessions are not touched, and the next command starts another one")
-	case os.Getenv(NoAutostart) != "":
-		return nil, hint.Add(ErrNoDaemon, "unset "+NoAutostart+", or start one: bangerd serve")
-	}
-	if err := startDaemon(ctx); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// startDaemon starts bangerd in a session of its own and waits for its word on
-// descriptor 3: "ready", or "error: …" and perhaps "hint: …", and its end.
-func startDaemon(ctx context.Context) error {
+// start starts bangerd in a session of its own and reads its report from
+// descriptor 3: "ready", or "error: …" and perhaps "hint: …", then its end.
+func start(ctx context.Context, o Options) error {
 	program, err := FindDaemon()
 	if err != nil {
 		return err
+	}
+	if o.Slow != nil {
+		timer := time.AfterFunc(slowAfter, o.Slow)
+		defer timer.Stop()
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -72,16 +36,20 @@ func startDaemon(ctx context.Context) error {
 	}
 	defer r.Close()
 	// A file without a name takes stderr: unlike a pipe it still takes what the
-	// daemon says when this program is gone.
-	words, err := memoryFile()
+	// daemon writes when this program is gone.
+	stderr, err := memoryFile()
 	if err != nil {
 		w.Close()
 		return err
 	}
-	defer words.Close()
+	defer stderr.Close()
+	if err := closeOnExec(); err != nil {
+		w.Close()
+		return fmt.Errorf("keep this program's descriptors from bangerd: %w", err)
+	}
 	cmd := exec.Command(program, "serve", "--ready-fd", "3")
 	cmd.ExtraFiles = []*os.File{w}
-	cmd.Stderr = words
+	cmd.Stderr = stderr
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
@@ -89,52 +57,58 @@ func startDaemon(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start bangerd: %w", err)
 	}
-	// It outlives this program, whose end hands it to init.
+	// The daemon outlives this program, whose end hands it to init.
 	defer cmd.Process.Release()
 	limited, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	defer context.AfterFunc(limited, func() { r.SetReadDeadline(time.Unix(1, 0)) })()
-	word, advice := readWord(r)
+	report, advice := readReport(r)
 	switch {
-	case word == "ready":
+	case report == "ready":
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil:
-		return hint.Add(fmt.Errorf("start bangerd: it is not ready after %v", startLimit), "banger daemon status; bangerd.log in the state directory says what it does")
-	case word == "":
-		return noWord(cmd, words)
+		return hint.Add(fmt.Errorf("start bangerd: it is not ready after %v", startLimit), "banger daemon status; "+o.Dirs.DaemonLog()+" says what it does")
+	case report == "":
+		return noReport(cmd, stderr)
 	}
-	err = fmt.Errorf("start bangerd: %s", strings.TrimPrefix(word, "error: "))
+	err = fmt.Errorf("start bangerd: %s", strings.TrimPrefix(report, "error: "))
+	if advice == "" {
+		if l, held := ReadLock(o.Dirs.Lock()); held && l.PID != 0 {
+			advice = fmt.Sprintf("another bangerd holds the state directory: pid %d; kill -9 %d ends it, VMs and sessions go on", l.PID, l.PID)
+		}
+	}
 	if advice != "" {
 		err = hint.Add(err, advice)
 	}
 	return err
 }
 
-// readWord reads up to the end of r.
-func readWord(r io.Reader) (word, advice string) {
+// readReport reads up to the end of r.
+func readReport(r io.Reader) (report, advice string) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		if text, ok := strings.CutPrefix(lines.Text(), "hint: "); ok {
 			advice = text
-		} else if word == "" {
-			word = lines.Text()
+		} else if report == "" {
+			report = lines.Text()
 		}
 	}
-	return word, advice
+	return report, advice
 }
 
-// noWord reports a daemon that gave its descriptor up without a word: how it
-// ended, and what it wrote to stderr.
-func noWord(cmd *exec.Cmd, words *os.File) error {
-	cmd.Process.Kill() // where it lives on, it is of no use
+// noReport describes a daemon that closed its descriptor without a report: how
+// it ended, and what it wrote to stderr. A child that still lives is of no use
+// and is ended: it is this program's own, and nobody was told of it.
+func noReport(cmd *exec.Cmd, stderr *os.File) error {
+	cmd.Process.Kill()
 	cmd.Wait()
-	text, _ := io.ReadAll(io.NewSectionReader(words, 0, maxWords))
+	text, _ := io.ReadAll(io.NewSectionReader(stderr, 0, maxStderr))
 	if said := strings.TrimSpace(string(text)); said != "" {
 		return fmt.Errorf("start bangerd: it ended (%v): %s", cmd.ProcessState, said)
 	}
-	return fmt.Errorf("start bangerd: it ended without a word (%v)", cmd.ProcessState)
+	return fmt.Errorf("start bangerd: it ended without a report (%v)", cmd.ProcessState)
 }
 
 // memoryFile is an empty file that has no name and is gone with its last
@@ -145,23 +119,4 @@ func memoryFile() (*os.File, error) {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	return os.NewFile(uintptr(fd), "bangerd-stderr"), nil
-}
-
-// FindDaemon finds the bangerd that was built with this program: beside it, in
-// ../libexec/banger of an installation, else in PATH.
-func FindDaemon() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Dir(self)
-	for _, p := range []string{filepath.Join(dir, "bangerd"), filepath.Join(dir, "..", "libexec", "banger", "bangerd")} {
-		if fi, err := os.Stat(p); err == nil && fi.Mode().IsRegular() {
-			return filepath.Clean(p), nil
-		}
-	}
-	if p, err := exec.LookPath("bangerd"); err == nil {
-		return p, nil
-	}
-	return "", hint.Add(fmt.Errorf("find bangerd beside %q: there is none, nor in PATH", self), "make build, or install all of banger's programs together")
 }
