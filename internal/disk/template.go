@@ -169,5 +169,5 @@ func findTool(name string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", hint.Add(fmt.Errorf("find %s: it is neither in PATH nor in /usr/sbin or /sbin", name), "install the package e2fsprogs (Debian: sudo apt-get install e2fsprogs)")
+	return "", hint.Missing(fmt.Errorf("find %s: it is neither in PATH nor in /usr/sbin or /sbin", name), "install the package e2fsprogs (Debian: sudo apt-get install e2fsprogs)")
 }

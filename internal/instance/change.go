@@ -22,10 +22,9 @@ type Change struct {
 
 // Set changes a VM. CPUs and memory of a running one are refused; a name and a
 // time to live change at once.
-func (i *Instance) Set(ctx context.Context, c Change, step progress.Func) (View, error) {
+func (i *Instance) Set(ctx context.Context, c Change, step progress.Func) error {
 	v := verb{name: "set", key: fmt.Sprintf("set %+v", c)}
-	err := i.do(ctx, v, step, func(ctx context.Context, _ progress.Func) error { return i.change(ctx, c) })
-	return i.View(), err
+	return i.do(ctx, v, step, func(ctx context.Context, _ progress.Func) error { return i.change(ctx, c) })
 }
 
 func (i *Instance) change(ctx context.Context, c Change) error {

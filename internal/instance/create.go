@@ -33,24 +33,24 @@ type CreateOptions struct {
 // for, because its making failed or the caller went away, is undone. One whose
 // guest did not come up is kept for a look, tied to no session, and the error is
 // a *BootError.
-func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (View, error) {
+func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (*Instance, error) {
 	spec, choice, err := s.complete(ctx, o.Spec)
 	if err != nil {
-		return View{}, err
+		return nil, err
 	}
 	rec := vm.Record{Format: vm.RecordFormat, ID: vm.NewID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}
 	if o.Holder != nil {
 		rec.Remove, rec.Holder = true, o.Holder
 	}
 	if rec, err = s.reserve(ctx, rec); err != nil {
-		return View{}, err
+		return nil, err
 	}
 	i := s.newInstance(rec)
 	v := verb{name: "create", rank: rankOther, key: "create"}
 	err = i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error {
 		return i.create(ctx, step, choice, o)
 	})
-	return i.View(), err
+	return i, err
 }
 
 // create is the first operation of a new VM.

@@ -21,14 +21,13 @@ const killAfter = 2 * time.Second
 // Kill ends a VM at once: it sends the signal to the VMM, and SIGKILL 2 s later.
 // It goes before every other verb. What the guest had synced is kept. A VM that
 // does not run is left as it is.
-func (i *Instance) Kill(ctx context.Context, sig string, step progress.Func) (View, error) {
+func (i *Instance) Kill(ctx context.Context, sig string, step progress.Func) error {
 	fill(&sig, "KILL")
 	if !slices.Contains(Signals, sig) {
-		return i.View(), &vm.FieldError{Field: "signal", Err: fmt.Errorf("%q is not one of %q", sig, Signals)}
+		return &vm.FieldError{Field: "signal", Err: fmt.Errorf("%q is not one of %q", sig, Signals)}
 	}
 	v := verb{name: "kill", rank: rankKill, key: "kill " + sig, goesOn: true}
-	err := i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.kill(ctx, step, sig) })
-	return i.View(), err
+	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.kill(ctx, step, sig) })
 }
 
 func (i *Instance) kill(ctx context.Context, step progress.Func, sig string) error {

@@ -11,10 +11,9 @@ import (
 
 // Restart stops a VM, its services first, and starts it again, as one operation.
 // One that does not run is started.
-func (i *Instance) Restart(ctx context.Context, o StartOptions, step progress.Func) (View, error) {
+func (i *Instance) Restart(ctx context.Context, o StartOptions, step progress.Func) error {
 	v := verb{name: "restart", rank: rankOther, key: fmt.Sprintf("restart %t %t", o.Force, o.System)}
-	err := i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.restart(ctx, step, o) })
-	return i.View(), err
+	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.restart(ctx, step, o) })
 }
 
 func (i *Instance) restart(ctx context.Context, step progress.Func, o StartOptions) error {

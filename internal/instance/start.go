@@ -32,10 +32,9 @@ type StartOptions struct {
 // is; one that is stopping is started after its end. If all callers go away
 // before the guest is up, the run is ended again. The errors are *BootError,
 // *StateError, *MemoryError, *EndedByError.
-func (i *Instance) Start(ctx context.Context, o StartOptions, step progress.Func) (View, error) {
+func (i *Instance) Start(ctx context.Context, o StartOptions, step progress.Func) error {
 	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t", o.Force, o.System)}
-	err := i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
-	return i.View(), err
+	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
 }
 
 // start is the body of create, start and restart.

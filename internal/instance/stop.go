@@ -23,9 +23,8 @@ var discard = progress.Discard
 
 // Stop ends a VM, its services first, and waits for the end. One that does not
 // run is left as it is. The stop goes on when its callers leave.
-func (i *Instance) Stop(ctx context.Context, step progress.Func) (View, error) {
-	err := i.do(ctx, stopVerb, step, i.stop)
-	return i.View(), err
+func (i *Instance) Stop(ctx context.Context, step progress.Func) error {
+	return i.do(ctx, stopVerb, step, i.stop)
 }
 
 var stopVerb = verb{name: "stop", rank: rankStop, key: "stop", goesOn: true}

@@ -13,21 +13,21 @@ import (
 
 // Restore takes a deleted VM out of the trash, stopped and tied to no session.
 // name, if it is not empty, is its new name.
-func (s *Set) Restore(ctx context.Context, ref, name string) (View, error) {
+func (s *Set) Restore(ctx context.Context, ref, name string) (*Instance, error) {
 	e, err := s.trash.Find(ref)
 	if err != nil {
-		return View{}, err
+		return nil, err
 	}
 	rec, err := store.ReadFile(e.Dir)
 	if err != nil {
-		return View{}, fmt.Errorf("restore %q: %w", ref, err)
+		return nil, fmt.Errorf("restore %q: %w", ref, err)
 	}
 	if rec.ID != e.ID {
-		return View{}, fmt.Errorf("restore %q: its %s is of another VM, %q", ref, "vm.json", rec.ID)
+		return nil, fmt.Errorf("restore %q: its %s is of another VM, %q", ref, "vm.json", rec.ID)
 	}
 	if name != "" {
 		if err := vm.CheckName(name); err != nil {
-			return View{}, &vm.FieldError{Field: "name", Err: err}
+			return nil, &vm.FieldError{Field: "name", Err: err}
 		}
 		rec.Spec.Name = name
 	}
@@ -38,18 +38,18 @@ func (s *Set) Restore(ctx context.Context, ref, name string) (View, error) {
 	rec.Run.Supervisor, rec.Run.VMM = nil, nil
 	// The file first: the row is taken for true once the directory is there.
 	if err := fault.Do("restore.file", func() error { return store.WriteFile(e.Dir, rec) }); err != nil {
-		return View{}, err
+		return nil, err
 	}
 	err = fault.Do("restore.row", func() error { return s.store.Insert(ctx, rec) })
 	if errors.Is(err, store.ErrNameTaken) {
-		return View{}, hint.Add(fmt.Errorf("restore %q as %q: %w", ref, rec.Spec.Name, err), "banger trash restore "+ref+" --name ANOTHER")
+		return nil, hint.Add(fmt.Errorf("restore %q as %q: %w", ref, rec.Spec.Name, err), "banger trash restore "+ref+" --name ANOTHER")
 	}
 	if err != nil {
-		return View{}, err
+		return nil, err
 	}
 	err = fault.Do("restore.dir", func() error { return s.trash.Restore(e, s.cfg.Dirs.VM(rec.ID)) })
 	if err != nil {
-		return View{}, errors.Join(err, s.store.Delete(context.Background(), rec.ID))
+		return nil, errors.Join(err, s.store.Delete(context.Background(), rec.ID))
 	}
-	return s.newInstance(rec).View(), nil
+	return s.newInstance(rec), nil
 }

@@ -17,7 +17,7 @@ var waitable = []vm.State{vm.Created, vm.Starting, vm.Running, vm.Paused, vm.Sto
 
 // Wait waits until the VM has the state. Wait for a state of a VM that is
 // deleted meanwhile ends with ErrNotFound. It waits for no verb.
-func (i *Instance) Wait(ctx context.Context, state vm.State, step progress.Func) (View, error) {
+func (i *Instance) Wait(ctx context.Context, state vm.State, step progress.Func) error {
 	known := false
 	var names []string
 	for _, s := range waitable {
@@ -25,10 +25,11 @@ func (i *Instance) Wait(ctx context.Context, state vm.State, step progress.Func)
 		names = append(names, string(s))
 	}
 	if !known {
-		return i.View(), &vm.FieldError{Field: "state", Err: fmt.Errorf("%q is not one of %s", state, strings.Join(names, ", "))}
+		return &vm.FieldError{Field: "state", Err: fmt.Errorf("%q is not one of %s", state, strings.Join(names, ", "))}
 	}
 	step(progress.Step{Stage: "wait", Text: fmt.Sprintf("%s is %s", i.Name(), i.View().Record.State)})
-	return i.await(ctx, step, "wait", func(v View) bool {
+	_, err := i.await(ctx, step, "wait", func(v View) bool {
 		return v.Removed && state == Gone || !v.Removed && v.Record.State == state
 	})
+	return err
 }
