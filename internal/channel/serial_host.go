@@ -65,6 +65,13 @@ func (c *SerialCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
 	return c.streams.dial(ctx, port)
 }
 
+// Drop ends the connections over both lines, and with them all streams: the
+// guest's end is known to be gone. The next Dial greets the guest anew.
+func (c *SerialCarrier) Drop() {
+	c.control.drop()
+	c.streams.drop()
+}
+
 // Close implements Carrier; the lines are closed.
 func (c *SerialCarrier) Close() error {
 	return errors.Join(c.control.close(), c.streams.close())
@@ -154,6 +161,19 @@ func (h *host) connection(ctx context.Context) (*http.ClientConn, error) {
 	}
 	h.conn = conn
 	return conn, nil
+}
+
+// drop ends the connection and keeps the line.
+func (h *host) drop() {
+	h.mu.Lock()
+	conn, l := h.conn, h.lease
+	h.mu.Unlock()
+	if l != nil {
+		l.Close()
+	}
+	if conn != nil {
+		conn.Close()
+	}
 }
 
 func (h *host) close() error {

@@ -62,6 +62,8 @@ type Ending struct {
 	Cause string `json:"cause"`
 	// Detail is for a person; guest text in it is escaped.
 	Detail string `json:"detail,omitempty"`
+	// Hint is one line of advice: what to type next.
+	Hint string `json:"hint,omitempty"`
 	// Forced says that the guest did not end in its time.
 	Forced bool `json:"forced,omitempty"`
 	// Console is the last lines of the console, escaped, at most 20.
@@ -77,5 +79,6 @@ const (
 	CauseBoot      = "boot"      // bring-up did not reach the joined root
 	CauseLost      = "lost"      // found gone: a crash of the supervisor or of the host
 	CauseHostBoot  = "host-boot" // found gone after the host was started again
+	CauseKilled    = "killed"    // banger was asked to kill its VMM
 	CauseCancelled = "cancelled" // the request that started it was given up
 )
