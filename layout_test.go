@@ -53,7 +53,8 @@ var imports = map[string]string{
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "api channel channel/control hint launch paths process unixsock vm vmm",
-	"internal/agent":             "channel channel/control channel/exec",
+	"internal/agent":             "agent/command channel channel/control",
+	"internal/agent/command":     "channel/exec",
 
 	// What keeps it and talks to people.
 	"internal/store":   "hint paths vm",
