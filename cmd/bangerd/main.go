@@ -19,7 +19,7 @@ import (
 func main() {
 	args := append(os.Args, "", "") // the verb is at 1
 	program, err := os.Executable()
-	drivers := supervisor.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}
+	drivers := append(supervisor.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}, standIns(program)...)
 	switch {
 	case args[1] == "launch":
 		launch.Main()
