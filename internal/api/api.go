@@ -1,8 +1,11 @@
-// Package api is the contract between the CLI and bangerd: paths, types, the
-// table of errors, and the client. HTTP/1.1 with JSON on a Unix socket of mode
-// 0600; the peer's uid is checked. Long work answers with a stream of Events,
-// one JSON object a line (application/x-ndjson), whose last line has Result or
-// Fault.
+// Package api is the contract between bangerd and its clients: one table of
+// routes, the types that cross the socket, the table of errors, and a typed
+// client. HTTP/1.1 with JSON on a Unix socket of mode 0600; both sides check the
+// other's uid. A long call answers with a stream of Events, one JSON object a
+// line (application/x-ndjson), whose last line has Result or Fault.
+//
+// A type here is a view for people and programs: what the daemon records of a
+// VM is private to it.
 package api
 
 import (
@@ -12,33 +15,14 @@ import (
 	"banger/internal/vm"
 )
 
-// Version is the API's version; CLI and daemon must agree on it.
-const Version = 1
+// Version is the API's version; client and daemon must agree on it.
+const Version = 2
 
 // HeaderVersion carries "<api version> <program version>" on every request and
 // response.
 const HeaderVersion = "Banger-Version"
 
-// Paths. {ref} is a name, an id or a unique id prefix.
-const (
-	PathDaemon     = "/v1/daemon"            // GET Daemon
-	PathDaemonStop = "/v1/daemon/stop"       // POST
-	PathVMs        = "/v1/vms"               // GET []VM; POST Create, streams Events with a VM as result
-	PathVM         = "/v1/vms/{ref}"         // GET VM; DELETE ?force=true, streams Events
-	PathStart      = "/v1/vms/{ref}/start"   // POST, streams Events with a VM as result
-	PathStop       = "/v1/vms/{ref}/stop"    // POST, streams Events with a VM as result
-	PathLogs       = "/v1/vms/{ref}/logs"    // GET ?follow=true, the console's raw bytes
-	PathSession    = "/v1/vms/{ref}/session" // GET Session
-	PathKeep       = "/v1/vms/{ref}/keep"    // POST: drop --rm from a VM
-	PathImages     = "/v1/images"            // GET []Image
-	PathImageBuild = "/v1/images/build"      // POST ImageBuild, streams Events with an Image as result
-	PathKernels    = "/v1/kernels"           // GET []Kernel
-	PathKernelPull = "/v1/kernels/pull"      // POST KernelPull, streams Events with a Kernel as result
-	PathTrash      = "/v1/trash"             // GET []TrashEntry
-	PathTrashEmpty = "/v1/trash/empty"       // POST, answers TrashEmptied
-)
-
-// Daemon is what `daemon status` shows.
+// Daemon is the daemon as `daemon status` shows it.
 type Daemon struct {
 	Version   string    `json:"version"`
 	API       int       `json:"api"`
@@ -51,28 +35,183 @@ type Daemon struct {
 	VMs       int       `json:"vms"`
 	Running   int       `json:"running"`
 	RSSKiB    int64     `json:"rss_kib"`
+	// Goroutines and Descriptors are for whoever looks for a leak.
+	Goroutines  int `json:"goroutines"`
+	Descriptors int `json:"descriptors"`
 }
 
-// Create asks for a new VM. An empty Spec.Name lets the daemon make one, empty
-// Image, Kernel, VMM and zero sizes take the host's defaults.
-type Create struct {
-	Spec  vm.Spec `json:"spec"`
-	Start bool    `json:"start"`
-	// Remove ties the VM to the calling process: when that ends, the VM is
-	// deleted (--rm).
-	Remove bool `json:"remove"`
+// Spec is the machine that a user wishes for. An empty Image, Kernel or Driver
+// and a zero size take the host's defaults when the VM is created.
+type Spec struct {
+	Image   string `json:"image"`
+	Kernel  string `json:"kernel"`
+	VCPUs   int    `json:"vcpus"`
+	MemMiB  int64  `json:"mem_mib"`
+	DiskMiB int64  `json:"disk_mib"`
+	Driver  string `json:"driver"` // "auto" or a driver's name
+	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
+	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
 }
 
 // VM is a VM as it is shown.
 type VM struct {
-	vm.Record
+	ID    vm.ID    `json:"id"`
+	Name  string   `json:"name"`
+	State vm.State `json:"state"`
+	// Operation is the verb under way on the VM, as "stop"; "" when none is.
+	Operation    string    `json:"operation,omitempty"`
+	Spec         Spec      `json:"spec"`
+	ImageDigest  string    `json:"image_digest"`
+	KernelDigest string    `json:"kernel_digest"`
+	CreatedAt    time.Time `json:"created_at"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	// EndsAt is when the VM will be stopped by itself; zero when it won't be.
+	EndsAt time.Time `json:"ends_at,omitzero"`
+	// BootID is the guest's own boot id in this run or the last one.
+	BootID     string   `json:"boot_id,omitempty"`
+	VMM        *VMM     `json:"vmm,omitempty"`
+	Supervisor *Process `json:"supervisor,omitempty"`
+	// Session says where a running VM's supervisor answers.
+	Session *Session `json:"session,omitempty"`
+	// SilentSince is when the supervisor stopped to answer; zero while it does.
+	SilentSince time.Time `json:"silent_since,omitzero"`
+	// AgentGoneSince is when the guest's agent stopped to answer.
+	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
+	// Held says why the VMM holds the guest still, in state paused.
+	Held string `json:"held,omitempty"`
+	// NotRecorded says why the state shown could not be written to disk.
+	NotRecorded string `json:"not_recorded,omitempty"`
+	// NotSaved says why work in the VM was not saved.
+	NotSaved string `json:"not_saved,omitempty"`
+	// Remove says that the VM goes with its session (--rm).
+	Remove bool    `json:"remove,omitempty"`
+	Ending *Ending `json:"ending,omitempty"`
 	// Dir is the VM's directory on the host.
 	Dir string `json:"dir"`
-	// DiskUsedBytes is what its disk really takes on the host.
+	// DiskUsedBytes is the space that its disk takes on the host.
 	DiskUsedBytes int64 `json:"disk_used_bytes"`
 	// Notes are lines that a user should know: confinement that could not be
 	// applied, slowness of emulation.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// VMM is the VMM of a VM's run, or of its last one.
+type VMM struct {
+	Driver  string   `json:"driver"`
+	Version string   `json:"version"`
+	Accel   string   `json:"accel"` // "kvm" or "tcg"
+	Why     string   `json:"why"`
+	PID     int      `json:"pid,omitempty"` // 0 when none runs
+	Gaps    []string `json:"gaps,omitempty"`
+}
+
+// Process is a process of a VM on the host.
+type Process struct {
+	PID int `json:"pid"`
+}
+
+// Ending is how a VM's last run ended.
+type Ending struct {
+	At      time.Time `json:"at"`
+	Cause   string    `json:"cause"` // one of vm's Cause constants
+	Detail  string    `json:"detail,omitempty"`
+	Hint    string    `json:"hint,omitempty"`
+	Forced  bool      `json:"forced,omitempty"`
+	Console []string  `json:"console,omitempty"`
+}
+
+// Create asks for a new VM. An empty Name lets the daemon make one.
+type Create struct {
+	Name  string `json:"name"`
+	Spec  Spec   `json:"spec"`
+	Start bool   `json:"start"`
+	// Remove ties the VM to the calling process: when that ends, the VM is
+	// deleted (--rm).
+	Remove bool `json:"remove,omitempty"`
+	// Force starts the VM although the host's memory does not hold it.
+	Force bool `json:"force,omitempty"`
+	Wait  Wait `json:"wait,omitempty"`
+}
+
+// Wait is how far a start is waited for.
+type Wait string
+
+// Waits.
+const (
+	WaitAgent  Wait = ""       // until commands can be run in the guest
+	WaitSystem Wait = "system" // until the guest's init has started its services
+)
+
+// Start asks for a VM to run.
+type Start struct {
+	Force bool `json:"force,omitempty"`
+	Wait  Wait `json:"wait,omitempty"`
+}
+
+// Stop asks for a graceful end.
+type Stop struct{}
+
+// Kill asks for the end of the VMM by a signal.
+type Kill struct {
+	// Signal is one of TERM, KILL, INT, HUP, QUIT, USR1, USR2, ABRT; "" is KILL.
+	Signal string `json:"signal,omitempty"`
+}
+
+// Delete asks for a VM to go.
+type Delete struct {
+	// Force ends a running VM first.
+	Force bool `json:"force,omitempty"`
+	// Discard removes the disk at once, past the trash.
+	Discard bool `json:"discard,omitempty"`
+}
+
+// Deleted is the answer to Delete.
+type Deleted struct {
+	VM VM `json:"vm"`
+	// Trashed says that the disk is in the trash; TrashBytes is what emptying the
+	// trash would free.
+	Trashed    bool  `json:"trashed"`
+	TrashBytes int64 `json:"trash_bytes"`
+}
+
+// Set changes a VM. A zero field stays as it is.
+type Set struct {
+	Name   string `json:"name,omitempty"`
+	VCPUs  int    `json:"vcpus,omitempty"`
+	MemMiB int64  `json:"mem_mib,omitempty"`
+	// TTLSeconds is a new time to live of each run; -1 takes it away.
+	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
+}
+
+// WaitFor asks for the moment when a VM has a state.
+type WaitFor struct {
+	// State is a vm.State, or "gone".
+	State string `json:"state"`
+}
+
+// StateGone is the state of a VM that no longer exists, for WaitFor.
+const StateGone = "gone"
+
+// Prune asks for the VMs that don't run to be deleted.
+type Prune struct {
+	// IDs are the VMs to delete, as an earlier answer to DryRun named them; none
+	// means all that don't run.
+	IDs    []vm.ID `json:"ids,omitempty"`
+	DryRun bool    `json:"dry_run,omitempty"`
+}
+
+// Pruned is the answer to Prune.
+type Pruned struct {
+	// VMs are those that were deleted, or would be.
+	VMs        []VM  `json:"vms"`
+	TrashBytes int64 `json:"trash_bytes"`
+}
+
+// Logs asks for a VM's console.
+type Logs struct {
+	Follow bool `json:"follow,omitempty"`
+	// New leaves out what was written before the call.
+	New bool `json:"new,omitempty"`
 }
 
 // Session is where a running VM's supervisor answers: a Unix socket that
@@ -82,6 +221,51 @@ type Session struct {
 	ID     vm.ID  `json:"id"`
 	Name   string `json:"name"`
 	Socket string `json:"socket"`
+}
+
+// Health is how a VM is, seen from outside and by its guest's agent.
+type Health struct {
+	Healthy bool `json:"healthy"`
+	// Problems says what is wrong, a line each.
+	Problems []string `json:"problems,omitempty"`
+	State    vm.State `json:"state"`
+	// Guest is what the agent says; nil when it does not answer.
+	Guest *GuestHealth `json:"guest,omitempty"`
+}
+
+// GuestHealth is the guest's own view.
+type GuestHealth struct {
+	UptimeMillis int64  `json:"uptime_millis"`
+	Init         string `json:"init"` // "systemd", "other" or "agent"
+	MemTotalKiB  int64  `json:"mem_total_kib"`
+	MemFreeKiB   int64  `json:"mem_free_kib"`
+	DiskTotalKiB int64  `json:"disk_total_kib"`
+	DiskFreeKiB  int64  `json:"disk_free_kib"`
+	Processes    int    `json:"processes"` // processes started by exec
+}
+
+// Stats is what a running VM takes of the host, since its VMM was started.
+type Stats struct {
+	ID    vm.ID     `json:"id"`
+	Name  string    `json:"name"`
+	At    time.Time `json:"at"`
+	Since time.Time `json:"since"` // the VMM's start
+	// CPUMillis is the VMM's CPU time, VCPUs what it could use at most.
+	CPUMillis int64 `json:"cpu_millis"`
+	VCPUs     int   `json:"vcpus"`
+	// MemRSSKiB is the VMM's resident memory, MemPSSKiB with shared pages split
+	// among those who share them (0 when the kernel does not tell), MemLimitKiB
+	// the guest's memory.
+	MemRSSKiB   int64 `json:"mem_rss_kib"`
+	MemPSSKiB   int64 `json:"mem_pss_kib"`
+	MemLimitKiB int64 `json:"mem_limit_kib"`
+	// ReadBytes and WrittenBytes went between the VMM and the host's storage.
+	ReadBytes    int64 `json:"read_bytes"`
+	WrittenBytes int64 `json:"written_bytes"`
+	// DiskOwnBytes is the space of the VM's own disk, DiskSharedBytes that of
+	// the base image and kernel, which other VMs share.
+	DiskOwnBytes    int64 `json:"disk_own_bytes"`
+	DiskSharedBytes int64 `json:"disk_shared_bytes"`
 }
 
 // Image is a base image.
@@ -96,7 +280,7 @@ type Image struct {
 }
 
 // ImageBuild asks for the image behind Ref ("" is the default) to be built
-// anew even where it exists.
+// anew even if it exists.
 type ImageBuild struct {
 	Ref string `json:"ref"`
 }
@@ -124,18 +308,52 @@ type TrashEntry struct {
 	Name      string    `json:"name"`
 	DeletedAt time.Time `json:"deleted_at"`
 	UsedBytes int64     `json:"used_bytes"`
+	// NotSaved says why work in it was not saved; such an entry stays until it
+	// is dropped by name.
+	NotSaved string `json:"not_saved,omitempty"`
+	// Session says that the VM went with its session (--rm).
+	Session bool `json:"session,omitempty"`
 }
 
-// TrashEmptied is what emptying the trash did.
+// TrashEmpty asks for the trash to be emptied.
+type TrashEmpty struct {
+	// Refs are the entries to drop, by name or id; none means all but those with
+	// work that was not saved.
+	Refs []string `json:"refs,omitempty"`
+}
+
+// TrashEmptied is the answer to TrashEmpty.
 type TrashEmptied struct {
 	Entries   int   `json:"entries"`
 	UsedBytes int64 `json:"used_bytes"`
+	// Kept are entries with work that was not saved.
+	Kept []TrashEntry `json:"kept,omitempty"`
 }
 
-// Event is one line of a long request's answer.
+// TrashRestore takes a VM out of the trash. Name, if it is not empty, is its new
+// name.
+type TrashRestore struct {
+	Name string `json:"name,omitempty"`
+}
+
+// Stage names a step of a long call.
+type Stage string
+
+// Stages.
+const (
+	StageImage  Stage = "image"
+	StageKernel Stage = "kernel"
+	StageQueue  Stage = "queue" // another verb on the same VM is under way
+	StageBoot   Stage = "boot"
+	StageSystem Stage = "system" // the guest's services are starting
+	StageStop   Stage = "stop"
+	StageDelete Stage = "delete"
+	StageWait   Stage = "wait"
+)
+
+// Event is one line of a long call's answer.
 type Event struct {
-	// Stage names a step: "image", "kernel", "disk", "boot", "stop", "delete".
-	Stage string `json:"stage,omitempty"`
+	Stage Stage `json:"stage,omitempty"`
 	// Text is the step in words, for a person.
 	Text string `json:"text,omitempty"`
 	// Done and Total count Unit ("bytes" or "steps"); Total 0 is unknown.

@@ -41,7 +41,7 @@ func NewClient(socket string) *Client {
 }
 
 // AnyVersion returns a client that talks to a daemon of another version of the
-// API too. PathDaemon and PathDaemonStop mean the same in all of them: a daemon
+// API too. ShowDaemon and StopDaemon mean the same in all of them: a daemon
 // that was left from before an upgrade can be looked at and stopped.
 func (c *Client) AnyVersion() *Client {
 	return &Client{c.socket, c.http, true}
@@ -50,80 +50,58 @@ func (c *Client) AnyVersion() *Client {
 // ErrNoDaemon says that nothing answers on the socket.
 var ErrNoDaemon = errors.New("bangerd does not run")
 
-// Path fills the {ref} of one of the Path constants.
-func Path(pattern, ref string) string {
-	return strings.ReplaceAll(pattern, "{ref}", url.PathEscape(ref))
-}
-
-// Get decodes the answer to GET path into out.
-func (c *Client) Get(ctx context.Context, path string, out any) error {
-	return c.Do(ctx, http.MethodGet, path, nil, out)
-}
-
-// Do sends in, where it is not nil, and decodes the answer into out, where
-// that is not nil. A *Fault is the daemon's own error; ErrNoDaemon says that
-// the request did not reach one.
-func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	resp, err := c.send(ctx, method, path, in)
+// answer makes a call whose answer is one value.
+func answer[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref string, in In) (out Out, err error) {
+	resp, err := c.send(ctx, call.Route, ref, in)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read bangerd's answer: %w", err)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		return out, fmt.Errorf("read bangerd's answer: %w", err)
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return fmt.Errorf("read bangerd's answer: %w", err)
-	}
-	return nil
+	return out, decode(text, &out)
 }
 
-// Stream sends in, calls each with every event, one after the other, and
-// decodes the result into out, where that is not nil. When ctx ends the daemon
-// sees its caller gone.
-func (c *Client) Stream(ctx context.Context, method, path string, in, out any, each func(Event)) error {
-	resp, err := c.send(ctx, method, path, in)
+// stream makes a call that answers with events.
+func stream[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref string, in In, each Each) (out Out, err error) {
+	resp, err := c.send(ctx, call.Route, ref, in)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		var e Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("read bangerd's answer: %w", err)
+		if err := decode(lines.Bytes(), &e); err != nil {
+			return out, err
 		}
 		switch {
 		case e.Fault != nil:
-			return e.Fault
+			return out, e.Fault
 		case e.Result != nil:
-			if out == nil {
-				return nil
-			}
-			if err := json.Unmarshal(e.Result, out); err != nil {
-				return fmt.Errorf("read bangerd's answer: %w", err)
-			}
-			return nil
+			return out, decode(e.Result, &out)
+		case each != nil:
+			each(e)
 		}
-		each(e)
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return out, ctx.Err()
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("read bangerd's answer: a line has more than %d bytes", maxLine)
+		return out, fmt.Errorf("read bangerd's answer: a line has more than %d bytes", maxLine)
 	}
-	return hint.Add(errors.New("bangerd ended before it answered"), "banger vm list shows what is there; banger daemon status says whether a new one runs")
+	return out, hint.Add(errors.New("bangerd ended before it answered"), "banger vm list shows what there is; banger daemon status says whether a new one runs")
 }
 
-// Copy copies the raw answer to GET path to w, as it comes.
-func (c *Client) Copy(ctx context.Context, path string, w io.Writer) error {
-	resp, err := c.send(ctx, http.MethodGet, path, nil)
+// raw copies the answer to w as it comes.
+func raw[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref string, in In, w io.Writer) error {
+	resp, err := c.send(ctx, call.Route, ref, in)
 	if err != nil {
 		return err
 	}
@@ -138,16 +116,36 @@ func (c *Client) Copy(ctx context.Context, path string, w io.Writer) error {
 	return err
 }
 
-func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+func decode(text []byte, v any) error {
+	if len(text) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("read bangerd's answer: %w", err)
+	}
+	return nil
+}
+
+// send makes the request and returns an answer of status 2xx.
+func (c *Client) send(ctx context.Context, r *Route, ref string, in any) (*http.Response, error) {
+	path := strings.ReplaceAll(r.Path, "{ref}", url.PathEscape(ref))
 	var body io.Reader
-	if in != nil {
+	switch _, none := in.(None); {
+	case none:
+	case r.Method == http.MethodGet, r.Method == http.MethodDelete:
+		q, err := EncodeQuery(in)
+		if err != nil {
+			return nil, err
+		}
+		path += "?" + q.Encode()
+	default:
 		text, err := json.Marshal(in)
 		if err != nil {
 			return nil, err
 		}
 		body = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://bangerd"+path, body)
+	req, err := http.NewRequestWithContext(ctx, r.Method, "http://bangerd"+path, body)
 	if err != nil {
 		return nil, err
 	}

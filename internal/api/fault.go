@@ -5,7 +5,7 @@ import "net/http"
 // Fault is an error as it crosses the socket: the body of every answer that is
 // not 2xx, or the last Event of a stream.
 type Fault struct {
-	Code    string `json:"code"` // one of the Code constants
+	Code    Code   `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`  // what to type next
 	Field   string `json:"field,omitempty"` // the flag at fault, for CodeInvalid
@@ -20,23 +20,31 @@ type Fault struct {
 // Error is the message alone; the hint is printed at the edge.
 func (f *Fault) Error() string { return f.Message }
 
+// Code is the kind of a fault, for programs.
+type Code string
+
 // Codes of faults.
 const (
-	CodeInvalid   = "invalid"   // the request can't be meant
-	CodeNotFound  = "not-found" // no such VM, image, kernel
-	CodeAmbiguous = "ambiguous" // a prefix of several ids
-	CodeExists    = "exists"    // the name is taken
-	CodeState     = "state"     // the VM's state does not allow it
-	CodeMissing   = "missing"   // the host lacks a program or a right
-	CodeNoSpace   = "no-space"  // a disk is full
-	CodeBoot      = "boot"      // the guest did not come up
-	CodeCancelled = "cancelled" // the caller gave up
-	CodeVersion   = "version"   // CLI and daemon, or program and file, differ
-	CodeInternal  = "internal"  // anything else
+	CodeInvalid   Code = "invalid"   // the request can't be meant
+	CodeNotFound  Code = "not-found" // no such VM, image, kernel
+	CodeAmbiguous Code = "ambiguous" // a prefix of several ids
+	CodeExists    Code = "exists"    // the name is taken
+	CodeState     Code = "state"     // the VM's state does not allow it
+	CodeMissing   Code = "missing"   // the host lacks a program or a right
+	CodeNoSpace   Code = "no-space"  // a disk is full
+	CodeMemory    Code = "memory"    // the host has not enough memory
+	CodeReadOnly  Code = "read-only" // a file system of banger's can't be written
+	CodeDamaged   Code = "damaged"   // a file of banger's can't be read
+	CodeSilent    Code = "silent"    // a process of the VM does not answer
+	CodeEnded     Code = "ended-by"  // another verb on the VM went before
+	CodeBoot      Code = "boot"      // the guest did not come up
+	CodeCancelled Code = "cancelled" // the caller gave up
+	CodeVersion   Code = "version"   // CLI and daemon, or program and file, differ
+	CodeInternal  Code = "internal"  // anything else
 )
 
 // status is the one table from codes to HTTP statuses.
-var status = map[string]int{
+var status = map[Code]int{
 	CodeInvalid:   http.StatusBadRequest,
 	CodeNotFound:  http.StatusNotFound,
 	CodeAmbiguous: http.StatusConflict,
@@ -44,6 +52,11 @@ var status = map[string]int{
 	CodeState:     http.StatusConflict,
 	CodeMissing:   http.StatusFailedDependency,
 	CodeNoSpace:   http.StatusInsufficientStorage,
+	CodeMemory:    http.StatusInsufficientStorage,
+	CodeReadOnly:  http.StatusInsufficientStorage,
+	CodeDamaged:   http.StatusInternalServerError,
+	CodeSilent:    http.StatusGatewayTimeout,
+	CodeEnded:     http.StatusConflict,
 	CodeBoot:      http.StatusBadGateway,
 	CodeCancelled: 499,
 	CodeVersion:   http.StatusUpgradeRequired,
@@ -51,7 +64,7 @@ var status = map[string]int{
 }
 
 // Status returns the HTTP status of a code; an unknown code is internal.
-func Status(code string) int {
+func Status(code Code) int {
 	if s, ok := status[code]; ok {
 		return s
 	}

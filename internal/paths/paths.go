@@ -3,8 +3,6 @@
 package paths
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -17,15 +15,17 @@ import (
 // Dirs are banger's directories on this host, absolute.
 type Dirs struct {
 	Config string // config.toml
-	State  string // database, VMs, trash, logs: nothing here can be fetched again
+	State  string // database, VMs, trash, logs, sockets: nothing here can be fetched again
 	Cache  string // images, kernels: all of it can be made again
-	Run    string // sockets and locks
 }
 
 // Host reads the environment as the XDG base directory specification (0.8)
-// says. Where XDG_RUNTIME_DIR is unset, sockets live under the state
-// directory, never in /tmp. Where HOME is unset, the password database's home
-// is taken.
+// says. If HOME is unset, the password database's home is taken.
+//
+// Sockets lie in the state directory, beside the lock and the VMs that they
+// belong to, and not in XDG_RUNTIME_DIR: whoever finds the state directory finds
+// what runs, whatever the rest of the environment says, and neither a logout nor
+// a cleaner takes a socket away from under a running VM.
 func Host() (Dirs, error) {
 	home := func() (string, error) {
 		if h := os.Getenv("HOME"); h != "" {
@@ -67,22 +67,11 @@ func resolve(getenv func(string) string, home func() (string, error)) (Dirs, err
 	if d.Cache, err = base("XDG_CACHE_HOME", ".cache"); err != nil {
 		return Dirs{}, err
 	}
-	d.Run = filepath.Join(d.State, "run")
-	if getenv("XDG_RUNTIME_DIR") != "" {
-		if d.Run, err = base("XDG_RUNTIME_DIR", ""); err != nil {
-			return Dirs{}, err
-		}
-		if getenv("XDG_STATE_HOME") != "" {
-			// One daemon a state directory: another one's sockets lie apart.
-			sum := sha256.Sum256([]byte(d.State))
-			d.Run += "-" + hex.EncodeToString(sum[:4])
-		}
-	}
 	return d, nil
 }
 
 // Socket is bangerd's API socket.
-func (d Dirs) Socket() string { return filepath.Join(d.Run, "bangerd.sock") }
+func (d Dirs) Socket() string { return filepath.Join(d.State, "bangerd.sock") }
 
 // Lock is held by the one daemon of the state directory.
 func (d Dirs) Lock() string { return filepath.Join(d.State, "bangerd.lock") }
@@ -96,11 +85,12 @@ func (d Dirs) DaemonLog() string { return filepath.Join(d.State, "bangerd.log") 
 // VMs holds a directory for each VM.
 func (d Dirs) VMs() string { return filepath.Join(d.State, "vms") }
 
-// VM is the directory of one VM: vm.json, data disk, console log.
+// VM is the directory of one VM: vm.json, data disk, console
+// log, sockets.
 func (d Dirs) VM(id vm.ID) string { return filepath.Join(d.VMs(), string(id)) }
 
-// VMRun holds the sockets of one running VM.
-func (d Dirs) VMRun(id vm.ID) string { return filepath.Join(d.Run, "vm", string(id)) }
+// Base holds the images and kernels that VMs were made from.
+func (d Dirs) Base() string { return filepath.Join(d.State, "base") }
 
 // Trash holds deleted VMs' directories for a while.
 func (d Dirs) Trash() string { return filepath.Join(d.State, "trash") }
@@ -120,6 +110,3 @@ const (
 	DiskFile    = "data.ext4"
 	ConsoleFile = "console.log"
 )
-
-// Names inside a running VM's socket directory.
-const SupervisorSocket = "supervisor.sock"

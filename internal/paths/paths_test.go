@@ -14,14 +14,12 @@ func TestResolve(t *testing.T) {
 		home func() (string, error)
 		want Dirs
 	}{
-		"plain": {map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"}, home,
-			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/run/user/7/banger"}},
+		"plain": {nil, home,
+			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger"}},
 		"another state directory": {map[string]string{"XDG_RUNTIME_DIR": "/run/user/7", "XDG_STATE_HOME": "/s"}, home,
-			Dirs{"/home/u/.config/banger", "/s/banger", "/home/u/.cache/banger", "/run/user/7/banger-f93e644d"}},
-		"no runtime directory": {nil, home,
-			Dirs{"/home/u/.config/banger", "/home/u/.local/state/banger", "/home/u/.cache/banger", "/home/u/.local/state/banger/run"}},
+			Dirs{"/home/u/.config/banger", "/s/banger", "/home/u/.cache/banger"}},
 		"all set, no home": {map[string]string{"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "/h"}, none,
-			Dirs{"/c/banger", "/s/banger", "/h/banger", "/s/banger/run"}},
+			Dirs{"/c/banger", "/s/banger", "/h/banger"}},
 	} {
 		if got, err := resolve(env(c.env), c.home); err != nil || got != c.want {
 			t.Errorf("%s: resolve = %+v, %v; want %+v", name, got, err, c.want)

@@ -2,9 +2,9 @@ package vm
 
 import "time"
 
-// RecordFormat is the version of Record's JSON. A higher number on disk was
-// written by a newer banger and is refused untouched.
-const RecordFormat = 1
+// RecordFormat is the version of Record's JSON. A record of another format is
+// refused untouched: nothing is released yet, so no older form is read.
+const RecordFormat = 2
 
 // Process identifies a process for good: a pid alone is reused, so it is only
 // valid together with the boot it ran in and its start time.
@@ -15,44 +15,53 @@ type Process struct {
 	StartTicks uint64 `json:"start_ticks"`
 }
 
-// Record is all that banger knows of one VM. The database holds it, and the
+// Record is all that banger keeps of one VM. The database holds it, and the
 // VM's directory carries a copy (vm.json), so that either can be rebuilt from
-// the other.
+// the other. It is private to the daemon: package api has its own view of a VM.
 type Record struct {
 	Format    int       `json:"format"`
 	ID        ID        `json:"id"`
 	Spec      Spec      `json:"spec"`
 	State     State     `json:"state"`
 	CreatedAt time.Time `json:"created_at"`
+	// StartedAt is the time of the last start; zero before the first one.
 	StartedAt time.Time `json:"started_at,omitzero"`
-
 	// ImageDigest and KernelDigest name the base image and kernel that the VM
 	// was made from ("sha256:…"); they never change afterwards.
 	ImageDigest  string `json:"image_digest"`
 	KernelDigest string `json:"kernel_digest"`
+	// Run is the run that the VM has, or had last.
+	Run Run `json:"run,omitzero"`
+	// Remove ties the VM to a session (--rm). Holder is that session's process:
+	// when it is gone, the VM is deleted.
+	Remove bool     `json:"remove,omitempty"`
+	Holder *Process `json:"holder,omitempty"`
+	// Discard says that a VM in state deleting skips the trash.
+	Discard bool `json:"discard,omitempty"`
+	// NotSaved says why work in the VM was not saved; "" when all was. The trash
+	// never gives up such a VM by itself.
+	NotSaved string `json:"not_saved,omitempty"`
+	// Ending says how the last run ended; nil before the first end.
+	Ending *Ending `json:"ending,omitempty"`
+}
 
-	// Driver, its program's Version, Accel and Why say which VMM ran it last and
+// Run is one run of a VM: from a supervisor's launch to its VMM's end.
+type Run struct {
+	// Driver, its program's Version, Accel and Why say which VMM was chosen and
 	// why that one.
 	Driver  string `json:"driver,omitempty"`
 	Version string `json:"version,omitempty"`
 	Accel   string `json:"accel,omitempty"`
 	Why     string `json:"why,omitempty"`
-	// Gaps says in words, a line each, what of that VMM's confinement could not
+	// Gaps says in words, a line each, what of the VMM's confinement could not
 	// be applied.
 	Gaps []string `json:"gaps,omitempty"`
-
-	// Supervisor is the process that owns the running VM; nil when none does.
+	// BootID is the guest's own boot id; "" before the guest said hello.
+	BootID string `json:"boot_id,omitempty"`
+	// Supervisor is the process that owns the run, VMM is the VMM's process; nil
+	// when it is not known or gone.
 	Supervisor *Process `json:"supervisor,omitempty"`
-	// VMM is the VMM's process; nil when none runs.
-	VMM *Process `json:"vmm,omitempty"`
-
-	// Remove says that the VM goes with its session (--rm). Holder is that
-	// session's process: when it is gone, the VM is deleted.
-	Remove bool     `json:"remove,omitempty"`
-	Holder *Process `json:"holder,omitempty"`
-
-	// Ending says how the last run ended; nil before the first end.
-	Ending *Ending `json:"ending,omitempty"`
+	VMM        *Process `json:"vmm,omitempty"`
 }
 
 // Ending is how a run of a VM ended.
@@ -62,7 +71,7 @@ type Ending struct {
 	Cause string `json:"cause"`
 	// Detail is for a person; guest text in it is escaped.
 	Detail string `json:"detail,omitempty"`
-	// Hint is one line of advice: what to type next.
+	// Hint is what the user can type about it.
 	Hint string `json:"hint,omitempty"`
 	// Forced says that the guest did not end in its time.
 	Forced bool `json:"forced,omitempty"`
@@ -73,12 +82,13 @@ type Ending struct {
 // Causes of an Ending.
 const (
 	CauseStopped   = "stopped"   // banger was asked to stop it
+	CauseKilled    = "killed"    // banger was asked to kill it
 	CauseGuest     = "guest"     // the guest powered off or rebooted
 	CausePanic     = "panic"     // the guest's kernel panicked
 	CauseVMM       = "vmm"       // the VMM ended by itself or was killed
+	CauseMemory    = "memory"    // the host's kernel killed the VMM because memory ran out
 	CauseBoot      = "boot"      // bring-up did not reach the joined root
-	CauseLost      = "lost"      // found gone: a crash of the supervisor or of the host
+	CauseLost      = "lost"      // found gone: a crash of the supervisor
 	CauseHostBoot  = "host-boot" // found gone after the host was started again
-	CauseKilled    = "killed"    // banger was asked to kill its VMM
 	CauseCancelled = "cancelled" // the request that started it was given up
 )

@@ -17,18 +17,24 @@ const (
 	DefDiskMiB = 8 * 1024    // sparse
 	DefImage   = "debian-12" // built from Debian's signed packages
 	DefKernel  = "debian-12-cloud"
+
+	DriverAuto    = "auto" // the first usable driver with KVM, else the first usable one
+	MaxTTLSeconds = 366 * 24 * 3600
 )
 
 // Spec is what a user asks for: the machine, not its progress. Sizes are MiB.
 type Spec struct {
+	// Name is a DNS label; "" lets the daemon make one.
 	Name    string `json:"name"`
 	Image   string `json:"image"`
 	Kernel  string `json:"kernel"`
 	VCPUs   int    `json:"vcpus"`
 	MemMiB  int64  `json:"mem_mib"`
 	DiskMiB int64  `json:"disk_mib"`
-	// VMM is "auto" or a driver's name.
-	VMM string `json:"vmm"`
+	// Driver is "auto" or the name of a VMM's driver.
+	Driver string `json:"driver"`
+	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
+	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
 }
 
 // FieldError is a Spec's field that cannot be used. Field is the flag's name
@@ -42,10 +48,13 @@ func (e *FieldError) Error() string { return fmt.Sprintf("--%s: %v", e.Field, e.
 func (e *FieldError) Unwrap() error { return e.Err }
 
 // Check reports the first field that cannot be used, as a *FieldError. It
-// looks at nothing outside the Spec: whether the image exists is for others.
+// looks at nothing outside the Spec: whether the image exists is for others. An
+// empty name is allowed, because the daemon makes one.
 func (s Spec) Check() error {
-	if err := CheckName(s.Name); err != nil {
-		return &FieldError{"name", err}
+	if s.Name != "" {
+		if err := CheckName(s.Name); err != nil {
+			return &FieldError{"name", err}
+		}
 	}
 	if s.VCPUs < 1 || s.VCPUs > MaxVCPUs {
 		return &FieldError{"vcpu", fmt.Errorf("%d is not between 1 and %d", s.VCPUs, MaxVCPUs)}
@@ -59,8 +68,11 @@ func (s Spec) Check() error {
 	if s.Image == "" {
 		return &FieldError{"image", fmt.Errorf("reference is empty")}
 	}
-	if s.VMM == "" {
-		return &FieldError{"vmm", fmt.Errorf("driver is empty: use auto, firecracker or qemu")}
+	if s.Driver == "" {
+		return &FieldError{"vmm", fmt.Errorf("driver is empty: use %s or the name of a VMM", DriverAuto)}
+	}
+	if s.TTLSeconds < 0 || s.TTLSeconds > MaxTTLSeconds {
+		return &FieldError{"ttl", fmt.Errorf("%d s is not between 1 s and a year", s.TTLSeconds)}
 	}
 	return nil
 }
@@ -76,7 +88,7 @@ func Defaults(cpus int, memMiB int64) Spec {
 		VCPUs:   min(max(cpus/4, 1), 4),
 		MemMiB:  min(max(memMiB/8, 512), 8192),
 		DiskMiB: DefDiskMiB,
-		VMM:     "auto",
+		Driver:  DriverAuto,
 	}
 }
 

@@ -2,10 +2,11 @@ package vm
 
 import "fmt"
 
-// State is where a VM stands.
+// State is where a VM stands. It is the user's view of a VM's life; how far one
+// run is, package supervisor's Phase says.
 type State string
 
-// The states. A VM's disk exists in all of them.
+// The states. A VM's disk exists in all of them but the end of Deleting.
 const (
 	Created  State = "created"  // recorded, never started
 	Starting State = "starting" // a supervisor is bringing it up
@@ -14,12 +15,13 @@ const (
 	Stopping State = "stopping" // told to end
 	Stopped  State = "stopped"  // no process of it is left
 	Error    State = "error"    // the last start did not reach running; kept for a look
+	Deleting State = "deleting" // told to go; its processes end first
 )
 
 // Event is what moves a VM from one state to another.
 type Event string
 
-// The events. Intent (Start, Stop) is recorded before its effect.
+// The events. Intent (Start, Stop, Delete) is recorded before its effect.
 const (
 	Start  Event = "start"  // intent: somebody asked for it to run
 	Ready  Event = "ready"  // the agent reported the root joined
@@ -28,18 +30,20 @@ const (
 	Ended  Event = "ended"  // the VMM is gone, whatever the reason
 	Pause  Event = "pause"  // the VMM reported it held still
 	Resume Event = "resume" // the VMM reported it going on
+	Delete Event = "delete" // intent: somebody asked for it to go
 )
 
 // table is the only place that says what an event does. A pair that is absent
 // is refused.
 var table = map[State]map[Event]State{
-	Created:  {Start: Starting, Ended: Created},
-	Starting: {Ready: Running, Fail: Error, Stop: Stopping, Ended: Error},
-	Running:  {Stop: Stopping, Ended: Stopped, Pause: Paused},
-	Paused:   {Resume: Running, Stop: Stopping, Ended: Stopped},
-	Stopping: {Stop: Stopping, Ended: Stopped, Fail: Stopped, Ready: Stopping},
-	Stopped:  {Start: Starting, Ended: Stopped},
-	Error:    {Start: Starting, Ended: Error},
+	Created:  {Start: Starting, Ended: Created, Delete: Deleting},
+	Starting: {Ready: Running, Fail: Error, Stop: Stopping, Ended: Error, Delete: Deleting},
+	Running:  {Stop: Stopping, Ended: Stopped, Pause: Paused, Delete: Deleting},
+	Paused:   {Resume: Running, Stop: Stopping, Ended: Stopped, Delete: Deleting},
+	Stopping: {Stop: Stopping, Ended: Stopped, Fail: Stopped, Delete: Deleting},
+	Stopped:  {Start: Starting, Ended: Stopped, Delete: Deleting},
+	Error:    {Start: Starting, Ended: Error, Delete: Deleting},
+	Deleting: {Delete: Deleting, Ended: Deleting, Fail: Deleting},
 }
 
 // MoveError is an event that a state does not allow.
@@ -63,5 +67,5 @@ func Next(s State, event Event) (State, error) {
 
 // Live reports whether a VM in state s has, or may have, processes.
 func (s State) Live() bool {
-	return s == Starting || s == Running || s == Paused || s == Stopping
+	return s == Starting || s == Running || s == Paused || s == Stopping || s == Deleting
 }

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-var states = []State{Created, Starting, Running, Paused, Stopping, Stopped, Error}
-var events = []Event{Start, Ready, Fail, Stop, Ended, Pause, Resume}
+var states = []State{Created, Starting, Running, Paused, Stopping, Stopped, Error, Deleting}
+var events = []Event{Start, Ready, Fail, Stop, Ended, Pause, Resume, Delete}
 
 func TestCheckName(t *testing.T) {
 	good := []string{"a", "0", "a-b", "a--b", strings.Repeat("x", 63), "9lives"}
@@ -83,7 +83,8 @@ func TestSpecCheck(t *testing.T) {
 		"memory":    func(s *Spec) { s.MemMiB = -1 },
 		"disk-size": func(s *Spec) { s.DiskMiB = 1 << 40 },
 		"image":     func(s *Spec) { s.Image = "" },
-		"vmm":       func(s *Spec) { s.VMM = "" },
+		"vmm":       func(s *Spec) { s.Driver = "" },
+		"ttl":       func(s *Spec) { s.TTLSeconds = -1 },
 	} {
 		s := good
 		spoil(&s)
@@ -108,22 +109,34 @@ func TestDefaults(t *testing.T) {
 }
 
 // Whatever happens, a VM that has lost its processes leaves the live states,
-// and one that is told to stop never comes back by itself.
+// and one that is told to stop or to go never comes back by itself.
 func TestTable(t *testing.T) {
 	for _, s := range states {
 		next, err := Next(s, Ended)
-		if err != nil || next.Live() {
+		if err != nil || next.Live() && next != Deleting {
 			t.Errorf("Next(%s, ended) = %s, %v; want a state without processes", s, next, err)
 		}
-		if s.Live() {
+		if next, err := Next(s, Delete); err != nil || next != Deleting {
+			t.Errorf("Next(%s, delete) = %s, %v; want deleting", s, next, err)
+		}
+		switch {
+		case s == Deleting:
+			for _, e := range events {
+				if next, err := Next(s, e); err == nil && next != Deleting {
+					t.Errorf("Next(deleting, %s) = %s: a deletion can't be taken back", e, next)
+				}
+			}
+		case s.Live():
 			if _, err := Next(s, Start); err == nil {
 				t.Errorf("Next(%s, start) is allowed", s)
 			}
 			if _, err := Next(s, Stop); err != nil {
 				t.Errorf("Next(%s, stop) = %v", s, err)
 			}
-		} else if next, err := Next(s, Start); err != nil || next != Starting {
-			t.Errorf("Next(%s, start) = %s, %v; want starting", s, next, err)
+		default:
+			if next, err := Next(s, Start); err != nil || next != Starting {
+				t.Errorf("Next(%s, start) = %s, %v; want starting", s, next, err)
+			}
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -140,7 +153,7 @@ func TestTable(t *testing.T) {
 			switch {
 			case e == Start:
 				told = false
-			case e == Stop:
+			case e == Stop, e == Delete:
 				told = true
 			}
 			if told && next == Running {

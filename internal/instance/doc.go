@@ -1,0 +1,15 @@
+// Package instance is a VM as the daemon owns it, and the set of all of them.
+//
+// One goroutine owns each VM (Instance). It alone changes the VM's record, and
+// publishes a View that anybody reads without waiting. A verb is one file, one
+// method and one operation in the VM's slot: operations on one VM run one after
+// the other, equal ones join, and a stronger one ends the weaker ones before it.
+//
+// A supervisor that does not answer is not gone. Gone is what the lock of the
+// run and the process identity say is gone: until then the VM keeps its state,
+// its owner asks again, and only kill and the backstop of a stop use force.
+//
+// The set can be closed at any moment: VMs go on under their supervisors, and
+// the next Open finds them, takes up each recorded intent again, and removes
+// what a crash left.
+package instance

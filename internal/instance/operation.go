@@ -1,0 +1,204 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"banger/internal/progress"
+)
+
+// Ranks of verbs. An operation ends all operations of a lower rank that came
+// before it and yields to none of a lower or the same rank.
+const (
+	rankOther  = 0
+	rankStop   = 1
+	rankDelete = 2 // delete -f
+	rankKill   = 3
+)
+
+// verb is what an operation does, as far as the slot needs to know.
+type verb struct {
+	name string // as the user types it
+	rank int
+	// key tells equal operations, which join: the verb and its options.
+	key string
+	// goesOn says that the operation goes on when all its callers left.
+	goesOn bool
+}
+
+// operation is a verb under way, or waiting for its turn.
+type operation struct {
+	verb
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed at its end
+	err    error         // valid after done
+
+	mu      sync.Mutex
+	callers int
+	steps   map[int]progress.Func
+	next    int
+	last    progress.Step // the newest, for a caller that joins
+}
+
+// slot holds the operations of one VM: the first one runs, the others wait for
+// their turn.
+type slot struct {
+	vmName func() string
+	life   context.Context // of the set
+
+	mu     sync.Mutex
+	queue  []*operation
+	change func(running string) // told which verb runs, "" for none
+	work   *sync.WaitGroup
+}
+
+// do runs the operation, or joins an equal one that is the last in the queue,
+// and waits for its end or ctx's. step hears what the operation says.
+func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(context.Context, progress.Func) error) error {
+	if s.life.Err() != nil {
+		return ErrClosing
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	op := s.enqueue(v, run)
+	leave := op.join(step)
+	select {
+	case <-op.done:
+		leave()
+		return op.err
+	case <-ctx.Done():
+		if last := leave(); last && !op.goesOn && s.life.Err() == nil {
+			op.cancel(errAbandoned)
+			if op.err != nil { // what it leaves is cleared away by itself
+				return ctx.Err()
+			}
+		}
+		return ctx.Err()
+	}
+}
+
+// spawn is do without a caller: for what the daemon itself wants.
+func (s *slot) spawn(v verb, run func(context.Context, progress.Func) error) {
+	if s.life.Err() == nil {
+		s.enqueue(v, run)
+	}
+}
+
+func (s *slot) enqueue(v verb, run func(context.Context, progress.Func) error) *operation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last *operation
+	for _, o := range s.queue {
+		if o.rank < v.rank {
+			o.cancel(&EndedByError{s.vmName(), o.name, v.name})
+		}
+		if o.ctx.Err() == nil {
+			last = o
+		}
+	}
+	if last != nil && last.key == v.key {
+		return last
+	}
+	op := &operation{verb: v, done: make(chan struct{}), steps: map[int]progress.Func{}}
+	op.ctx, op.cancel = context.WithCancelCause(s.life)
+	var before *operation
+	if n := len(s.queue); n > 0 {
+		before = s.queue[n-1]
+	} else {
+		s.change(v.name)
+	}
+	s.queue = append(s.queue, op)
+	s.work.Go(func() { s.run(op, before, run) }) // ends with op
+	return op
+}
+
+// run waits for op's turn and runs it. An operation that is ended before its
+// turn does nothing.
+func (s *slot) run(op, before *operation, run func(context.Context, progress.Func) error) {
+	if before != nil {
+		op.say(progress.Step{Stage: "queue", Text: fmt.Sprintf("waiting for %s of %s", before.name, s.vmName())})
+		select {
+		case <-before.done:
+			op.say(progress.Step{Stage: "queue", Finished: true})
+		case <-op.ctx.Done():
+		}
+	}
+	if op.err = cause(op.ctx); op.err == nil {
+		op.err = run(op.ctx, op.say)
+	} else if before != nil {
+		<-before.done // the queue is left in order
+	}
+	var by *EndedByError
+	if op.err != nil && errors.As(context.Cause(op.ctx), &by) {
+		op.err = by
+	}
+	op.cancel(nil)
+	s.mu.Lock()
+	s.queue = s.queue[1:]
+	if len(s.queue) > 0 {
+		s.change(s.queue[0].name)
+	} else {
+		s.change("")
+	}
+	s.mu.Unlock()
+	close(op.done)
+}
+
+// running is the verb under way, or "".
+func (s *slot) running() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return ""
+	}
+	return s.queue[0].name
+}
+
+// cause is why ctx ended, with ErrClosing for the end of the set; nil while it
+// goes on.
+func cause(ctx context.Context) error {
+	switch err := context.Cause(ctx); {
+	case ctx.Err() == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return ErrClosing
+	default:
+		return err
+	}
+}
+
+// join adds a caller. Its leave reports whether it was the last one.
+func (o *operation) join(step progress.Func) (leave func() (last bool)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := o.next
+	o.next++
+	o.callers++
+	o.steps[id] = step
+	if o.last.Text != "" {
+		step(o.last)
+	}
+	return func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.steps, id)
+		o.callers--
+		return o.callers == 0
+	}
+}
+
+// say passes a step on to all callers.
+func (o *operation) say(p progress.Step) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p.Notice == "" {
+		o.last = p
+	}
+	for _, step := range o.steps {
+		step(p)
+	}
+}
