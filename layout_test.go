@@ -29,6 +29,8 @@ var imports = map[string]string{
 	"internal/progress":        "",
 	"internal/ext4":            "",
 	"internal/unixsock":        "",
+	"internal/durable":         "",
+	"internal/fault":           "",
 	"internal/landlock":        "",
 	"internal/kvm":             "",
 	"internal/channel":         "",
@@ -46,14 +48,14 @@ var imports = map[string]string{
 	"internal/disk":   "hint vm",
 
 	// What runs it.
-	"internal/vmm":               "channel landlock launch vm",
+	"internal/vmm":               "channel hint landlock launch vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
 	"internal/vmm/standin":       "agent/command channel channel/control launch unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
-	"internal/supervisor":        "api channel channel/control hint launch paths process unixsock vm vmm",
+	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
 	"internal/agent":             "agent/command channel channel/control",
 	"internal/agent/command":     "channel/exec",
 
@@ -67,7 +69,7 @@ var imports = map[string]string{
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon kvm launch supervisor vmm/firecracker vmm/qemu",
+	"cmd/bangerd":      "daemon kvm launch supervisor vmm vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",

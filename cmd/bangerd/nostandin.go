@@ -2,7 +2,7 @@
 
 package main
 
-import "banger/internal/supervisor"
+import "banger/internal/vmm"
 
 // standIns are none in what users get.
-func standIns(string) supervisor.Drivers { return nil }
+func standIns(string) vmm.Drivers { return nil }

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"banger/internal/supervisor"
+	"banger/internal/vmm"
 	"banger/internal/vmm/standin"
 )
 
@@ -17,6 +17,6 @@ func init() {
 }
 
 // standIns are drivers for tests. They come last: auto takes any other first.
-func standIns(program string) supervisor.Drivers {
-	return supervisor.Drivers{standin.New(standin.Config{Launcher: program})}
+func standIns(program string) vmm.Drivers {
+	return vmm.Drivers{standin.New(standin.Config{Launcher: program})}
 }

@@ -65,8 +65,21 @@ func (c *SerialCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
 	return c.streams.dial(ctx, port)
 }
 
-// Drop ends the connections over both lines, and with them all streams: the
-// guest's end is known to be gone. The next Dial greets the guest anew.
+// Ping returns nil if the agent answers on both lines. A guest that is silent
+// holds it until ctx ends; the connections stay as they are.
+func (c *SerialCarrier) Ping(ctx context.Context) error {
+	_, err := c.control.hello(ctx)
+	if err == nil {
+		_, err = c.streams.hello(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("ping the guest's agent: %w", err)
+	}
+	return nil
+}
+
+// Drop implements Carrier: it ends the connections over both lines. The next Dial
+// greets the guest anew.
 func (c *SerialCarrier) Drop() {
 	c.control.drop()
 	c.streams.drop()

@@ -74,7 +74,7 @@ func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }
 
-func (m *machine) Events() <-chan vmm.Event   { return m.events }
+func (m *machine) Events() <-chan vmm.Event { return m.events }
 
 // Continue implements vmm.Continuer.
 func (m *machine) Continue(ctx context.Context) error { return m.qmp.execute(ctx, "cont", nil) }
