@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/agent/command"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
 )
@@ -35,7 +36,7 @@ type agent struct {
 	init   string // path of the image's init, "" where the agent's PID 1 stays
 	ending bool
 
-	exec execService
+	exec command.Service
 }
 
 // serve is the long-lived agent.
@@ -74,7 +75,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	go a.exec.serve(execs) // ends with the guest
+	go a.exec.Serve(execs) // ends with the guest
 	return control.Serve(controls, a)
 }
 
@@ -172,7 +173,7 @@ func uptimeMillis() int64 {
 
 // Health says how the guest is.
 func (a *agent) Health(context.Context) (control.Health, error) {
-	h := control.Health{UptimeMillis: uptimeMillis(), Init: a.initKind(), ExecProcesses: a.exec.running()}
+	h := control.Health{UptimeMillis: uptimeMillis(), Init: a.initKind(), ExecProcesses: a.exec.Running()}
 	mem := procFields("/proc/meminfo")
 	h.MemTotalKiB, h.MemFreeKiB = mem["MemTotal:"], mem["MemAvailable:"]
 	h.AgentRSSKiB = procFields("/proc/self/status")["VmRSS:"]
@@ -199,4 +200,10 @@ func procFields(path string) map[string]int64 {
 func (a *agent) Sync(context.Context) error {
 	unix.Sync()
 	return nil
+}
+
+// Measure times the guest's fork and exec.
+func (a *agent) Measure(ctx context.Context) (control.Measure, error) {
+	nanos, err := command.Measure(ctx)
+	return control.Measure{ForkExecNanos: nanos}, err
 }

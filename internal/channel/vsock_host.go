@@ -157,13 +157,9 @@ func (c *HybridCarrier) forget(s *hybridStream) (known bool) {
 	return known
 }
 
-// Close implements Carrier.
-func (c *HybridCarrier) Close() error {
+// Drop implements Carrier.
+func (c *HybridCarrier) Drop() {
 	c.mu.Lock()
-	c.closed = true
-	if c.waiting != nil {
-		c.waiting.Close()
-	}
 	var open []*hybridStream
 	for s := range c.streams {
 		open = append(open, s)
@@ -172,6 +168,17 @@ func (c *HybridCarrier) Close() error {
 	for _, s := range open {
 		s.Close()
 	}
+}
+
+// Close implements Carrier.
+func (c *HybridCarrier) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	if c.waiting != nil {
+		c.waiting.Close()
+	}
+	c.mu.Unlock()
+	c.Drop()
 	<-c.said
 	return nil
 }

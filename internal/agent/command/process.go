@@ -1,30 +1,21 @@
-package agent
+package command
 
 import (
-	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
-	"banger/internal/channel/control"
 	"banger/internal/channel/exec"
 )
 
 const (
-	// linger is how long output may pause, once the process has ended, before
-	// the session ends too: a child of it may hold the pipe for ever.
-	linger = 250 * time.Millisecond
 	// hangup is how long a process has between SIGHUP and SIGKILL when its
 	// session's host end is gone.
 	hangup = 2 * time.Second
@@ -32,96 +23,6 @@ const (
 	// (/proc/sys/fs/pipe-max-size).
 	pipeSize = 1 << 20
 )
-
-// execService starts processes, one a stream.
-type execService struct {
-	count atomic.Int64
-}
-
-func (s *execService) running() int { return int(s.count.Load()) }
-
-// serve answers streams until l is closed.
-func (s *execService) serve(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() { // ends with the stream or its process
-			defer c.Close()
-			s.run(c)
-		}()
-	}
-}
-
-// run is one session: a request, a process, its status.
-func (s *execService) run(c net.Conn) {
-	in, out := exec.NewReader(c), exec.NewWriter(c)
-	req, err := in.ReadRequest()
-	if err != nil {
-		out.WriteStatus(exec.Status{Kind: exec.Failed, Message: err.Error()})
-		return
-	}
-	p, status := start(req)
-	if p == nil {
-		out.WriteStatus(status)
-		return
-	}
-	s.count.Add(1)
-	defer s.count.Add(-1)
-
-	ended := make(chan struct{})
-	var feeding sync.WaitGroup
-	feeding.Go(func() { // ends when the stream does, which c.Close below brings
-		p.feed(in)
-		select {
-		case <-ended:
-		default:
-			p.hangUp(ended) // the host's end is gone
-		}
-	})
-	var draining sync.WaitGroup
-	draining.Go(func() { drain(out, exec.TypeStdout, p.stdout) }) // end with the process, see drain
-	if p.stderr != nil {
-		draining.Go(func() { drain(out, exec.TypeStderr, p.stderr) })
-	}
-	status = p.wait()
-	close(ended)
-	// Wakes the readers: from here on each read waits no longer than linger.
-	p.stdout.SetReadDeadline(time.Unix(1, 0))
-	if p.stderr != nil {
-		p.stderr.SetReadDeadline(time.Unix(1, 0))
-	}
-	draining.Wait()
-	out.WriteStatus(status)
-	p.close()
-	c.Close()
-	feeding.Wait()
-}
-
-// drain copies a process's output to its end.
-func drain(w *exec.Writer, t exec.Type, r *os.File) {
-	if w.Copy(t, output{r}) != nil {
-		r.Close() // nobody reads: the process learns it from its closed pipe
-	}
-}
-
-// output is a process's. A deadline says that the process has ended: what is
-// still there is taken, as long as more comes within linger. Whatever else ends
-// it, as a terminal's EIO, is its end.
-type output struct{ f *os.File }
-
-func (o output) Read(p []byte) (int, error) {
-	n, err := o.f.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		o.f.SetReadDeadline(time.Now().Add(linger))
-		n, err = o.f.Read(p)
-	}
-	if err != nil {
-		err = io.EOF
-	}
-	return n, err
-}
 
 // process is a running one with our ends of its descriptors. stdin may be the
 // same file as stdout: a terminal.
@@ -132,9 +33,10 @@ type process struct {
 	tty            bool
 }
 
-// start starts what req asks for; without a process the status says why.
-func start(req exec.Request) (*process, exec.Status) {
-	env := environment(req)
+// start starts what req asks for with env over root's own; without a process
+// the status says why.
+func start(req exec.Request, env []string) (*process, exec.Status) {
+	env = environment(req, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
 		argv[i] = string(w)
@@ -297,25 +199,4 @@ func (p *process) close() {
 			f.Close()
 		}
 	}
-}
-
-// measureRuns is how often Measure forks.
-const measureRuns = 21
-
-// Measure times fork, exec and wait of a do-nothing program by the very path
-// that exec sessions take, without their stream.
-func (a *agent) Measure(ctx context.Context) (control.Measure, error) {
-	var m control.Measure
-	for range measureRuns {
-		begin := time.Now()
-		p, status := start(exec.Request{Argv: exec.Args("true")})
-		if p == nil {
-			return m, errors.New(status.Message)
-		}
-		p.wait()
-		io.Copy(io.Discard, p.stdout)
-		p.close()
-		m.ForkExecNanos = append(m.ForkExecNanos, time.Since(begin).Nanoseconds())
-	}
-	return m, ctx.Err()
 }

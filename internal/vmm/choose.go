@@ -1,4 +1,4 @@
-package supervisor
+package vmm
 
 import (
 	"context"
@@ -6,21 +6,22 @@ import (
 	"strings"
 
 	"banger/internal/hint"
-	"banger/internal/vmm"
 )
 
 // Drivers are the VMMs that this build knows, the preferred one first.
-type Drivers []vmm.Driver
+type Drivers []Driver
 
 // Choice is the driver that a VM will run on, and why.
 type Choice struct {
-	Driver string
-	Found  vmm.Probe // what the driver found
-	Why    string    // why this acceleration; with KVM, why no driver that comes before too
+	Driver string `json:"driver"`
+	Found  Probe  `json:"found"` // the result of the driver's Probe
+	// Why explains the choice: why this acceleration and, on KVM, why each
+	// preferred driver was passed over.
+	Why string `json:"why"`
 }
 
 // Emulated reports whether the guest's instructions are translated.
-func (c Choice) Emulated() bool { return c.Found.Accel != vmm.AccelKVM }
+func (c Choice) Emulated() bool { return c.Found.Accel != AccelKVM }
 
 // UnknownDriverError is a --vmm that names no driver of this build.
 type UnknownDriverError struct {
@@ -37,7 +38,7 @@ func (e *UnknownDriverError) Error() string {
 // usable one.
 func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, error) {
 	var emulated *Choice
-	var not, known []string // why one that comes before is not it; all names
+	var not, known []string // why each driver so far was rejected; all names
 	for _, driver := range d {
 		known = append(known, driver.Name())
 		if want != "auto" && want != driver.Name() {
@@ -66,11 +67,41 @@ func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, er
 	return Choice{}, hint.Add(fmt.Errorf("find a VMM: %s", strings.Join(not, "; ")), "banger doctor says what is missing")
 }
 
-func (d Drivers) find(name string) (vmm.Driver, error) {
+// Find returns the driver of that name.
+func (d Drivers) Find(name string) (Driver, error) {
 	for _, driver := range d {
 		if driver.Name() == name {
 			return driver, nil
 		}
 	}
 	return nil, fmt.Errorf("driver %q is not in this program", name)
+}
+
+// Report is the answer of `bangerd probe`: each driver's findings, and the
+// choice that "auto" means for a VM with one CPU.
+type Report struct {
+	Drivers []Finding `json:"drivers"` // the preferred one first
+	Choice  *Choice   `json:"choice,omitempty"`
+	Error   string    `json:"error,omitempty"` // why there is no choice
+}
+
+// Finding is one driver's probe.
+type Finding struct {
+	Driver string `json:"driver"`
+	Probe  Probe  `json:"probe"`
+}
+
+// Report probes every driver. It starts at most each VMM's --version.
+func (d Drivers) Report(ctx context.Context) Report {
+	var r Report
+	for _, driver := range d {
+		r.Drivers = append(r.Drivers, Finding{driver.Name(), driver.Probe(ctx)})
+	}
+	choice, err := d.Choose(ctx, "auto", 1)
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	r.Choice = &choice
+	return r
 }

@@ -1,4 +1,4 @@
-package agent
+package command
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 )
 
 func TestEnvironment(t *testing.T) {
-	env := environment(exec.Request{Env: exec.Args("PATH=/x", "A=1", "A=2", "B=", "=c", "d")})
-	for key, want := range map[string]string{"PATH": "/x", "A": "2", "B": "", "LANG": "C.UTF-8", "USER": "root", "C": ""} {
+	env := environment(exec.Request{Env: exec.Args("PATH=/x", "A=1", "A=2", "B=", "=c", "d")}, []string{"LANG=C", "A=0"})
+	for key, want := range map[string]string{"PATH": "/x", "A": "2", "B": "", "LANG": "C", "USER": "root", "C": ""} {
 		if got := getenv(env, key); got != want {
 			t.Errorf("%s = %q, want %q", key, got, want)
 		}

@@ -1,4 +1,4 @@
-package agent
+package command
 
 import (
 	"errors"
@@ -11,16 +11,21 @@ import (
 	"banger/internal/channel/exec"
 )
 
-// defaultPath is what a login of root has in Debian.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// DefaultPath is the PATH that a login of root has in Debian.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 const passwdFile = "/etc/passwd"
 
-// environment is a session's: root's own, and then what the request adds.
-func environment(req exec.Request) []string {
+// environment is a session's: root's own, then own's pairs, and then what the
+// request adds.
+func environment(req exec.Request, own []string) []string {
 	home, shell := rootUser(passwdFile)
 	env := []string{
-		"PATH=" + defaultPath, "HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8",
+		"PATH=" + DefaultPath, "HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8",
+	}
+	for _, kv := range own {
+		key, _, _ := strings.Cut(kv, "=")
+		env = setenv(env, key, kv)
 	}
 	for _, kv := range req.Env {
 		key, _, ok := strings.Cut(string(kv), "=")

@@ -1,4 +1,4 @@
-package agent
+package command
 
 import (
 	"bytes"
@@ -38,11 +38,11 @@ func open(t *testing.T, req exec.Request) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s execService
+	var s Service
 	served := make(chan struct{})
 	go func() { // ends with l
 		defer close(served)
-		s.serve(l)
+		s.Serve(l)
 	}()
 	conn, err := net.Dial("unix", l.Addr().String())
 	if err != nil {
@@ -53,9 +53,9 @@ func open(t *testing.T, req exec.Request) *session {
 		conn.Close()
 		l.Close()
 		<-served
-		for end := time.Now().Add(patience); s.running() > 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); s.Running() > 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Errorf("%d processes are left", s.running())
+				t.Errorf("%d processes are left", s.Running())
 				break
 			}
 		}
@@ -228,7 +228,7 @@ func TestExecNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ours.Close()
-	var s execService
+	var s Service
 	done := make(chan struct{})
 	go func() { // ends with the answer
 		defer close(done)

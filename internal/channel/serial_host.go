@@ -65,6 +65,26 @@ func (c *SerialCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
 	return c.streams.dial(ctx, port)
 }
 
+// Ping returns nil if the agent answers on both lines. A guest that is silent
+// holds it until ctx ends; the connections stay as they are.
+func (c *SerialCarrier) Ping(ctx context.Context) error {
+	_, err := c.control.hello(ctx)
+	if err == nil {
+		_, err = c.streams.hello(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("ping the guest's agent: %w", err)
+	}
+	return nil
+}
+
+// Drop implements Carrier: it ends the connections over both lines. The next Dial
+// greets the guest anew.
+func (c *SerialCarrier) Drop() {
+	c.control.drop()
+	c.streams.drop()
+}
+
 // Close implements Carrier; the lines are closed.
 func (c *SerialCarrier) Close() error {
 	return errors.Join(c.control.close(), c.streams.close())
@@ -154,6 +174,19 @@ func (h *host) connection(ctx context.Context) (*http.ClientConn, error) {
 	}
 	h.conn = conn
 	return conn, nil
+}
+
+// drop ends the connection and keeps the line.
+func (h *host) drop() {
+	h.mu.Lock()
+	conn, l := h.conn, h.lease
+	h.mu.Unlock()
+	if l != nil {
+		l.Close()
+	}
+	if conn != nil {
+		conn.Close()
+	}
 }
 
 func (h *host) close() error {

@@ -1,41 +1,39 @@
-package supervisor
+package vmm
 
 import (
 	"context"
 	"errors"
 	"strings"
 	"testing"
-
-	"banger/internal/vmm"
 )
 
 // host is a driver on a host that the test makes up: what KVM is like, no test
 // can choose.
 type host struct {
-	vmm.Driver
+	Driver
 	name string
-	p    vmm.Probe
+	p    Probe
 }
 
-func (h host) Name() string                    { return h.name }
-func (h host) Probe(context.Context) vmm.Probe { return h.p }
+func (h host) Name() string                { return h.name }
+func (h host) Probe(context.Context) Probe { return h.p }
 
 func TestChoose(t *testing.T) {
-	kvm := vmm.Probe{Usable: true, Accel: vmm.AccelKVM, Version: "1", Why: "real", MaxVCPUs: 32}
-	absent := vmm.Probe{Why: "absent", MaxVCPUs: 32}
-	tcg := vmm.Probe{Usable: true, Accel: vmm.AccelTCG, Version: "2", Why: "no KVM", MaxVCPUs: 255}
+	kvm := Probe{Usable: true, Accel: AccelKVM, Version: "1", Why: "real", MaxVCPUs: 32}
+	absent := Probe{Why: "absent", MaxVCPUs: 32}
+	tcg := Probe{Usable: true, Accel: AccelTCG, Version: "2", Why: "no KVM", MaxVCPUs: 255}
 	qemuKVM := tcg
-	qemuKVM.Accel, qemuKVM.Why = vmm.AccelKVM, "real"
+	qemuKVM.Accel, qemuKVM.Why = AccelKVM, "real"
 	for _, c := range []struct {
 		name        string
-		first, next vmm.Probe
+		first, next Probe
 		want        string
 		vcpus       int
 		driver, why string
 	}{
 		{"both", kvm, qemuKVM, "auto", 1, "first", "real"},
 		{"first is absent", absent, qemuKVM, "auto", 1, "next", "real; not first: absent"},
-		{"no KVM", vmm.Probe{Why: "no KVM"}, tcg, "auto", 1, "next", "no KVM"},
+		{"no KVM", Probe{Why: "no KVM"}, tcg, "auto", 1, "next", "no KVM"},
 		{"many CPUs", kvm, qemuKVM, "auto", 33, "next", "real; not first: it takes at most 32 vCPUs"},
 		{"asked for", kvm, qemuKVM, "next", 1, "next", "real"},
 	} {
