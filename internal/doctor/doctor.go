@@ -93,7 +93,6 @@ var checks = []check{
 	{"programs", checkPrograms},
 	{"state", checkState},
 	{"cache", checkCache},
-	{"sockets", checkSockets},
 	{"space", checkSpace},
 	{"database", checkDatabase},
 	{"log", checkLog},

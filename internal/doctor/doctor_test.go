@@ -24,7 +24,7 @@ func newHost(t *testing.T) *host {
 	dir := t.TempDir()
 	h := &host{t: t, dir: dir}
 	h.env = Env{
-		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache"), Run: h.path("home/run")},
+		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache")},
 		Proc:     h.path("proc"),
 		Sys:      h.path("sys"),
 		KVM:      h.path("kvm"),
@@ -139,7 +139,7 @@ func TestChecks(t *testing.T) {
 		{"state is there", func(h *host) { h.file("home/state/x", "") }, "state", OK, "home/state", ""},
 		{"state is a file", func(h *host) { h.file("home/state", "") }, "state", Fail, "not a directory", "XDG_STATE_HOME"},
 		{"below a file", func(h *host) { h.file("home", "") }, "cache", Fail, "not a directory", "XDG_CACHE_HOME"},
-		{"read-only", func(h *host) { h.env.Dirs.Run = "/proc/sys/x" }, "sockets", Fail, "/proc/sys/x can't be made", "XDG_RUNTIME_DIR"},
+		{"read-only", func(h *host) { h.env.Dirs.State = "/proc/sys/x" }, "state", Fail, "/proc/sys/x can't be made", "XDG_STATE_HOME"},
 
 		{"no database", nil, "database", OK, "none yet", ""},
 		{"database", func(h *host) { h.file("home/state/banger.db", "SQLite format 3\x00more") }, "database", OK, "banger.db", ""},
@@ -188,7 +188,7 @@ func TestChecks(t *testing.T) {
 // leaves the file.
 func (h *host) listen() func() error {
 	h.t.Helper()
-	if err := os.MkdirAll(h.env.Dirs.Run, 0o700); err != nil {
+	if err := os.MkdirAll(h.env.Dirs.State, 0o700); err != nil {
 		h.t.Fatal(err)
 	}
 	l, err := unixsock.Listen(h.env.Dirs.Socket())

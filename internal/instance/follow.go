@@ -162,7 +162,7 @@ func (i *Instance) endLocked(v View, why error) {
 	status := v.Status
 	if status.Ending == nil {
 		// The stream broke: the supervisor may have written the end down.
-		if s, err := supervisor.ReadEnding(i.Dir()); err == nil && (v.Record.Run.Supervisor == nil || s.Supervisor == *v.Record.Run.Supervisor) {
+		if s, err := supervisor.ReadRun(i.Dir()); err == nil && (v.Record.Run.Supervisor == nil || s.Supervisor == *v.Record.Run.Supervisor) {
 			status = s
 		}
 	}

@@ -154,7 +154,7 @@ func (i *Instance) adoptRun(state vm.State, by *vm.Process) {
 // endedAlready reports whether a run that was asked for came and went while
 // nobody followed it.
 func endedAlready(dir string, rec vm.Record) bool {
-	s, err := supervisor.ReadEnding(dir)
+	s, err := supervisor.ReadRun(dir)
 	return err == nil && s.Ending != nil && s.Ending.At.After(rec.StartedAt)
 }
 

@@ -102,8 +102,8 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
 	}
-	defer lock.Close() // the supervisor has its own copy
 	if err := i.intend(ctx, choice, o.Force); err != nil {
+		lock.Close()
 		return err
 	}
 	// From here on the start is true: what comes is not cut.
@@ -132,7 +132,7 @@ func (i *Instance) intend(ctx context.Context, choice vmm.Choice, force bool) er
 // spawn starts the supervisor and follows it.
 func (i *Instance) spawn(order supervisor.Order, lock *os.File) error {
 	var p vm.Process
-	err := fault.Do("start.supervisor", func() (err error) {
+	err := fault.Do("start.spawn", func() (err error) {
 		p, err = supervisor.Spawn(i.set.cfg.Program, order, lock)
 		return err
 	})

@@ -79,3 +79,6 @@ func check(s vmm.Spec) error {
 	}
 	return s.Check()
 }
+
+// Kernelless implements vmm.Kernelless.
+func (d *Driver) Kernelless() bool { return true }
