@@ -79,12 +79,12 @@ func showEntry(e disk.Entry) api.TrashEntry {
 }
 
 func (d *Daemon) listTrash(context.Context, request, api.None) ([]api.TrashEntry, error) {
-	list, err := d.set.Trash().List()
+	list, err := d.set.Trash()
 	return each(list, showEntry), err
 }
 
 func (d *Daemon) emptyTrash(_ context.Context, _ request, in api.TrashEmpty) (api.TrashEmptied, error) {
-	e, err := d.set.Trash().Empty(in.Refs...)
+	e, err := d.set.EmptyTrash(in.Refs...)
 	if err != nil {
 		return api.TrashEmptied{}, fmt.Errorf("empty the trash: %w", err)
 	}

@@ -90,7 +90,7 @@ func (d *Daemon) pruneVMs(ctx context.Context, _ request, in api.Prune, step pro
 	for _, i := range taken {
 		out.VMs = append(out.VMs, show(i))
 	}
-	out.TrashBytes, _ = d.set.Trash().UsedBytes() // for the user's eyes alone
+	out.TrashBytes = d.set.TrashBytes()
 	return out, err
 }
 
@@ -124,7 +124,7 @@ func (d *Daemon) deleteVM(ctx context.Context, r request, in api.Delete, step pr
 		return api.Deleted{}, err
 	}
 	out := api.Deleted{VM: v, Trashed: !in.Discard && !v.StartedAt.IsZero()}
-	out.TrashBytes, _ = d.set.Trash().UsedBytes() // for the user's eyes alone
+	out.TrashBytes = d.set.TrashBytes()
 	return out, nil
 }
 

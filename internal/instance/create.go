@@ -70,9 +70,8 @@ func (i *Instance) create(ctx context.Context, step progress.Func, choice vmm.Ch
 	case errors.As(err, &boot):
 		boot.Kept = true
 		return errors.Join(err, i.Keep())
-	case errors.Is(context.Cause(ctx), errAbandoned), !i.View().Live() && ctx.Err() == nil:
-		// Nobody was told of it: it goes as if it had never been.
-		i.spawnDelete(DeleteOptions{Force: true, Discard: true})
+	case !i.View().Live() && ctx.Err() == nil, errors.Is(context.Cause(ctx), errAbandoned):
+		return errors.Join(err, i.undo())
 	}
 	return err
 }
@@ -159,10 +158,16 @@ func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.C
 	return i.move("", func(r *vm.Record) { r.ImageDigest, r.KernelDigest = base.image.Digest, base.kernel.Digest })
 }
 
-// undo takes a VM back that was never answered for and never ran: nothing of it
-// stays.
+// undo takes a VM back that was never answered for: nothing of it stays. A run
+// of it is ended by an operation of its own.
 func (i *Instance) undo() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.removeLocked(true)
+	if !i.View().HasRun {
+		return i.removeLocked(true)
+	}
+	i.slot.spawn(verb{name: "undo", key: "undo", goesOn: true}, func(ctx context.Context, step progress.Func) error {
+		return i.delete(ctx, step, DeleteOptions{Force: true, Discard: true})
+	})
+	return nil
 }

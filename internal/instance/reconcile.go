@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/fault"
 	"banger/internal/process"
 	"banger/internal/progress"
 	"banger/internal/store"
@@ -72,7 +73,11 @@ func (s *Set) records(ctx context.Context) ([]vm.Record, error) {
 			slog.Error("a VM's directory can't be read; it is left as it is", "vm", id, "err", err)
 			continue
 		}
-		if rec, err = s.store.InsertRestored(ctx, rec); err != nil {
+		err = fault.Do("adopt.row", func() (err error) {
+			rec, err = s.store.InsertRestored(ctx, rec)
+			return err
+		})
+		if err != nil {
 			slog.Error("restore a VM's row", "vm", id, "err", err)
 			continue
 		}
@@ -85,7 +90,8 @@ func (s *Set) records(ctx context.Context) ([]vm.Record, error) {
 // dropHalf removes what a cut create or delete left.
 func (s *Set) dropHalf(rec vm.Record) {
 	slog.Info("remove what a cut create or delete left", "vm", rec.ID, "name", rec.Spec.Name)
-	if err := s.trash.Discard(s.cfg.Dirs.VMs(), s.cfg.Dirs.VM(rec.ID)); err != nil {
+	err := fault.Do("adopt.half", func() error { return s.trash.Discard(s.cfg.Dirs.VMs(), s.cfg.Dirs.VM(rec.ID)) })
+	if err != nil {
 		slog.Warn("remove a half-made VM", "vm", rec.ID, "err", err)
 		return
 	}
@@ -101,12 +107,12 @@ func (s *Set) orphan(id vm.ID) {
 		log.Error("a VM runs that has no record", "err", err)
 		return
 	}
-	if _, err := os.Lstat(filepath.Join(dir, supervisor.OrderFile)); !errors.Is(err, fs.ErrNotExist) {
+	if exists(filepath.Join(dir, supervisor.OrderFile)) {
 		log.Error("a VM's directory has no record; it is left as it is", "dir", dir)
 		return
 	}
 	log.Info("remove what a cut create left")
-	if err := s.trash.Discard(s.cfg.Dirs.VMs(), dir); err != nil {
+	if err := fault.Do("adopt.orphan", func() error { return s.trash.Discard(s.cfg.Dirs.VMs(), dir) }); err != nil {
 		log.Warn("remove a half-made VM", "err", err)
 	}
 }
@@ -130,11 +136,25 @@ func (s *Set) adopt(i *Instance) {
 	case state.Live():
 		i.endLocked(v, nil)
 	default:
-		os.RemoveAll(supervisor.RunDir(i.Dir())) // what a crash left; it has no use without a run
+		i.sweep()
 	}
 	i.mu.Unlock()
 	i.takeUp(state)
 	i.watchHolder()
+}
+
+// sweep removes what a crash left of a run that is gone; it has no use.
+func (i *Instance) sweep() {
+	if dir := supervisor.RunDir(i.Dir()); exists(dir) {
+		if err := fault.Do("adopt.sockets", func() error { return os.RemoveAll(dir) }); err != nil {
+			i.log.Warn("remove sockets", "err", err)
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // adoptRun follows a run that lives.

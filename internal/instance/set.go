@@ -15,6 +15,7 @@ import (
 
 	"banger/internal/ballast"
 	"banger/internal/disk"
+	"banger/internal/fault"
 	"banger/internal/image"
 	"banger/internal/kernel"
 	"banger/internal/paths"
@@ -108,8 +109,27 @@ func (s *Set) Close() {
 func (s *Set) Images() *image.Store   { return s.images }
 func (s *Set) Kernels() *kernel.Store { return s.kernels }
 
-// Trash holds deleted VMs.
-func (s *Set) Trash() *disk.Trash { return s.trash }
+// Trash returns the deleted VMs, the newest first.
+func (s *Set) Trash() ([]disk.Entry, error) { return s.trash.List() }
+
+// TrashBytes is what emptying the trash would free; 0 if it can't be told.
+func (s *Set) TrashBytes() int64 {
+	n, err := s.trash.UsedBytes()
+	if err != nil {
+		slog.Warn("measure the trash", "err", err)
+	}
+	return n
+}
+
+// EmptyTrash removes the deleted VMs that refs name for good, or, without refs,
+// all but those with work that was not saved.
+func (s *Set) EmptyTrash(refs ...string) (e disk.Emptied, err error) {
+	err = fault.Do("trash.empty", func() (err error) {
+		e, err = s.trash.Empty(refs...)
+		return err
+	})
+	return e, err
+}
 
 // All returns all VMs, the oldest first.
 func (s *Set) All() []*Instance {

@@ -49,7 +49,8 @@ func (s *Set) Restore(ctx context.Context, ref, name string) (*Instance, error) 
 	}
 	err = fault.Do("restore.dir", func() error { return s.trash.Restore(e, s.cfg.Dirs.VM(rec.ID)) })
 	if err != nil {
-		return nil, errors.Join(err, s.store.Delete(context.Background(), rec.ID))
+		s.dropRow(rec.ID)
+		return nil, err
 	}
 	return s.newInstance(rec), nil
 }

@@ -413,7 +413,7 @@ func TestSweptSockets(t *testing.T) {
 	w.mustStart()
 	v := w.create("a", true)
 	os.Remove(w.state() + "/bangerd.sock")
-	os.RemoveAll(w.vmDir(v.ID) + "/run")
+	os.Remove(w.vmDir(v.ID) + "/run/supervisor.sock")
 	w.eventually(func() string {
 		if _, err := w.client.ShowDaemon(w.ctx()); err != nil {
 			return err.Error()

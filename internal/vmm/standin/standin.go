@@ -20,6 +20,7 @@ package standin
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"banger/internal/vm"
 	"banger/internal/vmm"
@@ -76,6 +77,9 @@ func check(s vmm.Spec) error {
 		return fmt.Errorf("%d MiB of memory: the stand-in takes up to %d", s.MemMiB, vm.MaxMemMiB)
 	case len(s.Cmdline) > vmm.MaxCmdline:
 		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(s.Cmdline), vmm.MaxCmdline)
+	}
+	if s.Kernel == "" && s.Initrd == "" { // it boots nothing
+		s.Kernel, s.Initrd = os.DevNull, os.DevNull
 	}
 	return s.Check()
 }
