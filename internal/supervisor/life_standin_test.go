@@ -251,7 +251,12 @@ func TestVMMStopped(t *testing.T) {
 	t.Parallel()
 	g := start(t, self(t), standin.Behaviour{})
 	p := g.ready(t).VMM
-	stopVMM(t, p, syscall.SIGSTOP)
+	pids := stopVMM(t, p)
+	h, err := process.Open(*p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
 	words := fmt.Sprintf("the VMM (pid %d) does not answer", p.PID)
 	if _, _, refusal := g.dial(t, channel.PortExec); refusal == nil || !strings.Contains(refusal.Message, words) {
 		t.Errorf("dial: %+v, want %q", refusal, words)
@@ -266,6 +271,10 @@ func TestVMMStopped(t *testing.T) {
 		t.Errorf("Stop: %v", err)
 	}
 	g.until(t, "words", func(s supervisor.Status) bool { return strings.Contains(s.Text, words) })
+	if err := h.Wait(limited(t)); err != nil {
+		t.Errorf("the VMM is not ended: %v", err)
+	}
+	syscall.Kill(pids[0], syscall.SIGCONT) // a stand-in's guest is a process, and hears of the end only so
 	g.wants(t, g.gone(t), vm.CauseStopped, words, true)
 }
 

@@ -259,22 +259,28 @@ func (g *guest) command(t *testing.T, words ...string) (wait func() (exec.Status
 	}
 }
 
-// stopVMM stops the processes of the VMM, or lets them go on.
-func stopVMM(t *testing.T, p *vm.Process, sig syscall.Signal) {
+// stopVMM stops the processes of the VMM, its guest's first, and returns them.
+func stopVMM(t *testing.T, p *vm.Process) (pids []int) {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.PID, p.PID))
-	if err != nil {
-		t.Fatal(err)
-	}
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.PID))
 	for _, f := range files {
-		more, _ := os.ReadFile(f)
-		text = append(append(text, ' '), more...)
+		text, _ := os.ReadFile(f) // a thread that has ended has none
+		for _, word := range strings.Fields(string(text)) {
+			var pid int
+			fmt.Sscan(word, &pid)
+			pids = append(pids, pid)
+		}
 	}
-	for _, word := range strings.Fields(string(text)) {
-		var pid int
-		fmt.Sscan(word, &pid)
-		syscall.Kill(pid, sig)
+	pids = append(pids, p.PID)
+	for _, pid := range pids {
+		syscall.Kill(pid, syscall.SIGSTOP)
+		for ctx := limited(t); ; time.Sleep(time.Millisecond) {
+			if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err != nil || ctx.Err() != nil {
+				t.Fatalf("stop process %d: %v", pid, errors.Join(err, ctx.Err()))
+			} else if strings.Contains(string(text), ") T ") {
+				break
+			}
+		}
 	}
-	syscall.Kill(p.PID, sig)
+	return pids
 }
