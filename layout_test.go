@@ -66,7 +66,7 @@ var imports = map[string]string{
 	"internal/api":     "hint unixsock vm",
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
-	"internal/doctor":  "debian hint kvm landlock paths unixsock",
+	"internal/doctor":  "debian hint kvm landlock paths unixsock vmm",
 	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.

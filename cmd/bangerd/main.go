@@ -5,8 +5,6 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 
@@ -32,7 +30,7 @@ func main() {
 	case args[1] == "supervise" && args[2] != "":
 		err = supervisor.Main(drivers, args[2])
 	case args[1] == "probe":
-		err = json.NewEncoder(os.Stdout).Encode(drivers.Report(context.Background()))
+		err = drivers.WriteReport(os.Stdout)
 	case args[1] == "serve":
 		err = daemon.Main(program, drivers, os.Args[2:])
 	default:

@@ -136,17 +136,11 @@ func (a *agent) join(id control.Identity) error {
 	if err := errors.Join(loopbackUp(), keepTemporary("/")); err != nil {
 		say("prepare for the first command: %v", err)
 	}
-	if a.init = findInit(); a.init == "" {
-		mountCgroups()
+	a.init = findInit()
+	if err := enterCgroup(); err != nil {
+		say("enter a control group: %v", err)
 	}
 	return nil
-}
-
-// mountCgroups does what an init would.
-func mountCgroups() {
-	if err := os.MkdirAll("/sys/fs/cgroup", 0o755); err == nil {
-		mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-	}
 }
 
 func loopbackUp() error {

@@ -2,8 +2,11 @@ package vmm
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"banger/internal/hint"
 )
@@ -89,6 +92,16 @@ type Report struct {
 type Finding struct {
 	Driver string `json:"driver"`
 	Probe  Probe  `json:"probe"`
+}
+
+// reportLimit bounds a report: each VMM's --version, and KVM's probe.
+const reportLimit = 30 * time.Second
+
+// WriteReport is `bangerd probe`: it writes the report to w as one line of JSON.
+func (d Drivers) WriteReport(w io.Writer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reportLimit)
+	defer cancel()
+	return json.NewEncoder(w).Encode(d.Report(ctx))
 }
 
 // Report probes every driver. It starts at most each VMM's --version.

@@ -265,10 +265,35 @@ func (w *world) prepare(c verbCase) (b api.VM) {
 		if _, err := w.client.DeleteVM(w.ctx(), "a", api.Delete{}, nil); err != nil {
 			w.t.Fatal(err)
 		}
-	} else if err := os.WriteFile(filepath.Join(w.vmDir(v.ID), "data.ext4"), []byte("the user's work"), 0o600); err != nil {
-		w.t.Fatal(err)
+	} else {
+		w.write(v)
 	}
 	return b
+}
+
+// work is what a user has on a VM's disk.
+const work = "the user's work"
+
+// write puts it there.
+func (w *world) write(v api.VM) {
+	w.t.Helper()
+	f, err := os.OpenFile(filepath.Join(w.vmDir(v.ID), "data.ext4"), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(work), 0)
+		f.Close()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// hasWork reports what is wrong with a VM's disk, or "".
+func (w *world) hasWork(v api.VM) string {
+	text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "data.ext4"))
+	if err != nil || !strings.HasPrefix(string(text), work) {
+		return fmt.Sprintf("the disk of %s is lost: %.20q, %v", v.Name, text, err)
+	}
+	return ""
 }
 
 func runFault(t *testing.T, c verbCase, point, mode string) {
@@ -328,9 +353,7 @@ func (w *world) settled(c verbCase, b api.VM) string {
 		return fmt.Sprintf("after %s, VM a is %s; want one of %q", c.name, state, c.after)
 	}
 	if v != nil && c.before != gone && c.before != trash {
-		if text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "data.ext4")); err != nil || string(text) != "the user's work" {
-			return fmt.Sprintf("its disk is lost: %.20q, %v", text, err)
-		}
+		return w.hasWork(*v)
 	}
 	return ""
 }

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -64,7 +63,10 @@ func start(req exec.Request, env []string) (*process, exec.Status) {
 	if req.TTY {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
 	}
-	p.proc, err = os.StartProcess(path, argv, attr)
+	err = withoutAdvantages(func() (err error) {
+		p.proc, err = os.StartProcess(path, argv, attr)
+		return err
+	})
 	for _, f := range files {
 		f.Close()
 	}
@@ -72,9 +74,6 @@ func start(req exec.Request, env []string) (*process, exec.Status) {
 		p.close()
 		return nil, refusal(argv[0], err)
 	}
-	// The agent's own advantages are not inherited by whom it serves.
-	unix.Setpriority(unix.PRIO_PROCESS, p.proc.Pid, 0)
-	os.WriteFile("/proc/"+strconv.Itoa(p.proc.Pid)+"/oom_score_adj", []byte("0"), 0)
 	return p, exec.Status{}
 }
 

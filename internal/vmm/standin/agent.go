@@ -29,14 +29,15 @@ func agentPorts(g *guest) (map[uint32]func(net.Listener), error) {
 	}, nil
 }
 
-// writePrograms writes the commands that end the guest, before those of the
-// host's in PATH: each sends the guest's process a signal.
+// writePrograms writes the commands that end the guest, or fill its disk, before
+// those of the host's in PATH: each sends the guest's process a signal.
 func writePrograms(dir string, pid int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for name, sig := range map[string]syscall.Signal{
 		"reboot": signalReset, "poweroff": signalShutdown, "halt": signalShutdown, "panic": signalPanic,
+		"fill": signalFill,
 	} {
 		text := fmt.Sprintf("#!/bin/sh\nkill -%d %d\n", sig, pid)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {

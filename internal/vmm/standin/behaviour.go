@@ -39,6 +39,10 @@ type Behaviour struct {
 	NoSync bool `json:"no_sync,omitempty"`
 	// AgentGone refuses new streams of all services; those that are open stay.
 	AgentGone bool `json:"agent_gone,omitempty"`
+	// DiskFull is a host's disk that takes nothing: from the guest's command fill
+	// on, the VMM holds the guest still until this is false. New streams wait, those
+	// that are open go on.
+	DiskFull bool `json:"disk_full,omitempty"`
 	// ExitStatus is the VMM's when its guest ends. One that is not 0 is a VMM
 	// that broke: Exit.Guest is "" then.
 	ExitStatus int `json:"exit_status,omitempty"`

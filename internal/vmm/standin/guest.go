@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 	signalReset    = syscall.SIGUSR1
 	signalShutdown = syscall.SIGUSR2
 	signalPanic    = syscall.SIGABRT
+	signalFill     = syscall.SIGXFSZ
 )
 
 // panicText is how a kernel begins its last words (kernel/panic.c).
@@ -45,6 +47,8 @@ type guest struct {
 	status *os.File
 	exec   command.Service
 
+	held atomic.Bool // since a write that the host's disk did not take
+
 	end sync.Mutex // held by whoever ends the process, and never let go
 
 	mu        sync.Mutex
@@ -62,7 +66,7 @@ func live(o order, s services) error {
 		return fmt.Errorf("become the parent of commands' orphans: %w", err)
 	}
 	heard := make(chan os.Signal, 1)
-	signal.Notify(heard, powerCut, signalReset, signalShutdown, signalPanic)
+	signal.Notify(heard, powerCut, signalReset, signalShutdown, signalPanic, signalFill)
 	if os.Getppid() != o.VMM {
 		return errors.New("the VMM has ended")
 	}
@@ -85,7 +89,7 @@ func live(o order, s services) error {
 		case err := <-failed:
 			return err
 		case sig := <-heard:
-			go g.hear(sig.(syscall.Signal)) // ends the process
+			go g.hear(sig.(syscall.Signal)) // ends by itself, or ends the process
 		}
 	}
 }
@@ -102,6 +106,9 @@ func (g *guest) hear(sig syscall.Signal) {
 		g.leave(endShutdown, "reboot: Power down")
 	case signalPanic:
 		g.panic("sysrq triggered crash")
+	case signalFill:
+		g.held.Store(true)
+		fmt.Fprintln(g.status, statusHeld)
 	}
 }
 

@@ -23,12 +23,14 @@ const logKept = 4 << 10
 const maxOpenFiles = 2048
 
 // fdStatus is the descriptor on which the stand-in says what it does, a line
-// each: statusUp once, and at the guest's end what the guest did.
+// each: statusUp once, statusHeld when the VMM holds the guest still, and at the
+// guest's end what the guest did.
 const fdStatus = 3
 
 // What the stand-in says: the others are vmm.Exit's.
 const (
 	statusUp    = "up"
+	statusHeld  = "held"
 	endReset    = "reset"
 	endShutdown = "shutdown"
 )
@@ -104,6 +106,7 @@ func (d *Driver) start(s vmm.Spec) (_ *machine, err error) {
 		return nil, err
 	}
 	m := &machine{
+		spec: s, events: vmm.NewEvents(),
 		child: child, dir: dir, disks: disks, console: program.NewOutput(ours[0]),
 		log: program.NewTail(logKept), up: make(chan struct{}), done: make(chan struct{}),
 	}

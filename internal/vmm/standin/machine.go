@@ -2,6 +2,7 @@ package standin
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"os"
 	"sync"
@@ -27,6 +28,10 @@ type machine struct {
 	console *program.Output
 	carrier *channel.HybridCarrier
 	log     *program.Tail
+	spec    vmm.Spec
+
+	mu     sync.Mutex // held while an event is put
+	events vmm.Events
 
 	up    chan struct{} // closed when the VMM's socket answers
 	guest string        // what the guest did last; for watch
@@ -65,12 +70,47 @@ func (m *machine) watch(log, status *os.File) {
 func (m *machine) listen(status io.Reader) {
 	up := sync.OnceFunc(func() { close(m.up) })
 	for lines := bufio.NewScanner(status); lines.Scan(); {
-		if lines.Text() == statusUp {
+		switch lines.Text() {
+		case statusUp:
 			up()
-		} else {
+		case statusHeld:
+			m.report(m.held())
+		default:
 			m.guest = lines.Text()
 		}
 	}
+}
+
+func (m *machine) report(e vmm.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events.Put(e)
+}
+
+// held is the event of a write to the first disk that the host did not take.
+func (m *machine) held() vmm.Event {
+	e := vmm.Event{Kind: vmm.HeldStill, Path: m.spec.Dir, Why: "No space left on device"}
+	if len(m.spec.Disks) > 0 {
+		e.Path = m.spec.Disks[0].Path
+	}
+	return e
+}
+
+// Events implements vmm.Reporter.
+func (m *machine) Events() <-chan vmm.Event { return m.events }
+
+// Continue implements vmm.Continuer.
+func (m *machine) Continue(context.Context) error {
+	b, err := load(m.spec.Dir)
+	switch {
+	case err != nil:
+		return err
+	case b.DiskFull:
+		m.report(m.held())
+	default:
+		m.report(vmm.Event{Kind: vmm.GoesOn})
+	}
+	return nil
 }
 
 func (m *machine) Process() vm.Process        { return m.child.Process() }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // port is the listener of one of the guest's services.
@@ -46,6 +47,9 @@ func (g *guest) answer(l net.Listener) {
 // it closes one for a port where nobody listens.
 func (g *guest) connect(c net.Conn) {
 	number, err := readConnect(c)
+	for g.held.Load() && g.now().DiskFull {
+		time.Sleep(again) // nobody tells that a file has changed
+	}
 	g.mu.Lock()
 	p := g.ports[number]
 	g.mu.Unlock()

@@ -14,7 +14,7 @@
 //	                         VMM, and all of its commands with it
 //
 // What a guest does that a test asks for is in Behaviour. Its commands reboot,
-// poweroff and panic end it from inside.
+// poweroff and panic end it from inside, and fill fills its disk.
 package standin
 
 import (
