@@ -9,7 +9,9 @@ package life
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,7 +28,7 @@ import (
 )
 
 // generous bounds each wait for something that must come.
-const generous = 60 * time.Second
+var generous time.Duration
 
 // programs are built once, with stand-ins and points of fault.
 var programs = sync.OnceValues(func() (string, error) {
@@ -48,6 +50,8 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	generous = *patience
 	code := m.Run()
 	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)
@@ -64,6 +68,8 @@ type world struct {
 	daemon *exec.Cmd
 	ended  chan struct{} // closed when daemon is reaped
 	client *api.Client
+	// readyLimit bounds the daemon's start; 0 is generous.
+	readyLimit time.Duration
 }
 
 func newWorld(t testing.TB) *world {
@@ -174,7 +180,7 @@ func (w *world) start(env ...string) error {
 		close(ended)
 	}()
 	w.daemon, w.ended = cmd, ended
-	r.SetReadDeadline(time.Now().Add(generous))
+	r.SetReadDeadline(time.Now().Add(cmp.Or(w.readyLimit, generous)))
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if strings.TrimSpace(line) == "ready" {
 		return nil
