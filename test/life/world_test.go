@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +53,9 @@ var programs = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	generous = *patience
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "rapid.checks") }) {
+		flag.Set("rapid.checks", "500") // by each of four workers
+	}
 	code := m.Run()
 	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)
@@ -104,7 +108,8 @@ func (w *world) vmDir(id vm.ID) string { return filepath.Join(w.state(), "vms", 
 func (w *world) clear() {
 	if w.t.Failed() {
 		w.t.Logf("the daemon's log:\n%s", tail(filepath.Join(w.state(), "bangerd.log")))
-		for _, log := range glob(filepath.Join(w.state(), "vms", "*", "supervisor.log")) {
+		logs := glob(filepath.Join(w.state(), "vms", "*", "supervisor.log"))
+		for _, log := range logs[:min(len(logs), 5)] {
 			w.t.Logf("%s:\n%s", log, tail(log))
 		}
 	}
@@ -214,9 +219,10 @@ func (w *world) stop() {
 	w.client = api.NewClient(filepath.Join(w.state(), "bangerd.sock"))
 }
 
+// ctx bounds a call that must be answered.
 func (w *world) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), generous)
-	w.t.Cleanup(cancel)
+	context.AfterFunc(ctx, cancel) // with its time
 	return ctx
 }
 
