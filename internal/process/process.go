@@ -106,10 +106,15 @@ func Open(p vm.Process) (*Handle, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open process %d: %w", p.PID, err)
 	}
-	// The pid may have been reused before the open, not after it.
-	if !Alive(p) {
+	// The pid may have been reused before the open, not after it. What can't be told
+	// is not gone.
+	now, err := Of(p.PID)
+	if err == nil && now != p {
+		err = os.ErrProcessDone
+	}
+	if err != nil {
 		unix.Close(fd)
-		return nil, os.ErrProcessDone
+		return nil, err
 	}
 	return &Handle{fd}, nil
 }

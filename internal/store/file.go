@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/durable"
 	"banger/internal/paths"
 	"banger/internal/vm"
 )
@@ -15,38 +16,18 @@ import (
 // MaxRecord bounds a vm.json, in bytes.
 const MaxRecord = 256 << 10
 
-// WriteFile replaces dir's vm.json in one step: after a crash it is the old or
-// the new one, whole.
+// WriteFile replaces dir's vm.json in one step: after a crash it is the old or the
+// new one, whole.
 func WriteFile(dir string, r vm.Record) error {
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	return Replace(filepath.Join(dir, paths.RecordFile), append(text, '\n'))
+	return durable.Replace(filepath.Join(dir, paths.RecordFile), append(text, '\n'))
 }
 
-// Replace writes a file of mode 0600 by way of a temporary one beside it,
-// synced before it takes the name.
-func Replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return nil
-}
-
-// ReadFile reads dir's vm.json.
+// ReadFile reads dir's vm.json. One that can't be read is ErrDamaged, one of
+// another form ErrNewer or ErrOlder.
 func ReadFile(dir string) (vm.Record, error) {
 	f, err := os.Open(filepath.Join(dir, paths.RecordFile))
 	if err != nil {
@@ -58,9 +39,12 @@ func ReadFile(dir string) (vm.Record, error) {
 		return vm.Record{}, err
 	}
 	if len(text) > MaxRecord {
-		return vm.Record{}, fmt.Errorf("%q is larger than %d bytes", f.Name(), MaxRecord)
+		return vm.Record{}, fmt.Errorf("%q is %w: it is larger than %d bytes", f.Name(), ErrDamaged, MaxRecord)
 	}
 	r, err := decode(text)
+	if errors.Is(err, ErrOlder) {
+		return vm.Record{}, olderError(f.Name(), r.Format, filepath.Dir(filepath.Dir(dir)))
+	}
 	if err != nil {
 		return vm.Record{}, fmt.Errorf("read %q: %w", f.Name(), err)
 	}
@@ -68,15 +52,28 @@ func ReadFile(dir string) (vm.Record, error) {
 }
 
 func decode(text []byte) (vm.Record, error) {
-	var r vm.Record
-	if err := json.Unmarshal(text, &r); err != nil {
-		return vm.Record{}, err
+	var form struct {
+		Format int `json:"format"`
 	}
-	if r.Format > vm.RecordFormat {
-		return vm.Record{}, fmt.Errorf("record has format %d, this program knows %d: %w", r.Format, vm.RecordFormat, ErrNewer)
+	if err := json.Unmarshal(text, &form); err != nil {
+		return vm.Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err := vm.CheckID(string(r.ID)); err != nil {
-		return vm.Record{}, err
+	r := vm.Record{Format: form.Format}
+	switch {
+	case form.Format > vm.RecordFormat:
+		return r, fmt.Errorf("record has format %d, this program knows %d: %w", form.Format, vm.RecordFormat, ErrNewer)
+	case form.Format > 0 && form.Format < vm.RecordFormat:
+		return r, fmt.Errorf("record has format %d, this program knows %d: %w", form.Format, vm.RecordFormat, ErrOlder)
+	}
+	err := json.Unmarshal(text, &r)
+	if err == nil {
+		err = vm.CheckID(string(r.ID))
+	}
+	if err == nil {
+		err = vm.CheckName(r.Spec.Name)
+	}
+	if err != nil || form.Format == 0 {
+		return r, errors.Join(ErrDamaged, err)
 	}
 	return r, nil
 }

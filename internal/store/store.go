@@ -1,187 +1,200 @@
 // Package store keeps the records of all VMs: in one SQLite file, and once more
-// in each VM's directory (vm.json), so that either can be rebuilt from the
-// other.
+// in each VM's directory (vm.json), so that either can be rebuilt from the other.
 //
 // Only bangerd opens the database, one process at a time (it holds the state
-// directory's lock); inside it, a single connection makes every transaction
-// the only writer. Nothing here decides what an event does: package vm does.
+// directory's lock). Inside it a single connection makes every transaction the
+// only writer. Nothing here decides what an event does: package vm does.
 package store
 
 import (
 	"context"
 	"database/sql"
-	"embed"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
-	"sort"
-	"strings"
+	"path/filepath"
+	"sync"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
-	"banger/internal/hint"
 	"banger/internal/vm"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // Errors that callers branch on.
 var (
 	ErrNotFound  = errors.New("no such VM")
 	ErrNameTaken = errors.New("name is taken")
-	ErrNewer     = errors.New("written by a newer banger")
+	// ErrNewer and ErrOlder are forms of another banger. Nothing is released yet,
+	// so no older form is read.
+	ErrNewer = errors.New("written by a newer banger")
+	ErrOlder = errors.New("written by an earlier banger, whose form is no longer read")
+	// ErrDamaged is a file that can't be read.
+	ErrDamaged = errors.New("damaged")
 )
 
-// AmbiguousError is an id prefix that several VMs share.
-type AmbiguousError struct {
-	Ref   string
-	Names []string
-}
+// format is the database's user_version.
+const format = vm.RecordFormat
 
-func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("%q is the beginning of %d ids: %s", e.Ref, len(e.Names), strings.Join(e.Names, ", "))
-}
+// schema: one row a VM. The record is the whole truth; name and state stand beside
+// it for the index, and for a person with a sqlite3 shell.
+const schema = `CREATE TABLE vms (
+	id         TEXT PRIMARY KEY CHECK (length(id) = 16),
+	name       TEXT NOT NULL UNIQUE,
+	state      TEXT NOT NULL,
+	record     TEXT NOT NULL CHECK (json_valid(record)),
+	created_at INTEGER NOT NULL -- milliseconds since 1970
+) STRICT`
 
-// Store is the open database. Its methods may be called at once.
+// Store is the open database. Its methods may be called at once. Errors of the
+// file system are found by errors.Is: unix.ENOSPC, EROFS, EIO.
 type Store struct {
-	db *sql.DB
+	path string
+
+	mu       sync.Mutex // of the two below
+	db       *sql.DB
+	readOnly bool // opened so, because the file system took no write then
 }
 
-// Open opens the database at path, making it (mode 0600) where there is none,
-// and brings its schema up to this program's. A file that a newer program
-// wrote is refused with ErrNewer, untouched.
+// Open opens the database at path, and makes it (mode 0600) if there is none. A
+// file of another format is ErrNewer or ErrOlder, one that can't be read
+// ErrDamaged; both are untouched. With no room, or on a file system that can't be
+// written, it opens for reading, and each write tries again.
 func Open(ctx context.Context, path string) (*Store, error) {
-	newest, err := newestMigration()
-	if err != nil {
-		return nil, err
+	s := &Store{path: path}
+	err := s.open(ctx, false)
+	if isFull(err) {
+		if fi, statErr := os.Stat(path); statErr == nil && fi.Size() > 0 {
+			err = s.open(ctx, true)
+		}
 	}
-	if err := checkHeader(path, newest); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
-	}
-	f.Close()
-	q := url.Values{"_txlock": {"immediate"}}
-	// busy_timeout first: setting WAL takes a lock.
-	for _, p := range []string{"busy_timeout(5000)", "foreign_keys(1)", "synchronous(FULL)"} {
-		q.Add("_pragma", p)
-	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String())
-	if err != nil {
-		return nil, fmt.Errorf("open database %q: %w", path, err)
-	}
-	db.SetMaxOpenConns(1)
-	s := &Store{db}
-	if err := s.migrate(ctx, newest); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open database %q: %w", path, err)
 	}
 	return s, nil
 }
 
-// Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
-
-// checkHeader reads the user_version out of the file's header (sqlite.org,
-// fileformat2, section 1.3) before SQLite has touched anything.
-func checkHeader(path string, newest int) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	defer f.Close()
-	var head [100]byte
-	n, err := io.ReadFull(f, head[:])
-	if n == 0 {
-		return nil
-	}
-	if err != nil || string(head[:16]) != "SQLite format 3\x00" {
-		return hint.Add(fmt.Errorf("%q is not a database", path),
-			"move the file away: bangerd rebuilds it from the VMs' own records")
-	}
-	return checkVersion(path, int(binary.BigEndian.Uint32(head[60:64])), newest)
-}
-
-func checkVersion(path string, found, newest int) error {
-	if found <= newest {
-		return nil
-	}
-	return hint.Add(fmt.Errorf("database %q has format %d, this program knows %d: %w", path, found, newest, ErrNewer),
-		"use the newer banger, or set XDG_STATE_HOME to another directory")
-}
-
-// newestMigration is the number of the last embedded migration; they are named
-// 0001.sql, 0002.sql, … without a gap.
-func newestMigration() (int, error) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return 0, err
-	}
-	sort.Strings(names)
-	for i, n := range names {
-		if n != migrationName(i+1) {
-			return 0, fmt.Errorf("migration %q should be %q", n, migrationName(i+1))
-		}
-	}
-	return len(names), nil
-}
-
-func migrationName(n int) string { return fmt.Sprintf("migrations/%04d.sql", n) }
-
-func (s *Store) migrate(ctx context.Context, newest int) error {
-	var at int
-	if err := s.db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&at); err != nil {
+func (s *Store) open(ctx context.Context, readOnly bool) error {
+	if err := checkHeader(s.path); err != nil {
 		return err
 	}
-	// The header was older, but a log beside it may hold a newer version.
-	if err := checkVersion("", at, newest); err != nil {
-		return err
-	}
-	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode=WAL"); err != nil {
-		return err
-	}
-	for n := at + 1; n <= newest; n++ {
-		text, err := migrations.ReadFile(migrationName(n))
+	if !readOnly {
+		f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return err
 		}
-		err = s.write(ctx, func(tx *sql.Tx) error {
-			if _, err := tx.ExecContext(ctx, string(text)); err != nil {
-				return err
-			}
-			_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version=%d", n))
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("migrate to format %d: %w", n, err)
+		f.Close()
+	}
+	q := url.Values{"_txlock": {"immediate"}}
+	if readOnly {
+		q.Set("mode", "ro")
+		if fi, err := os.Stat(s.path + "-wal"); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
+			q.Set("immutable", "1") // a log can't be opened, and there is nothing in it
 		}
 	}
+	// busy_timeout first: setting WAL takes a lock.
+	for _, p := range []string{"busy_timeout(5000)", "synchronous(FULL)"} {
+		q.Add("_pragma", p)
+	}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: s.path}).EscapedPath(), RawQuery: q.Encode()}).String())
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	if err := s.prepare(ctx, db, readOnly); err != nil {
+		db.Close()
+		if errorCode(err) == codeError { // no such table or column, a form that SQLite does not know
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return s.classify(err)
+	}
+	s.db, s.readOnly = db, readOnly
 	return nil
 }
 
-// write runs do in one immediate transaction.
-func (s *Store) write(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+// prepare makes the schema of a new database, and looks whether all of an old one
+// can be read.
+func (s *Store) prepare(ctx context.Context, db *sql.DB, readOnly bool) error {
+	var at, tables int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&at); err != nil {
+		return err
+	}
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return err
+	}
+	if at == 0 && tables == 0 && !readOnly {
+		return create(ctx, db)
+	}
+	// The header's version was checked; a log beside it may hold another.
+	if err := s.checkVersion(at); err != nil {
+		return err
+	}
+	return check(ctx, db)
+}
+
+func create(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, "PRAGMA journal_mode=WAL"); err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if err := do(tx); err != nil {
-		return err
+	for _, q := range []string{schema, fmt.Sprintf("PRAGMA user_version=%d", format)} {
+		if _, err := tx.ExecContext(ctx, q); err != nil {
+			return err
+		}
 	}
 	return tx.Commit()
+}
+
+// check reads the whole database (sqlite.org, pragma quick_check).
+func check(ctx context.Context, db *sql.DB) error {
+	var said string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said); err != nil {
+		return err
+	}
+	if said != "ok" {
+		return fmt.Errorf("%w: %.200s", ErrDamaged, said)
+	}
+	var n int
+	return db.QueryRowContext(ctx, "SELECT count(*) FROM vms WHERE length(id) + length(name) + length(state) + length(record) + created_at > 0").Scan(&n)
+}
+
+// Close closes the database.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.db.Close()
+}
+
+// handle is the connection, opened anew for a write if the last opening was for
+// reading alone.
+func (s *Store) handle(ctx context.Context, write bool) (*sql.DB, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if write && s.readOnly {
+		old := s.db
+		if err := s.open(ctx, false); err != nil {
+			return nil, err
+		}
+		old.Close()
+	}
+	return s.db, nil
+}
+
+// exec runs one statement, a transaction of its own.
+func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) {
+	db, err := s.handle(ctx, true)
+	if err != nil {
+		return 0, err
+	}
+	res, err := db.ExecContext(ctx, q, args...)
+	if err != nil {
+		return 0, s.classify(err)
+	}
+	return res.RowsAffected()
 }
 
 // Insert adds a record and so reserves its name; a taken one is ErrNameTaken.
@@ -190,81 +203,83 @@ func (s *Store) Insert(ctx context.Context, r vm.Record) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.db.ExecContext(ctx, "INSERT INTO vms (id, name, state, record, created_at) VALUES (?, ?, ?, ?, ?)",
+	_, err = s.exec(ctx, "INSERT INTO vms (id, name, state, record, created_at) VALUES (?, ?, ?, ?, ?)",
 		string(r.ID), r.Spec.Name, string(r.State), string(text), r.CreatedAt.UnixMilli())
-	if se := (*sqlite.Error)(nil); errors.As(err, &se) && se.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
-		return fmt.Errorf("name %q: %w", r.Spec.Name, ErrNameTaken)
-	}
-	if err != nil {
-		return fmt.Errorf("record VM %q: %w", r.Spec.Name, err)
-	}
-	return nil
+	return named(r, err)
 }
 
-// Save writes a record that is there already; one that is not is ErrNotFound.
+// InsertRestored adds a record whose row was lost, under another name if its own
+// is taken, and returns it as it is now.
+func (s *Store) InsertRestored(ctx context.Context, r vm.Record) (vm.Record, error) {
+	err := s.Insert(ctx, r)
+	if errors.Is(err, ErrNameTaken) {
+		suffix := "-" + string(r.ID)
+		r.Spec.Name = r.Spec.Name[:min(len(r.Spec.Name), vm.MaxNameLen-len(suffix))] + suffix
+		err = s.Insert(ctx, r)
+	}
+	return r, err
+}
+
+// Save writes a record that is there already; one that is not is ErrNotFound, and
+// a name that another has ErrNameTaken.
 func (s *Store) Save(ctx context.Context, r vm.Record) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	res, err := s.db.ExecContext(ctx, "UPDATE vms SET name = ?, state = ?, record = ? WHERE id = ?",
-		r.Spec.Name, string(r.State), string(text), string(r.ID))
-	if err != nil {
-		return fmt.Errorf("record VM %q: %w", r.Spec.Name, err)
+	n, err := s.exec(ctx, "UPDATE vms SET name = ?, state = ?, record = ? WHERE id = ?", r.Spec.Name, string(r.State), string(text), string(r.ID))
+	if err == nil && n == 0 {
+		err = ErrNotFound
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(fmt.Errorf("record VM %q: %w", r.Spec.Name, ErrNotFound), err)
+	return named(r, err)
+}
+
+// named says which VM could not be recorded.
+func named(r vm.Record, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isTaken(err):
+		return fmt.Errorf("name %q: %w", r.Spec.Name, ErrNameTaken)
 	}
-	return nil
+	return fmt.Errorf("record VM %q: %w", r.Spec.Name, err)
 }
 
 // Delete removes a record. One that is gone already is no error.
 func (s *Store) Delete(ctx context.Context, id vm.ID) error {
-	_, err := s.db.ExecContext(ctx, "DELETE FROM vms WHERE id = ?", string(id))
+	_, err := s.exec(ctx, "DELETE FROM vms WHERE id = ?", string(id))
 	return err
 }
 
-// List returns all records, the oldest first.
-func (s *Store) List(ctx context.Context) ([]vm.Record, error) {
-	return s.query(ctx, "SELECT record FROM vms ORDER BY created_at, id")
-}
-
-// Resolve returns the record that ref names: a name, an id, or the beginning
-// of exactly one id. Names come first.
-func (s *Store) Resolve(ctx context.Context, ref string) (vm.Record, error) {
-	found, err := s.query(ctx, "SELECT record FROM vms WHERE name = ?1 OR (?1 <> '' AND substr(id, 1, length(?1)) = ?1) ORDER BY name <> ?1, created_at LIMIT 9", ref)
-	switch {
-	case err != nil:
-		return vm.Record{}, err
-	case len(found) == 0:
-		return vm.Record{}, hint.Add(fmt.Errorf("%w: %q", ErrNotFound, ref), "banger vm list shows what there is")
-	case len(found) == 1 || found[0].Spec.Name == ref || string(found[0].ID) == ref:
-		return found[0], nil
-	}
-	amb := &AmbiguousError{Ref: ref}
-	for _, r := range found {
-		amb.Names = append(amb.Names, fmt.Sprintf("%s (%s)", r.ID, r.Spec.Name))
-	}
-	return vm.Record{}, hint.Add(amb, "type more digits of the id, or the VM's name")
-}
-
-func (s *Store) query(ctx context.Context, q string, args ...any) ([]vm.Record, error) {
-	rows, err := s.db.QueryContext(ctx, q, args...)
+// List returns all records, the oldest first, and a line for each row that can't
+// be read.
+func (s *Store) List(ctx context.Context) (list []vm.Record, bad []string, err error) {
+	db, err := s.handle(ctx, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT id, record FROM vms ORDER BY created_at, id")
+	if err != nil {
+		return nil, nil, s.classify(err)
 	}
 	defer rows.Close()
-	var out []vm.Record
 	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
+		var id, text string
+		if err := rows.Scan(&id, &text); err != nil {
+			return nil, nil, s.classify(err)
 		}
 		r, err := decode([]byte(text))
-		if err != nil {
-			return nil, err
+		if err == nil && string(r.ID) != id {
+			err = fmt.Errorf("its record is of VM %q", r.ID)
 		}
-		out = append(out, r)
+		if err != nil {
+			bad = append(bad, fmt.Sprintf("%s: %v", id, err))
+			continue
+		}
+		list = append(list, r)
 	}
-	return out, rows.Err()
+	return list, bad, s.classify(rows.Err())
 }
+
+// dir is the state directory, for advice.
+func (s *Store) dir() string { return filepath.Dir(s.path) }
