@@ -28,7 +28,11 @@ var imports = map[string]string{
 	"internal/config":          "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
-	"internal/unixsock":        "",
+	"internal/unixsock":        "hint",
+	"internal/durable":         "",
+	"internal/fault":           "",
+	"internal/watch":           "",
+	"internal/ballast":         "durable",
 	"internal/landlock":        "",
 	"internal/kvm":             "",
 	"internal/channel":         "",
@@ -39,33 +43,35 @@ var imports = map[string]string{
 	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
-	"internal/cas":    "hint",
+	"internal/cas":    "durable",
 	"internal/debian": "hint progress",
 	"internal/image":  "cas debian ext4 hint progress",
 	"internal/kernel": "cas debian ext4 hint progress",
-	"internal/disk":   "hint vm",
+	"internal/disk":   "durable hint paths process vm",
 
 	// What runs it.
-	"internal/vmm":               "channel landlock launch vm",
+	"internal/vmm":               "channel hint landlock launch vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
+	"internal/vmm/standin":       "agent/command channel channel/control launch unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
-	"internal/supervisor":        "api channel channel/control hint launch paths process unixsock vm vmm",
-	"internal/agent":             "channel channel/control channel/exec",
+	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
+	"internal/agent":             "agent/command channel channel/control",
+	"internal/agent/command":     "channel/exec",
 
 	// What keeps it and talks to people.
-	"internal/store":   "hint paths vm",
+	"internal/store":   "durable hint paths vm",
 	"internal/api":     "hint unixsock vm",
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",
-	"internal/doctor":  "debian hint kvm landlock paths unixsock",
+	"internal/doctor":  "debian hint kvm landlock paths unixsock vmm",
 	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
-	"cmd/bangerd":      "daemon kvm launch supervisor vmm/firecracker vmm/qemu",
+	"cmd/bangerd":      "daemon kvm launch supervisor vmm vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
 	"test/harness": "",
@@ -75,6 +81,12 @@ var imports = map[string]string{
 	"test/smoke":          "",
 	"test/smoke/testhost": "debian ext4 progress",
 	"test/smoke/shell":    "",
+}
+
+// tagged are the packages that are linked into a program with a build tag only,
+// and where. Nobody imports them without it, and nobody else with it.
+var tagged = map[string]struct{ tag, importer string }{
+	"internal/vmm/standin": {"standin", "cmd/bangerd"},
 }
 
 // mayExec are the packages that may import os/exec, and why.
@@ -112,9 +124,10 @@ type pkg struct {
 
 func (p pkg) name() string { return strings.TrimPrefix(p.ImportPath, "banger/") }
 
-func packages(t *testing.T) []pkg {
+// packages are all of ours, with the imports that they have under tags.
+func packages(t *testing.T, tags ...string) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,GoFiles,CgoFiles,Imports", "./cmd/...", "./internal/...", "./test/...").Output()
+	out, err := exec.Command("go", "list", "-tags="+strings.Join(tags, ","), "-json=ImportPath,Doc,GoFiles,CgoFiles,Imports", "./cmd/...", "./internal/...", "./test/...").Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -161,6 +174,21 @@ func TestImportTable(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(imports)) {
 		if !used[name] {
 			t.Errorf("the import table has %s, which is not there", name)
+		}
+	}
+}
+
+func TestTaggedImports(t *testing.T) {
+	for name, want := range tagged {
+		for _, p := range packages(t) {
+			if slices.Contains(p.Imports, "banger/"+name) {
+				t.Errorf("%s imports %s without the tag %s", p.name(), name, want.tag)
+			}
+		}
+		for _, p := range packages(t, want.tag) {
+			if does := slices.Contains(p.Imports, "banger/"+name); does != (p.name() == want.importer) {
+				t.Errorf("with the tag %s it is %v that %s imports %s, want only %s", want.tag, does, p.name(), name, want.importer)
+			}
 		}
 	}
 }

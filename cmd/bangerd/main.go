@@ -1,7 +1,7 @@
 // Bangerd keeps banger's VMs: as `bangerd serve` it is the daemon, as `bangerd
 // supervise` the owner of one running VM, as `bangerd launch` the step between
 // either and what it starts, as `bangerd probe-kvm` a guest of a few
-// instructions.
+// instructions, as `bangerd probe` the answer, as JSON, of which VMMs the host has.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"banger/internal/kvm"
 	"banger/internal/launch"
 	"banger/internal/supervisor"
+	"banger/internal/vmm"
 	"banger/internal/vmm/firecracker"
 	"banger/internal/vmm/qemu"
 )
@@ -19,7 +20,7 @@ import (
 func main() {
 	args := append(os.Args, "", "") // the verb is at 1
 	program, err := os.Executable()
-	drivers := supervisor.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}
+	drivers := append(vmm.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}, standIns(program)...)
 	switch {
 	case args[1] == "launch":
 		launch.Main()
@@ -28,6 +29,8 @@ func main() {
 	case err != nil:
 	case args[1] == "supervise" && args[2] != "":
 		err = supervisor.Main(drivers, args[2])
+	case args[1] == "probe":
+		err = drivers.WriteReport(os.Stdout)
 	case args[1] == "serve":
 		err = daemon.Main(program, drivers, os.Args[2:])
 	default:

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/agent/command"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
 )
@@ -35,7 +36,7 @@ type agent struct {
 	init   string // path of the image's init, "" where the agent's PID 1 stays
 	ending bool
 
-	exec execService
+	exec command.Service
 }
 
 // serve is the long-lived agent.
@@ -74,7 +75,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	go a.exec.serve(execs) // ends with the guest
+	go a.exec.Serve(execs) // ends with the guest
 	return control.Serve(controls, a)
 }
 
@@ -135,17 +136,11 @@ func (a *agent) join(id control.Identity) error {
 	if err := errors.Join(loopbackUp(), keepTemporary("/")); err != nil {
 		say("prepare for the first command: %v", err)
 	}
-	if a.init = findInit(); a.init == "" {
-		mountCgroups()
+	a.init = findInit()
+	if err := enterCgroup(); err != nil {
+		say("enter a control group: %v", err)
 	}
 	return nil
-}
-
-// mountCgroups does what an init would.
-func mountCgroups() {
-	if err := os.MkdirAll("/sys/fs/cgroup", 0o755); err == nil {
-		mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-	}
 }
 
 func loopbackUp() error {
@@ -172,7 +167,7 @@ func uptimeMillis() int64 {
 
 // Health says how the guest is.
 func (a *agent) Health(context.Context) (control.Health, error) {
-	h := control.Health{UptimeMillis: uptimeMillis(), Init: a.initKind(), ExecProcesses: a.exec.running()}
+	h := control.Health{UptimeMillis: uptimeMillis(), Init: a.initKind(), ExecProcesses: a.exec.Running()}
 	mem := procFields("/proc/meminfo")
 	h.MemTotalKiB, h.MemFreeKiB = mem["MemTotal:"], mem["MemAvailable:"]
 	h.AgentRSSKiB = procFields("/proc/self/status")["VmRSS:"]
@@ -199,4 +194,10 @@ func procFields(path string) map[string]int64 {
 func (a *agent) Sync(context.Context) error {
 	unix.Sync()
 	return nil
+}
+
+// Measure times the guest's fork and exec.
+func (a *agent) Measure(ctx context.Context) (control.Measure, error) {
+	nanos, err := command.Measure(ctx)
+	return control.Measure{ForkExecNanos: nanos}, err
 }

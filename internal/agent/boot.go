@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/agent/command"
 )
 
 // Where the initramfs has what boot needs.
@@ -111,7 +113,7 @@ func startAgent() (*os.File, error) {
 	defer theirs.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{Name}
-	cmd.Env = []string{"PATH=" + defaultPath}
+	cmd.Env = []string{"PATH=" + command.DefaultPath}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -140,7 +142,7 @@ func followAgent(words *os.File) error {
 			}
 			words.Close()
 			say("root joined, starting %s", rest)
-			err := syscall.Exec(rest, []string{rest}, []string{"PATH=" + defaultPath, "HOME=/", "TERM=linux"})
+			err := syscall.Exec(rest, []string{rest}, []string{"PATH=" + command.DefaultPath, "HOME=/", "TERM=linux"})
 			return fmt.Errorf("execute %s: %w", rest, err)
 		}
 	}

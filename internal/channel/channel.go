@@ -53,9 +53,12 @@ type Carrier interface {
 	// Hello waits for the guest's hello and returns it; one hello is accepted
 	// a launch, and a second call returns the same one.
 	Hello(ctx context.Context) (Hello, error)
-	// Dial opens a stream to the guest's service on port. ctx bounds the
-	// opening alone.
+	// Dial opens a stream to the guest's service on port. ctx bounds only the
+	// opening.
 	Dial(ctx context.Context, port uint32) (Stream, error)
+	// Drop ends all streams and keeps the channel: the guest's agent is known to be
+	// gone, or to hang. A later Dial reaches the agent that there is then.
+	Drop()
 	// Close ends all streams.
 	Close() error
 }

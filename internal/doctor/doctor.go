@@ -12,6 +12,7 @@ import (
 	"banger/internal/kvm"
 	"banger/internal/landlock"
 	"banger/internal/paths"
+	"banger/internal/vmm"
 )
 
 // Status is a check's outcome.
@@ -44,17 +45,21 @@ type Env struct {
 	// ProbeKVM runs a guest, as kvm.Probe; Landlock is landlock.Version.
 	ProbeKVM func(ctx context.Context, program string) error
 	Landlock func() (int, error)
+	// Report asks a bangerd what its drivers find on this host.
+	Report func(ctx context.Context, program string) (vmm.Report, error)
 	// Version is this program's. FindDaemon says where its bangerd lies, and
 	// DaemonVersion what the one that runs says of itself.
 	Version       string
 	FindDaemon    func() (string, error)
 	DaemonVersion func(context.Context) (string, error)
+
+	vmms func() (vmm.Report, error) // Report's answer; set by Run
 }
 
 // Host is this host, without what the caller knows of the daemon.
 func Host(d paths.Dirs) Env {
 	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", Sys: "/sys", KVM: kvm.Device, Look: exec.LookPath,
-		ProbeKVM: kvm.Probe, Landlock: landlock.Version}
+		ProbeKVM: kvm.Probe, Landlock: landlock.Version, Report: askReport}
 }
 
 // sudo is a line that only root can type.
@@ -93,7 +98,6 @@ var checks = []check{
 	{"programs", checkPrograms},
 	{"state", checkState},
 	{"cache", checkCache},
-	{"sockets", checkSockets},
 	{"space", checkSpace},
 	{"database", checkDatabase},
 	{"log", checkLog},
@@ -102,11 +106,12 @@ var checks = []check{
 
 // Run runs all checks, one after the other.
 func Run(ctx context.Context, e Env) []Result {
+	e.vmms = e.report(ctx)
 	var out []Result
 	for _, c := range checks {
 		r := c.run(ctx, e)
 		r.Check = c.name
 		out = append(out, r)
 	}
-	return judge(out)
+	return judge(e, out)
 }

@@ -11,6 +11,7 @@ import (
 	"banger/internal/hint"
 	"banger/internal/paths"
 	"banger/internal/unixsock"
+	"banger/internal/vmm"
 )
 
 // host is a host where all is well and nothing of banger is there yet.
@@ -18,13 +19,45 @@ type host struct {
 	t   *testing.T
 	dir string
 	env Env
+	// found are the drivers of its bangerd.
+	found vmm.Drivers
 }
+
+// driver is a driver that found this out.
+type driver struct {
+	vmm.Driver
+	name string
+	p    vmm.Probe
+}
+
+func (d driver) Name() string                    { return d.name }
+func (d driver) Probe(context.Context) vmm.Probe { return d.p }
+
+// finds makes the driver of that name find this out.
+func (h *host) finds(name string, p vmm.Probe) {
+	p.MaxVCPUs = 32
+	for i, d := range h.found {
+		if d.Name() == name {
+			h.found[i] = driver{name: name, p: p}
+		}
+	}
+}
+
+var (
+	noKVM   = "/dev/kvm is missing"
+	noneFC  = vmm.Probe{Why: "firecracker is not in PATH"}
+	oldFC   = vmm.Probe{Path: "/bin/firecracker", Version: "1.9.1", Why: "firecracker is version \"1.9.1\", 1.10 is needed"}
+	idleFC  = vmm.Probe{Path: "/bin/firecracker", Version: "1.16.1", Why: noKVM}
+	noQEMU  = vmm.Probe{Why: "qemu-system-x86_64 is not in PATH (Debian: apt-get install qemu-system-x86)"}
+	badQEMU = vmm.Probe{Path: "/bin/qemu", Why: "ask /bin/qemu for its version: exit status 3"}
+	tcgQEMU = vmm.Probe{Usable: true, Path: "/bin/qemu", Version: "7.2.0", Accel: vmm.AccelTCG, Why: noKVM}
+)
 
 func newHost(t *testing.T) *host {
 	dir := t.TempDir()
 	h := &host{t: t, dir: dir}
 	h.env = Env{
-		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache"), Run: h.path("home/run")},
+		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache")},
 		Proc:     h.path("proc"),
 		Sys:      h.path("sys"),
 		KVM:      h.path("kvm"),
@@ -32,6 +65,7 @@ func newHost(t *testing.T) *host {
 		Version:  "1",
 		ProbeKVM: func(context.Context, string) error { return nil },
 		Landlock: func() (int, error) { return 99, nil },
+		Report:   func(context.Context, string) (vmm.Report, error) { return h.found.Report(context.Background()), nil },
 		FindDaemon: func() (string, error) {
 			return h.path("bin/bangerd"), nil
 		},
@@ -41,6 +75,10 @@ func newHost(t *testing.T) *host {
 	h.file("bin/banger-agent", "")
 	h.file("kvm", "")
 	h.file("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu vmx sse\n")
+	h.found = vmm.Drivers{
+		driver{name: "firecracker", p: vmm.Probe{Usable: true, Path: "/bin/firecracker", Version: "1.16.1", Accel: vmm.AccelKVM, Why: "KVM is real", MaxVCPUs: 32}},
+		driver{name: "qemu", p: vmm.Probe{Usable: true, Path: "/bin/qemu", Version: "7.2.0", Accel: vmm.AccelKVM, Why: "KVM is real", MaxVCPUs: 255}},
+	}
 	h.program("qemu-system-x86_64", "echo QEMU emulator version 7.2.0; echo more")
 	h.program("firecracker", "echo Firecracker v1.16.1; echo; echo 2026-01-01 log line")
 	return h
@@ -79,10 +117,6 @@ func TestChecks(t *testing.T) {
 		detail string // part of it
 		fix    string // likewise
 	}{
-		{"qemu", nil, "qemu", OK, "QEMU emulator version 7.2.0", ""},
-		{"no qemu", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},
-		{"firecracker alone", func(h *host) { h.lacks("qemu-system-x86_64") }, "qemu", Warn, "not in PATH", "apt-get install qemu-system-x86"},
-		{"broken qemu", func(h *host) { h.lacks("firecracker"); h.program("qemu-system-x86_64", "exit 3") }, "qemu", Fail, "exit status 3", "--reinstall"},
 
 		{"kvm", nil, "kvm", OK, "opens", ""},
 		{"kvm that can't run a kernel", func(h *host) { h.file("proc/cpuinfo", "flags : fpu sse\n") }, "kvm", Warn, "neither vmx nor svm", ""},
@@ -98,15 +132,6 @@ func TestChecks(t *testing.T) {
 		{"kvm that nobody can try", func(h *host) { h.env.FindDaemon = func() (string, error) { return "", hint.Add(errors.New("x"), "y") } }, "kvm", OK, "can't be tried", ""},
 		{"no rights", func(h *host) { h.env.KVM = "/proc/self/mem/x"; h.env.UID = 1 }, "kvm", Warn, "can't be opened", ""},
 
-		{"firecracker", nil, "firecracker", OK, "Firecracker v1.16.1", ""},
-		{"oldest firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v1.10.0") }, "firecracker", OK, "v1.10.0", ""},
-		{"later firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v2.0.0-dev") }, "firecracker", OK, "v2.0.0", ""},
-		{"old firecracker", func(h *host) { h.program("firecracker", "echo Firecracker v1.9.1") }, "firecracker", Warn, "too old: banger needs 1.10", "https://"},
-		{"no firecracker", func(h *host) { h.lacks("firecracker") }, "firecracker", Warn, "not in PATH", "https://"},
-		{"broken firecracker", func(h *host) { h.program("firecracker", "exit 3") }, "firecracker", Warn, "exit status 3", "https://"},
-		{"other firecracker", func(h *host) { h.program("firecracker", "echo boom") }, "firecracker", Warn, "not Firecracker's", "https://"},
-		{"silent firecracker", func(h *host) { h.program("firecracker", "") }, "firecracker", Warn, "EOF", "https://"},
-
 		{"metal", nil, "nested", OK, "no virtual machine", ""},
 		{"guest", func(h *host) { h.file("proc/cpuinfo", "flags : svm hypervisor\n") }, "nested", OK, "lets it run VMs", ""},
 		{"guest without", func(h *host) { h.file("proc/cpuinfo", "flags : hypervisor\n") }, "nested", OK, "itself a virtual machine", ""},
@@ -118,10 +143,23 @@ func TestChecks(t *testing.T) {
 		{"landlock of today", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil }; h.lacks("firecracker") }, "confinement", OK, "Landlock's ABI 7", ""},
 		{"and firecracker", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil } }, "confinement", Warn, "on Firecracker, this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets", ""},
 		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
-		{"on Firecracker", nil, "auto", OK, "on Firecracker, with KVM", ""},
-		{"no firecracker for auto", func(h *host) { h.lacks("firecracker") }, "auto", OK, "on QEMU, with KVM: firecracker is not in PATH", ""},
-		{"nothing for auto", func(h *host) { h.lacks("firecracker"); h.lacks("qemu-system-x86_64") }, "auto", Fail, "no VMM can be used", "apt-get install qemu-system-x86"},
 		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
+
+		{"qemu", nil, "qemu", OK, "QEMU 7.2.0", ""},
+		{"no qemu", func(h *host) { h.finds("firecracker", noneFC); h.finds("qemu", noQEMU) }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},
+		{"only firecracker", func(h *host) { h.finds("qemu", noQEMU) }, "qemu", Warn, "not in PATH", "apt-get install qemu-system-x86"},
+		{"broken qemu", func(h *host) { h.finds("firecracker", noneFC); h.finds("qemu", badQEMU) }, "qemu", Fail, "exit status 3", "--reinstall"},
+		{"firecracker", nil, "firecracker", OK, "Firecracker 1.16.1", ""},
+		{"old firecracker", func(h *host) { h.finds("firecracker", oldFC) }, "firecracker", Warn, "1.10 is needed", "https://"},
+		{"no firecracker", func(h *host) { h.finds("firecracker", noneFC) }, "firecracker", Warn, "not in PATH", "https://"},
+		{"idle firecracker", func(h *host) { os.Remove(h.path("kvm")); h.finds("firecracker", idleFC) }, "firecracker", OK, "needs KVM", ""},
+		{"on Firecracker", nil, "auto", OK, "on firecracker, with KVM", ""},
+		{"on QEMU", func(h *host) { h.finds("firecracker", noneFC) }, "auto", OK, "on qemu, with KVM: KVM is real; not firecracker: firecracker is not in PATH", ""},
+		{"emulated", func(h *host) { h.finds("firecracker", idleFC); h.finds("qemu", tcgQEMU) }, "auto", OK, "on qemu, which emulates them: " + noKVM, ""},
+		{"nothing for auto", func(h *host) { h.finds("firecracker", noneFC); h.finds("qemu", noQEMU) }, "auto", Fail, "no VMM can be used", "apt-get install qemu-system-x86"},
+		{"silent bangerd", func(h *host) {
+			h.env.Report = func(context.Context, string) (vmm.Report, error) { return vmm.Report{}, errors.New("silence") }
+		}, "auto", Warn, "silence", "make build"},
 
 		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},
 		{"no mke2fs", func(h *host) { h.lacks("mke2fs") }, "mke2fs", Fail, "mke2fs", "apt-get install e2fsprogs"},
@@ -139,7 +177,7 @@ func TestChecks(t *testing.T) {
 		{"state is there", func(h *host) { h.file("home/state/x", "") }, "state", OK, "home/state", ""},
 		{"state is a file", func(h *host) { h.file("home/state", "") }, "state", Fail, "not a directory", "XDG_STATE_HOME"},
 		{"below a file", func(h *host) { h.file("home", "") }, "cache", Fail, "not a directory", "XDG_CACHE_HOME"},
-		{"read-only", func(h *host) { h.env.Dirs.Run = "/proc/sys/x" }, "sockets", Fail, "/proc/sys/x can't be made", "XDG_RUNTIME_DIR"},
+		{"read-only", func(h *host) { h.env.Dirs.Cache = "/proc/sys/x" }, "cache", Fail, "/proc/sys/x can't be made", "XDG_CACHE_HOME"},
 
 		{"no database", nil, "database", OK, "none yet", ""},
 		{"database", func(h *host) { h.file("home/state/banger.db", "SQLite format 3\x00more") }, "database", OK, "banger.db", ""},
@@ -188,7 +226,7 @@ func TestChecks(t *testing.T) {
 // leaves the file.
 func (h *host) listen() func() error {
 	h.t.Helper()
-	if err := os.MkdirAll(h.env.Dirs.Run, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(h.env.Dirs.Socket()), 0o700); err != nil {
 		h.t.Fatal(err)
 	}
 	l, err := unixsock.Listen(h.env.Dirs.Socket())

@@ -38,10 +38,6 @@ func checkCache(_ context.Context, e Env) Result {
 	return checkDirectory(e.Dirs.Cache, "images and kernels can't be kept", "XDG_CACHE_HOME")
 }
 
-func checkSockets(_ context.Context, e Env) Result {
-	return checkDirectory(e.Dirs.Run, "bangerd can't be asked anything", "XDG_RUNTIME_DIR")
-}
-
 // checkDirectory looks whether dir, or the first directory above it that is
 // there, can be written.
 func checkDirectory(dir, cost, variable string) Result {

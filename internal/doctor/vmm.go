@@ -4,16 +4,24 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"slices"
-	"strconv"
+	"sync"
 	"time"
+
+	"banger/internal/kvm"
+	"banger/internal/vmm"
 )
 
-// versionLimit bounds a program's --version.
-const versionLimit = 10 * time.Second
+const (
+	versionLimit = 10 * time.Second // of a program's --version
+	reportLimit  = 40 * time.Second // of `bangerd probe`, which has limits of its own
+)
+
+const costNoVM = "no VM can run"
 
 // firstLine runs a program and returns the first line that it writes.
 func firstLine(ctx context.Context, program string, args ...string) (string, error) {
@@ -29,72 +37,106 @@ func firstLine(ctx context.Context, program string, args ...string) (string, err
 	return string(line), err
 }
 
-func checkQEMU(ctx context.Context, e Env) Result {
-	const cost = "no VM can run"
-	path, err := e.Look("qemu-system-x86_64")
+// askReport asks bangerd what its drivers find on this host.
+func askReport(ctx context.Context, program string) (vmm.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, reportLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "probe")
+	cmd.WaitDelay = time.Second // for what it left with its output
+	out, err := cmd.Output()
 	if err != nil {
-		return Result{Status: Fail, Detail: "qemu-system-x86_64 is not in PATH", Cost: cost, Fix: e.sudo("apt-get install qemu-system-x86")}
+		return vmm.Report{}, fmt.Errorf("ask %s for its VMMs: %w", program, errors.Join(ctx.Err(), err))
 	}
-	line, err := firstLine(ctx, path, "--version")
-	if err != nil {
-		return Result{Status: Fail, Detail: fmt.Sprintf("%s --version: %v", path, err), Cost: cost, Fix: e.sudo("apt-get install --reinstall qemu-system-x86")}
+	var r vmm.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		return vmm.Report{}, fmt.Errorf("read the answer of %s probe: %w", program, err)
 	}
-	return Result{Status: OK, Detail: line}
+	return r, nil
 }
 
-// firecrackerVersion is the first line of `firecracker --version`.
-var firecrackerVersion = regexp.MustCompile(`^Firecracker v([0-9]+)\.([0-9]+)\.[0-9]+`)
+// report is what bangerd's drivers found, asked for once a run of the checks.
+func (e Env) report(ctx context.Context) func() (vmm.Report, error) {
+	return sync.OnceValues(func() (vmm.Report, error) {
+		program, err := e.FindDaemon()
+		if err != nil {
+			return vmm.Report{}, err // checkPrograms says how to mend it
+		}
+		return e.Report(ctx, program)
+	})
+}
 
-// checkFirecracker: below firecrackerMinor the interface lacks what the driver
-// uses.
-func checkFirecracker(ctx context.Context, e Env) Result {
-	const firecrackerMajor, firecrackerMinor = 1, 10
-	r := Result{Status: Warn, Cost: "VMs run on QEMU",
-		Fix: "put a release into PATH: https://github.com/firecracker-microvm/firecracker/releases"}
-	path, err := e.Look("firecracker")
-	if err != nil {
-		r.Detail = "firecracker is not in PATH"
-		return r
+// unknown is the outcome of a check for which bangerd could not be asked.
+func unknown(err error) Result {
+	return Result{Status: Warn, Detail: err.Error(), Cost: "it is not known which VMMs can be used",
+		Fix: "make build, or install all of banger's programs together"}
+}
+
+// finding is what the driver of that name found.
+func finding(r vmm.Report, driver string) vmm.Probe {
+	for _, f := range r.Drivers {
+		if f.Driver == driver {
+			return f.Probe
+		}
 	}
-	line, err := firstLine(ctx, path, "--version")
-	m := firecrackerVersion.FindStringSubmatch(line)
+	return vmm.Probe{Why: "this bangerd has no driver " + driver}
+}
+
+func checkQEMU(_ context.Context, e Env) Result {
+	r, err := e.vmms()
+	if err != nil {
+		return unknown(err)
+	}
+	p := finding(r, "qemu")
 	switch {
-	case err != nil:
-		r.Detail = fmt.Sprintf("%s --version: %v", path, err)
-		return r
-	case m == nil:
-		r.Detail = fmt.Sprintf("%s --version answers %.80q, which is not Firecracker's", path, line)
-		return r
+	case p.Usable:
+		return Result{Status: OK, Detail: fmt.Sprintf("QEMU %s, %s", p.Version, p.Path)}
+	case p.Path != "":
+		return Result{Status: Fail, Detail: p.Why, Cost: costNoVM, Fix: e.sudo("apt-get install --reinstall qemu-system-x86")}
 	}
-	major, _ := strconv.Atoi(m[1])
-	if minor, _ := strconv.Atoi(m[2]); major < firecrackerMajor || major == firecrackerMajor && minor < firecrackerMinor {
-		r.Detail = fmt.Sprintf("%s is too old: banger needs %d.%d", line, firecrackerMajor, firecrackerMinor)
-		return r
-	}
-	return Result{Status: OK, Detail: line}
+	return Result{Status: Fail, Detail: p.Why, Cost: costNoVM, Fix: e.sudo("apt-get install qemu-system-x86")}
 }
 
-// judge puts behind the VMMs' checks what VMs run on by default and why, as
-// supervisor.Drivers chooses. A missing QEMU is no failure where Firecracker does.
-func judge(all []Result) []Result {
+func checkFirecracker(_ context.Context, e Env) Result {
+	r, err := e.vmms()
+	if err != nil {
+		return unknown(err)
+	}
+	p := finding(r, "firecracker")
+	switch {
+	case p.Usable:
+		return Result{Status: OK, Detail: fmt.Sprintf("Firecracker %s, %s", p.Version, p.Path)}
+	case p.Version != "" && !kvm.Look(e.KVM, e.Proc).Usable: // checkKVM says how to mend it
+		return Result{Status: OK, Detail: fmt.Sprintf("Firecracker %s, which needs KVM", p.Version)}
+	}
+	return Result{Status: Warn, Detail: p.Why, Cost: "VMs run on QEMU",
+		Fix: "put a release into PATH: https://github.com/firecracker-microvm/firecracker/releases"}
+}
+
+// judge inserts after the VMMs' checks which one VMs run on by default, and why: the
+// drivers' own choice. A missing QEMU is no failure if another VMM is chosen.
+func judge(e Env, all []Result) []Result {
 	at := map[string]int{}
 	for i, r := range all {
 		at[r.Check] = i
 	}
-	qemu, kvm, firecracker := &all[at["qemu"]], all[at["kvm"]], all[at["firecracker"]]
-	r := Result{Check: "auto", Status: OK}
-	switch {
-	case kvm.Status == OK && firecracker.Status == OK:
-		r.Detail = "VMs run on Firecracker, with KVM"
-		if qemu.Status == Fail {
-			qemu.Status, qemu.Cost = Warn, "no VM can run without KVM or Firecracker"
-		}
-	case qemu.Status == Fail:
-		r.Status, r.Detail, r.Cost, r.Fix = Fail, "no VMM can be used", qemu.Cost, qemu.Fix
-	case kvm.Status == OK:
-		r.Detail = "VMs run on QEMU, with KVM: " + firecracker.Detail
+	qemu := &all[at["qemu"]]
+	report, err := e.vmms()
+	r := Result{Status: OK}
+	switch c := report.Choice; {
+	case err != nil:
+		r = unknown(err)
+	case c == nil:
+		r = Result{Status: Fail, Detail: "no VMM can be used: " + report.Error, Cost: costNoVM, Fix: qemu.Fix}
 	default:
-		r.Detail = "VMs run on QEMU, which emulates them: " + kvm.Detail
+		how := "with KVM"
+		if c.Emulated() {
+			how = "which emulates them"
+		}
+		r.Detail = fmt.Sprintf("VMs run on %s, %s: %s", c.Driver, how, c.Why)
+		if qemu.Status == Fail {
+			qemu.Status, qemu.Cost = Warn, "no VM can run without KVM or "+c.Driver
+		}
 	}
+	r.Check = "auto"
 	return slices.Insert(all, at["firecracker"]+1, r)
 }

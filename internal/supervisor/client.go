@@ -8,104 +8,151 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
+	"strconv"
 
-	"banger/internal/paths"
+	"banger/internal/channel/control"
 	"banger/internal/unixsock"
 )
 
-// Client asks one supervisor. It holds no connection between calls.
+// Client asks one supervisor. It holds no connection between calls, which may be
+// made at once. The error of a call that the supervisor refuses is a *Refusal.
 type Client struct {
 	http *http.Client
 }
 
-// SocketPath is where the supervisor of the VM with the socket directory
-// runDir answers.
-func SocketPath(runDir string) string { return filepath.Join(runDir, paths.SupervisorSocket) }
-
-// NewClient talks to the supervisor whose socket lies in runDir.
-func NewClient(runDir string) *Client {
+// NewClient talks to the supervisor of the VM in dir.
+func NewClient(dir string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return unixsock.Dial(ctx, SocketPath(runDir))
+			return unixsock.Dial(ctx, SocketPath(dir))
 		},
 	}}}
 }
 
-func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	var r io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
+// ProtocolError is a supervisor whose protocol this program does not speak.
+type ProtocolError struct{ Theirs int }
+
+func (e *ProtocolError) Error() string {
+	return fmt.Sprintf("the supervisor speaks protocol %d, this program %d", e.Theirs, Protocol)
+}
+
+// do sends one request. The body is the caller's to close.
+func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
 		if err != nil {
 			return nil, err
 		}
-		r = bytes.NewReader(text)
+		body = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, r)
+	req, err := http.NewRequestWithContext(ctx, method, "http://supervisor"+path, body)
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set(Header, strconv.Itoa(Protocol))
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the supervisor: %w", err)
 	}
-	if resp.StatusCode/100 != 2 {
-		defer resp.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if resp.StatusCode/100 == 2 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	var f Refusal
+	if json.Unmarshal(text, &f) != nil || f.Message == "" {
 		return nil, fmt.Errorf("ask the supervisor: %s: %.200q", resp.Status, text)
 	}
-	return resp, nil
+	return nil, &f
+}
+
+// decode reads one status of another's protocol.
+func decode(in *json.Decoder) (Status, error) {
+	var s Status
+	if err := in.Decode(&s); err != nil {
+		return Status{}, err
+	}
+	if s.Protocol < Protocol-1 || s.Protocol > Protocol+1 {
+		return Status{}, &ProtocolError{s.Protocol}
+	}
+	return received(s), nil
 }
 
 // Status asks how the run stands.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	resp, err := c.do(ctx, http.MethodGet, pathStatus, nil)
+	body, err := c.do(ctx, http.MethodGet, pathStatus, nil)
 	if err != nil {
 		return Status{}, err
 	}
-	defer resp.Body.Close()
-	var s Status
-	return s, json.NewDecoder(resp.Body).Decode(&s)
+	defer body.Close()
+	return decode(json.NewDecoder(body))
 }
 
-// Events calls each with every change until the run is Gone (nil) or the
-// supervisor or ctx ends (an error).
-func (c *Client) Events(ctx context.Context, each func(Status)) error {
-	resp, err := c.do(ctx, http.MethodGet, pathEvents, nil)
+// Events calls hear with the status now, at every change and each Heartbeat,
+// until the run is Gone (nil) or the supervisor or ctx ends (an error). Changes
+// that follow each other quickly may come as one.
+func (c *Client) Events(ctx context.Context, hear func(Status) error) error {
+	body, err := c.do(ctx, http.MethodGet, pathEvents, nil)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	dec := json.NewDecoder(resp.Body)
+	defer body.Close()
+	in := json.NewDecoder(body)
 	for {
-		var s Status
-		if err := dec.Decode(&s); err != nil {
+		s, err := decode(in)
+		if err != nil {
 			return fmt.Errorf("follow the supervisor: %w", err)
 		}
-		each(s)
+		if err := hear(s); err != nil {
+			return err
+		}
 		if s.Phase == Gone {
 			return nil
 		}
 	}
 }
 
-// Stop asks for the end and does not wait for it.
-func (c *Client) Stop(ctx context.Context, s Stop) error {
-	resp, err := c.do(ctx, http.MethodPost, pathStop, s)
+// Stop asks for the end and does not wait for it. A repeat changes nothing, but
+// for one that discards: it cuts a graceful stop short.
+func (c *Client) Stop(ctx context.Context, s Stop) error { return c.post(ctx, pathStop, s) }
+
+// Kill asks for the end by force and does not wait for it. A repeat sends its
+// signal too.
+func (c *Client) Kill(ctx context.Context, k Kill) error { return c.post(ctx, pathKill, k) }
+
+func (c *Client) post(ctx context.Context, path string, in any) error {
+	body, err := c.do(ctx, http.MethodPost, path, in)
 	if err != nil {
 		return err
 	}
-	return resp.Body.Close()
+	return body.Close()
 }
 
-// Console copies the console's bytes to w, with follow until the run's end.
-func (c *Client) Console(ctx context.Context, w io.Writer, follow bool) error {
-	resp, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?follow=%t", pathConsole, follow), nil)
+// Health asks the guest's agent how the guest is.
+func (c *Client) Health(ctx context.Context) (control.Health, error) {
+	body, err := c.do(ctx, http.MethodGet, pathHealth, nil)
+	if err != nil {
+		return control.Health{}, err
+	}
+	defer body.Close()
+	var h control.Health
+	return h, json.NewDecoder(io.LimitReader(body, control.MaxBody)).Decode(&h)
+}
+
+// Console copies the console's bytes to w: what is kept, and with follow what
+// comes until the run's end; with fromNow too, only what comes.
+func (c *Client) Console(ctx context.Context, follow, fromNow bool, w io.Writer) error {
+	path := fmt.Sprintf("%s?follow=%t", pathConsole, follow)
+	if fromNow {
+		path += "&from=now"
+	}
+	body, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
+	defer body.Close()
+	_, err = io.Copy(w, body)
 	return err
 }

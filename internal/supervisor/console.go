@@ -72,8 +72,8 @@ func (l *consoleLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// rotate makes the current file the older one. Where that fails, the current
-// one is emptied: the bound holds.
+// rotate makes the current file the older one. If that fails, the current file
+// is emptied: the bound holds.
 func (l *consoleLog) rotate() {
 	if err := os.Rename(l.path, l.path+olderSuffix); err != nil {
 		l.file.Truncate(0)
@@ -114,18 +114,26 @@ func (l *consoleLog) state() (changed chan struct{}, closed bool) {
 	return l.changed, l.closed
 }
 
-// Follow writes all that is kept and then what comes, until the log is closed,
-// w fails or ctx ends. A reader slower than half the limit misses bytes.
-func (l *consoleLog) Follow(ctx context.Context, w io.Writer) error {
+// Follow writes all that is kept, or with fromNow nothing of it, and then what
+// comes, until the log is closed, w fails or ctx ends. A reader slower than half
+// the limit misses bytes.
+func (l *consoleLog) Follow(ctx context.Context, w io.Writer, fromNow bool) error {
 	changed, closed := l.state()
-	if err := copyFile(w, l.path+olderSuffix); err != nil {
-		return err
+	if !fromNow {
+		if err := copyFile(w, l.path+olderSuffix); err != nil {
+			return err
+		}
 	}
 	f, err := os.Open(l.path)
 	if err != nil {
 		return err
 	}
 	defer func() { f.Close() }()
+	if fromNow {
+		if _, err := f.Seek(0, io.SeekEnd); err != nil {
+			return err
+		}
+	}
 	for {
 		if _, err := io.Copy(w, f); err != nil {
 			return err
@@ -196,22 +204,16 @@ func lastLines(raw []byte) []string {
 		if s == "" {
 			continue
 		}
-		if len(s) > maxLineLen {
-			s = s[:maxLineLen] + "…"
-		}
-		q := strconv.QuoteToGraphic(s)
-		out = append(out, strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`))
+		out = append(out, escape(s))
 	}
 	return out
 }
 
-// panicLine returns the kernel's own word of its panic in raw console bytes,
-// or "" (kernel/panic.c prints "Kernel panic - not syncing: …").
-func panicLine(raw []byte) string {
-	i := bytes.LastIndex(raw, []byte("Kernel panic - "))
-	if i < 0 {
-		return ""
+// escape bounds a line of the guest's and makes it safe for a terminal or a log.
+func escape(s string) string {
+	if len(s) > maxLineLen {
+		s = s[:maxLineLen] + "…"
 	}
-	line, _, _ := bytes.Cut(raw[i:], []byte("\n"))
-	return strings.Join(lastLines(line), "")
+	q := strconv.QuoteToGraphic(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }

@@ -3,7 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -13,31 +13,79 @@ import (
 	"sync"
 	"time"
 
-	"banger/internal/api"
-	"banger/internal/channel"
 	"banger/internal/unixsock"
 )
 
-// newServer answers on the supervisor's socket: the daemon's questions and the
-// CLI's sessions.
-func newServer(r *run) *http.Server {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathStatus, r.serveStatus)
-	mux.HandleFunc("GET "+pathEvents, r.serveEvents)
-	mux.HandleFunc("POST "+pathStop, r.serveStop)
-	mux.HandleFunc("GET "+pathDial, r.serveDial)
-	mux.HandleFunc("GET "+pathConsole, r.serveConsole)
-	return &http.Server{
-		Handler:           mux,
+// door is the supervisor's socket and who answers there.
+type door struct {
+	dir     string
+	server  *http.Server
+	bound   os.FileInfo // the socket's file; nil if it was gone at once
+	serving sync.WaitGroup
+}
+
+// openDoor answers on l, which is bound to the socket of the VM in dir.
+func openDoor(h http.Handler, dir string, l net.Listener) *door {
+	d := &door{dir: dir, server: &http.Server{
+		Handler:           h,
 		ConnContext:       refuseOthers,
 		MaxHeaderBytes:    16 << 10,
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}}
+	d.serve(l)
+	return d
+}
+
+func (d *door) serve(l net.Listener) {
+	d.bound, _ = os.Lstat(SocketPath(d.dir))
+	d.serving.Go(func() { d.server.Serve(l) }) // ends with close
+}
+
+// keep makes the socket anew whenever its file is gone, until over is closed:
+// cleaners of old files take sockets too. The lock of the run is ours, so nobody
+// else's socket can be there.
+func (d *door) keep(over <-chan struct{}, log *slog.Logger) {
+	tick := time.NewTicker(Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
+		path := SocketPath(d.dir)
+		if fi, err := os.Lstat(path); err == nil && d.bound != nil && os.SameFile(fi, d.bound) {
+			continue
+		}
+		os.Remove(path)
+		err := os.MkdirAll(RunDir(d.dir), 0o700)
+		var l *net.UnixListener
+		if err == nil {
+			l, err = unixsock.Listen(path)
+		}
+		if err != nil {
+			log.Warn("make the supervisor's socket anew", "err", err)
+			continue
+		}
+		log.Warn("the supervisor's socket was gone: made anew", "path", path)
+		d.serve(l)
 	}
 }
 
+// close waits a moment for answers under way: followers of events and console see
+// the end by themselves, and sessions have lost their streams.
+func (d *door) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		d.server.Close()
+	}
+	d.serving.Wait()
+}
+
 // refuseOthers closes a connection of another user. The directory's mode keeps
-// them out already; this holds where somebody changed it.
+// them out already; this holds if somebody changed it.
 func refuseOthers(ctx context.Context, c net.Conn) context.Context {
 	if u, ok := c.(*net.UnixConn); ok {
 		if cred, err := unixsock.Peer(u); err != nil || int(cred.Uid) != os.Getuid() {
@@ -47,23 +95,41 @@ func refuseOthers(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// handler answers the daemon's requests and the CLI's sessions.
+func (r *run) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathStatus, r.serveStatus)
+	mux.HandleFunc("GET "+pathEvents, r.serveEvents)
+	mux.HandleFunc("POST "+pathStop, r.serveStop)
+	mux.HandleFunc("POST "+pathKill, r.serveKill)
+	mux.HandleFunc("GET "+pathDial, r.serveDial)
+	mux.HandleFunc("GET "+pathConsole, r.serveConsole)
+	mux.HandleFunc("GET "+pathHealth, r.serveHealth)
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set(Header, strconv.Itoa(Protocol))
+		mux.ServeHTTP(w, req)
+	})
+}
+
 func (r *run) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	s, _ := r.snapshot()
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s)
+	s, _ := r.now()
+	answer(w, http.StatusOK, wire(s))
 }
 
 func (r *run) serveEvents(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	rc := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
+	beat := time.NewTicker(Heartbeat)
+	defer beat.Stop()
 	for {
-		s, changed := r.snapshot()
-		if enc.Encode(s) != nil || rc.Flush() != nil || s.Phase == Gone {
+		s, changed := r.now()
+		if enc.Encode(wire(s)) != nil || rc.Flush() != nil || s.Phase == Gone {
 			return
 		}
 		select {
 		case <-changed:
+		case <-beat.C:
 		case <-req.Context().Done():
 			return
 		}
@@ -72,22 +138,56 @@ func (r *run) serveEvents(w http.ResponseWriter, req *http.Request) {
 
 func (r *run) serveStop(w http.ResponseWriter, req *http.Request) {
 	var s Stop
-	if err := json.NewDecoder(io.LimitReader(req.Body, 4<<10)).Decode(&s); err != nil {
-		refuse(w, api.CodeInvalid, err.Error())
+	if !r.read(w, req, verbStop, &s) {
 		return
 	}
-	r.requestStop(s)
-	w.WriteHeader(http.StatusAccepted)
+	r.answerPost(w, req, request{stop: &s})
+}
+
+func (r *run) serveKill(w http.ResponseWriter, req *http.Request) {
+	var k Kill
+	if !r.read(w, req, verbKill, &k) {
+		return
+	}
+	sig, err := k.number()
+	if err != nil {
+		refuse(w, &Refusal{Code: CodeInvalid, Message: err.Error()})
+		return
+	}
+	r.answerPost(w, req, request{kill: sig})
+}
+
+// read checks the phase for v and reads the body into in.
+func (r *run) read(w http.ResponseWriter, req *http.Request, v verb, in any) bool {
+	s, _ := r.now()
+	if err := check(s.Phase, v); err != nil {
+		refuse(w, err)
+		return false
+	}
+	if err := json.NewDecoder(io.LimitReader(req.Body, 4<<10)).Decode(in); err != nil {
+		refuse(w, &Refusal{Code: CodeInvalid, Message: "read the request: " + err.Error()})
+		return false
+	}
+	return true
+}
+
+func (r *run) answerPost(w http.ResponseWriter, req *http.Request, q request) {
+	if err := r.post(req.Context(), q); err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusAccepted, struct{}{})
 }
 
 func (r *run) serveConsole(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := &flushWriter{w, http.NewResponseController(w)}
-	if req.URL.Query().Get("follow") == "true" {
-		r.console.Follow(req.Context(), out)
+	out.rc.Flush()
+	if q := req.URL.Query(); q.Get("follow") == "true" {
+		r.console.Follow(req.Context(), out, q.Get("from") == "now")
 		return
 	}
-	CopyConsole(out, r.spec.Dir)
+	CopyConsole(out, r.order.Dir)
 }
 
 type flushWriter struct {
@@ -103,68 +203,17 @@ func (f *flushWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func refuse(w http.ResponseWriter, code, message string) {
+func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(api.Status(code))
-	json.NewEncoder(w).Encode(api.Fault{Code: code, Message: message})
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
 }
 
-// serveDial turns the connection into a stream to one of the guest's services.
-func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
-	port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 32)
-	if err != nil || req.Header.Get("Upgrade") != Upgrade {
-		refuse(w, api.CodeInvalid, "a dial needs ?port=N and the header Upgrade: "+Upgrade)
-		return
+// refuse answers with err, whose code is internal if it has none.
+func refuse(w http.ResponseWriter, err error) {
+	var f *Refusal
+	if !errors.As(err, &f) {
+		f = &Refusal{Code: CodeInternal, Message: err.Error()}
 	}
-	c := r.carrier()
-	if c == nil {
-		s, _ := r.snapshot()
-		refuse(w, api.CodeState, fmt.Sprintf("VM %q is not ready: %s", r.spec.Name, s.Phase))
-		return
-	}
-	ctx, cancel := context.WithTimeout(req.Context(), 30*time.Second)
-	stream, err := c.Dial(ctx, uint32(port))
-	cancel()
-	if err != nil {
-		refuse(w, api.CodeState, fmt.Sprintf("reach the guest of VM %q: %v", r.spec.Name, err))
-		return
-	}
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		stream.Close()
-		return
-	}
-	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", Upgrade)
-	bridge(conn, buffered, stream)
-}
-
-// bridge copies both ways until the guest has said all or the client is gone.
-// The guest carries the result, so its end decides; a client ends its input
-// inside its protocol, so the end of its connection means that it is gone.
-func bridge(client net.Conn, fromClient io.Reader, guest channel.Stream) {
-	var copying sync.WaitGroup
-	copying.Go(func() { // ends with client's or guest's end; both are closed below
-		copyStream(guest, fromClient)
-		// A guest that takes no more may still have its last words under way: a
-		// process that ended before all of its input came.
-		copyStream(io.Discard, fromClient)
-		guest.Close()
-	})
-	copyStream(client, guest)
-	client.Close()
-	guest.Close()
-	copying.Wait()
-}
-
-// streamBuffer holds one frame of package exec's bulk size and its header, in
-// bytes.
-const streamBuffer = 257 << 10
-
-var buffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
-
-func copyStream(dst io.Writer, src io.Reader) {
-	b := buffers.Get().(*[streamBuffer]byte)
-	defer buffers.Put(b)
-	// Plain reads and writes: neither side has a descriptor to splice.
-	io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b[:])
+	answer(w, statuses[f.Code], f)
 }

@@ -17,45 +17,6 @@ import (
 	"banger/internal/vm"
 )
 
-// Spec is a machine to launch. All paths are absolute.
-type Spec struct {
-	ID      vm.ID
-	Dir     string // the VM's own directory; the driver may write in it
-	RunDir  string // a directory for the VM's sockets, 0700
-	VCPUs   int
-	MemMiB  int64
-	Kernel  string // ELF vmlinux
-	Initrd  string
-	Cmdline string // what every guest needs; the driver adds its console and its own arguments
-	// Found, where it is usable, is what this driver's Probe found, in this
-	// process or another: Launch does not look again.
-	Found Probe
-	Disks []Disk // in order: vda, vdb, …
-}
-
-// Disk is a raw image given to the guest.
-type Disk struct {
-	Path     string
-	ReadOnly bool
-}
-
-// Accelerators, as Probe names them.
-const (
-	AccelKVM = "kvm"
-	AccelTCG = "tcg" // the guest's instructions are translated: emulation
-)
-
-// Probe is what a driver found out about this host.
-type Probe struct {
-	Usable   bool     `json:"usable"`
-	Path     string   `json:"path"` // the VMM's program
-	Version  string   `json:"version"`
-	Accel    string   `json:"accel"`              // AccelKVM or AccelTCG
-	Why      string   `json:"why"`                // why this acceleration, or why it can't be used
-	MaxVCPUs int      `json:"max_vcpus"`          // the most that a machine of this VMM has
-	Features []string `json:"features,omitempty"` // what the driver wants to know of its program
-}
-
 // Driver launches machines of one kind of VMM.
 type Driver interface {
 	Name() string
@@ -97,4 +58,69 @@ type Exit struct {
 	Signal int    // the signal, or 0
 	Guest  string // what the guest did last, by the VMM's word: "reset", "shutdown", "panic" or ""
 	Stderr string // the last 4 KiB of the VMM's own words, not escaped
+}
+
+// EventKind names an Event.
+type EventKind string
+
+// The kinds of events.
+const (
+	// AgentGone: the guest closed its end of the channel. Its agent has ended.
+	AgentGone EventKind = "agent-gone"
+	// AgentBack: the guest opened its end of the channel.
+	AgentBack EventKind = "agent-back"
+	// HeldStill: the VMM holds the guest still, because the host can't take a write.
+	HeldStill EventKind = "held-still"
+	// GoesOn: the guest runs again.
+	GoesOn EventKind = "goes-on"
+)
+
+// Event is something that the VMM reports while its guest runs.
+type Event struct {
+	Kind EventKind
+	Path string // HeldStill: the file that could not be written; "" if it is not known
+	Why  string // HeldStill: the host's error, not escaped
+}
+
+// The interfaces below are for what only some VMMs have. A Machine that has it
+// implements them; a caller finds out by type assertion.
+
+// Reporter is a Machine that reports events. One goroutine reads the channel,
+// which is never closed: it falls silent at the VMM's end. If nobody reads it, the
+// oldest events are lost.
+type Reporter interface{ Events() <-chan Event }
+
+// Continuer is a Machine whose VMM can hold its guest still. Continue lets the
+// guest go on; if the reason lasts, another HeldStill follows.
+type Continuer interface {
+	Continue(ctx context.Context) error
+}
+
+// Asker is a Machine whose VMM can be asked whether it still acts. Answers returns
+// an error if the VMM has not answered when ctx ends. Its process may live all
+// the same: stopped by a signal, frozen, or waiting for the host's disk.
+type Asker interface {
+	Answers(ctx context.Context) error
+}
+
+// Events is a queue of events, for a driver: it never blocks its writer.
+type Events chan Event
+
+// NewEvents makes an empty queue.
+func NewEvents() Events { return make(Events, 16) }
+
+// Put adds e; if the queue is full, the oldest event is lost. One goroutine
+// calls it.
+func (q Events) Put(e Event) {
+	for {
+		select {
+		case q <- e:
+			return
+		default:
+		}
+		select {
+		case <-q:
+		default:
+		}
+	}
 }

@@ -75,9 +75,11 @@ func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 		"-chardev", inherited("console", fdConsole), "-serial", "chardev:console",
 		"-chardev", inherited("control", fdControl),
 		"-chardev", inherited("streams", fdStreams),
+		// QEMU reports only ports with an id when the guest opens and closes them
+		// (hw/char/virtio-console.c, set_guest_connected).
 		"-device", "virtio-serial-pci,id=ports,max_ports=3,addr=4",
-		"-device", "virtserialport,bus=ports.0,nr=1,chardev=control,name="+channel.SerialControl,
-		"-device", "virtserialport,bus=ports.0,nr=2,chardev=streams,name="+channel.SerialStreams,
+		"-device", "virtserialport,bus=ports.0,nr=1,chardev=control,id="+channel.SerialControl+",name="+channel.SerialControl,
+		"-device", "virtserialport,bus=ports.0,nr=2,chardev=streams,id="+channel.SerialStreams+",name="+channel.SerialStreams,
 		"-device", "virtio-rng-pci,addr=5",
 	)
 	for i, d := range s.Disks {
@@ -87,7 +89,7 @@ func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 		}
 		// The guest names disks in the order of their slots.
 		args = append(args, "-blockdev", node,
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,addr=%#x", i, firstDiskSlot+i))
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,addr=%#x", nodeName(i), firstDiskSlot+i))
 	}
 	return args, nil
 }
@@ -115,6 +117,9 @@ func check(s vmm.Spec) error {
 
 func inherited(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d", id, fd) }
 
+// nodeName is a disk's name in QMP.
+func nodeName(i int) string { return "disk" + strconv.Itoa(i) }
+
 // blockNode is a disk's -blockdev, as JSON so that a path may hold a comma. The
 // cache is the host's, and the guest's flushes reach the disk (QEMU's
 // defaults). A writable disk gives back what the guest discards or zeroes, as
@@ -138,7 +143,7 @@ func blockNode(i int, d vmm.Disk) (string, error) {
 		discard = ""
 	}
 	text, err := json.Marshal(node{
-		NodeName: "disk" + strconv.Itoa(i), Driver: "raw", ReadOnly: d.ReadOnly, Discard: discard,
+		NodeName: nodeName(i), Driver: "raw", ReadOnly: d.ReadOnly, Discard: discard,
 		File: file{Driver: "file", Filename: d.Path, ReadOnly: d.ReadOnly, Discard: discard},
 	})
 	return string(text), err

@@ -120,10 +120,16 @@ func (d *Driver) start(path string, args []string, s vmm.Spec, disks vmm.Disks) 
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  program.NewTail(stderrKept),
 		disks:   disks,
+		nodes:   map[string]string{},
+		open:    map[string]bool{},
+		events:  vmm.NewEvents(),
 		gaps:    append(gaps, child.Gaps()...),
 		done:    make(chan struct{}),
 	}
-	m.qmp = newQMP(ours[0], m.guest.event)
+	for i, d := range s.Disks {
+		m.nodes[nodeName(i)] = d.Path
+	}
+	m.qmp = newQMP(ours[0], m.event)
 	go m.watch(stderrR) // ends with QEMU
 	return m, nil
 }

@@ -1,7 +1,7 @@
 package qemu
 
 import (
-	"encoding/json"
+	"context"
 	"io"
 	"os"
 	"sync"
@@ -24,11 +24,18 @@ type machine struct {
 	child   *launch.Child
 	qmp     *qmp
 	console *program.Output
-	carrier channel.Carrier
+	carrier *channel.SerialCarrier
 	stderr  *program.Tail
 	guest   lastDeed
 	disks   vmm.Disks
 	gaps    []string
+	events  vmm.Events
+	nodes   map[string]string // disks' paths by their names in QMP
+
+	// Of QMP's reader: which of the channel's ports the guest has open, and whether
+	// it closed one since.
+	open map[string]bool
+	gone bool
 
 	exit vmm.Exit      // written before done is closed
 	done chan struct{} // closed by watch
@@ -67,6 +74,14 @@ func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }
 
+func (m *machine) Events() <-chan vmm.Event { return m.events }
+
+// Continue implements vmm.Continuer.
+func (m *machine) Continue(ctx context.Context) error { return m.qmp.execute(ctx, "cont", nil) }
+
+// Answers implements vmm.Asker.
+func (m *machine) Answers(ctx context.Context) error { return m.qmp.execute(ctx, "query-status", nil) }
+
 func (m *machine) Close() error {
 	m.child.Signal(os.Kill) // an error says that it is gone
 	<-m.done
@@ -75,46 +90,4 @@ func (m *machine) Close() error {
 		m.console.Abandon()
 	})
 	return nil
-}
-
-// lastDeed remembers what the guest did last, from QMP's events.
-type lastDeed struct {
-	mu   sync.Mutex
-	deed string
-}
-
-// deeds are the reasons of a SHUTDOWN event (QAPI, ShutdownCause) that are the
-// guest's own doing.
-var deeds = map[string]string{
-	"guest-reset":    "reset",
-	"guest-shutdown": "shutdown",
-	"guest-panic":    "panic",
-}
-
-func (d *lastDeed) event(name string, data json.RawMessage) {
-	var deed string
-	switch name {
-	case "SHUTDOWN":
-		var cause struct {
-			Reason string `json:"reason"`
-		}
-		json.Unmarshal(data, &cause) // what can't be read names no deed
-		deed = deeds[cause.Reason]
-	case "GUEST_PANICKED":
-		deed = "panic"
-	}
-	if deed == "" {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.deed != "panic" { // the reset after a panic is the panic's
-		d.deed = deed
-	}
-}
-
-func (d *lastDeed) get() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.deed
 }

@@ -51,7 +51,7 @@ func (s *suite) killedDuringLaunch(t *testing.T) {
 // hello hears of it at once.
 func (s *suite) killedDuringBoot(t *testing.T) {
 	for _, after := range []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond} {
-		g := s.launch(t, context.Background(), s.spec(t))
+		g := s.launch(t, context.Background(), s.slowSpec(t))
 		time.AfterFunc(after, func() { g.Signal(syscall.SIGKILL) })
 		ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 		if _, err := g.Carrier().Hello(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {

@@ -120,7 +120,7 @@ func (s *suite) askedToEnd(t *testing.T) {
 }
 
 func (s *suite) closeDuringBringUp(t *testing.T) {
-	g := s.launch(t, context.Background(), s.spec(t))
+	g := s.launch(t, context.Background(), s.slowSpec(t))
 	hello := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()

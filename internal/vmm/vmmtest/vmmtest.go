@@ -1,6 +1,7 @@
 // Package vmmtest is the contract that every driver of package vmm keeps, as
 // tests with a real VMM and a real guest: a kernel, an initramfs of modules,
-// and as /init the program in vmmtest/guest.
+// and as /init the program in vmmtest/guest. A driver whose VMM has no kernel
+// plays that guest itself.
 //
 // A driver's tests call Run, and Supervise from TestMain.
 package vmmtest
@@ -35,7 +36,7 @@ const (
 // Config is what a driver's tests give to Run.
 type Config struct {
 	New    func() vmm.Driver
-	Kernel string // ELF vmlinux
+	Kernel string // ELF vmlinux, or "" if the driver's VMM has no kernel
 	// Initrd holds the modules that the VMM's devices need, anywhere in it and
 	// not compressed one by one; its /init is replaced by the suite's.
 	Initrd string
@@ -43,12 +44,19 @@ type Config struct {
 	// the guest's "reset", "poweroff" and "panic". One that is absent does not
 	// end this VMM.
 	Ends map[string]string
+	// Slow makes the guest of a spec boot for a second, if the driver's guests
+	// are faster than that. It leaves nothing in the spec's own directories.
+	Slow func(*testing.T, vmm.Spec)
+	// Opens are beginnings of paths that the VMM's program opens for itself.
+	Opens []string
 }
 
 // Run holds the driver of c to the contract.
 func Run(t *testing.T, c Config) {
 	s := &suite{Config: c, initrd: filepath.Join(t.TempDir(), "initrd")}
-	if err := packInitrd(s.initrd, c.Initrd, buildGuest(t)); err != nil {
+	if c.Kernel == "" {
+		s.writeBlanks(t)
+	} else if err := packInitrd(s.initrd, c.Initrd, buildGuest(t)); err != nil {
 		t.Fatal(err)
 	}
 	// After a first launch all that a driver keeps for good is there.
@@ -82,6 +90,28 @@ func Run(t *testing.T, c Config) {
 type suite struct {
 	Config
 	initrd string
+}
+
+// writeBlanks writes a kernel and an initrd for a VMM that only looks whether
+// they are there.
+func (s *suite) writeBlanks(t *testing.T) {
+	t.Helper()
+	s.Kernel = filepath.Join(filepath.Dir(s.initrd), "kernel")
+	for _, path := range []string{s.Kernel, s.initrd} {
+		if err := os.WriteFile(path, []byte("blank"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// slowSpec is spec's machine with a guest that boots for a second or more.
+func (s *suite) slowSpec(t *testing.T) vmm.Spec {
+	t.Helper()
+	spec := s.spec(t)
+	if s.Slow != nil {
+		s.Slow(t, spec)
+	}
+	return spec
 }
 
 // spec is a machine with one disk that nobody may write and one that may be,

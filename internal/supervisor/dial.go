@@ -1,0 +1,138 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"banger/internal/channel"
+	"banger/internal/vmm"
+)
+
+// Limits of reaching the guest's agent. A session's own limit is 30 s: it hears
+// the reason before it gives up.
+const (
+	dialLimit   = 20 * time.Second
+	healthLimit = 10 * time.Second
+)
+
+// serveDial turns the connection into a stream to one of the guest's services.
+func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
+	port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 32)
+	if err != nil || req.Header.Get("Upgrade") != Upgrade {
+		refuse(w, &Refusal{Code: CodeInvalid, Message: "a dial needs ?port=N and the header Upgrade: " + Upgrade})
+		return
+	}
+	var stream channel.Stream
+	err = r.reach(req.Context(), verbDial, dialLimit, func(ctx context.Context, m vmm.Machine) (err error) {
+		stream, err = m.Carrier().Dial(ctx, uint32(port))
+		return err
+	})
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		stream.Close()
+		return
+	}
+	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", Header, Protocol, Upgrade)
+	bridge(conn, buffered, stream)
+}
+
+func (r *run) serveHealth(w http.ResponseWriter, req *http.Request) {
+	var health any
+	err := r.reach(req.Context(), verbHealth, healthLimit, func(ctx context.Context, m vmm.Machine) (err error) {
+		health, err = r.guest(m).Health(ctx)
+		return err
+	})
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, health)
+}
+
+// reach calls do, which asks the guest's agent, within limit. If there is no
+// answer, the error says who it is that does not answer: it does so at once if
+// that is known already, and within seconds if a signal has stopped the VMM.
+func (r *run) reach(ctx context.Context, v verb, limit time.Duration, do func(context.Context, vmm.Machine) error) error {
+	s, _ := r.now()
+	if err := check(s.Phase, v); err != nil {
+		return err
+	}
+	m := *r.machine.Load()
+	refusal := func(why string) error {
+		return &Refusal{Code: CodeSilent, Message: fmt.Sprintf("VM %q: %s", r.order.Name, why)}
+	}
+	if s.Held != "" || s.agentGone() != "" {
+		return refusal(r.silence(m))
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx, m) }() // ends with ctx at the latest; done has room
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	given := ""
+	for {
+		select {
+		case err := <-done:
+			switch {
+			case err == nil:
+				return nil
+			case errors.As(err, &channel.TooManyError{}):
+				return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.order.Name, err)}
+			case given != "":
+				return refusal(given)
+			case ctx.Err() != nil:
+				return refusal(r.silence(m))
+			}
+			return refusal(r.silence(m) + ": " + err.Error())
+		case <-tick.C:
+			s, _ := r.now()
+			if given == "" && (stopped(m) || s.Held != "" || s.agentGone() != "") {
+				given = r.silence(m)
+				cancel()
+			}
+		}
+	}
+}
+
+// bridge copies both ways until the guest has said all or the client is gone.
+// The guest carries the result, so its end decides; a client ends its input
+// inside its protocol, so the end of its connection means that it is gone.
+func bridge(client net.Conn, fromClient io.Reader, guest channel.Stream) {
+	var copying sync.WaitGroup
+	copying.Go(func() { // ends with client's or guest's end; both are closed below
+		copyStream(guest, fromClient)
+		// The process may end before it has read all of its input, while its last
+		// output is still on the way. Keep reading the client so that it arrives.
+		copyStream(io.Discard, fromClient)
+		guest.Close()
+	})
+	copyStream(client, guest)
+	client.Close()
+	guest.Close()
+	copying.Wait()
+}
+
+// streamBuffer holds one frame of package exec's bulk size and its header, in
+// bytes.
+const streamBuffer = 257 << 10
+
+var buffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
+
+func copyStream(dst io.Writer, src io.Reader) {
+	b := buffers.Get().(*[streamBuffer]byte)
+	defer buffers.Put(b)
+	// Plain reads and writes: neither side has a descriptor to splice.
+	io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, b[:])
+}

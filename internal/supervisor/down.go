@@ -1,0 +1,188 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/control"
+	"banger/internal/vm"
+	"banger/internal/vmm"
+)
+
+// Limits of an end.
+const (
+	graceKVM      = 10 * time.Second // for the guest's services
+	graceEmulated = 30 * time.Second
+	graceOver     = 5 * time.Second // the agent forces the end after its grace; ours is the backstop
+	syncLimit     = 5 * time.Second
+	killLimit     = 2 * time.Second // from the signal of a kill to SIGKILL
+
+	// askLimit is how long an agent may take to accept an end, goneLimit how long a
+	// VM may go on whose agent is known to be gone, heldLimit how long one that
+	// could not be let go on.
+	askLimit  = 15 * time.Second
+	goneLimit = 3 * time.Second
+	heldLimit = 5 * time.Second
+	askAgain  = time.Second
+)
+
+// end ends a ready guest as q asks. It returns when the VMM is gone.
+func (r *run) end(m vmm.Machine, q request) vm.Ending {
+	if q.stop == nil {
+		return *r.kill(m, q.kill)
+	}
+	r.update(func(s *Status) { s.Phase = Ending })
+	letGo(r, m)
+	r.saveCoverage(r.guest(m))
+	discard, host := q.stop.Discard, q.stop.host
+	force, next := "", (*request)(nil)
+	if !discard {
+		r.update(func(s *Status) { s.Text = "stopping the guest's services" })
+		force, next = r.shutDown(m)
+		discard = next != nil && next.stop != nil
+	}
+	if discard {
+		r.update(func(s *Status) { s.Text = "syncing the guest's disk" })
+		force, next = r.sync(m)
+	}
+	if next != nil && next.stop == nil {
+		return *r.kill(m, next.kill)
+	}
+	m.Close()
+	e := ended(vm.CauseStopped, force)
+	e.Forced = force != ""
+	if host && force == "" {
+		e.Detail = "the host asked for it, as its shutdown does"
+	}
+	if e.Forced {
+		r.log.Warn("ended by force", "why", force)
+	}
+	return *e
+}
+
+// kill sends the VMM a signal, and SIGKILL if it lives on after that. It returns
+// when the VMM is gone.
+func (r *run) kill(m vmm.Machine, sig unix.Signal) *vm.Ending {
+	name := unix.SignalName(sig)
+	r.update(func(s *Status) { s.Phase, s.Text = Ending, "ending the VMM by "+name })
+	m.Signal(sig) // an error says that it is gone
+	soon := time.NewTimer(killLimit)
+	defer soon.Stop()
+	for {
+		select {
+		case q := <-r.requests:
+			q.reply <- nil
+			if q.stop == nil {
+				m.Signal(q.kill)
+			}
+			continue
+		case <-m.Done():
+		case <-soon.C:
+		}
+		break
+	}
+	m.Close()
+	e := ended(vm.CauseKilled, "the VMM was sent "+name)
+	e.Forced = true
+	return e
+}
+
+// shutDown asks the guest's agent to end the guest and waits for the VMM's end.
+// It returns why the VMM has to be ended by force, or the request that came in
+// between and changes the way: a kill, or a stop that discards.
+func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
+	grace := graceKVM
+	if r.order.Emulated() {
+		grace = graceEmulated
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace+graceOver)
+	defer cancel()
+	guest := r.guest(m)
+	stages := make(chan string)
+	failed := make(chan error, 1)
+	ask := func() { // ends with ctx at the latest; failed has room
+		failed <- guest.End(ctx, control.End{GraceMillis: grace.Milliseconds()}, func(e control.EndEvent) {
+			select {
+			case stages <- e.Stage:
+			case <-ctx.Done():
+			}
+		})
+	}
+	go ask()
+	limit := time.After(askLimit)
+	tick := time.NewTicker(askAgain)
+	defer tick.Stop()
+	accepted, asking := false, true
+	var said string // why the agent's force
+	begin := time.Now()
+	for {
+		select {
+		case <-m.Done():
+			return said, nil
+		case stage := <-stages:
+			accepted = true
+			if stage == "forced" {
+				said = "the guest's services did not end in time"
+				r.update(func(s *Status) { s.Text = said + ": forcing" })
+			}
+		case err := <-failed:
+			asking = false
+			if err != nil && !accepted {
+				r.log.Warn("ask the guest to end", "err", err)
+			}
+		case q := <-r.requests:
+			q.reply <- nil
+			if q.stop == nil || q.stop.Discard {
+				return "", &q
+			}
+		case <-limit:
+			if !accepted {
+				return r.silence(m), nil
+			}
+		case <-ctx.Done():
+			return "the guest did not end in its time", nil
+		case <-tick.C:
+			s, _ := r.now()
+			switch {
+			case s.Held != "" && time.Since(begin) > heldLimit && time.Since(s.HeldSince) > heldLimit:
+				return s.Held, nil
+			case accepted:
+			case s.agentGone() != "" && time.Since(begin) > goneLimit:
+				return s.agentGone(), nil
+			case !asking:
+				asking = true
+				go ask()
+			case stopped(m):
+				r.update(func(s *Status) { s.Text = vmmSilent(m).Error() })
+			}
+		}
+	}
+}
+
+// sync waits until the guest's file systems are on its disk, at most syncLimit.
+// What it returns is as of shutDown.
+func (r *run) sync(m vmm.Machine) (force string, next *request) {
+	ctx, cancel := context.WithTimeout(context.Background(), syncLimit)
+	defer cancel()
+	synced := make(chan error, 1)
+	go func() { synced <- r.guest(m).Sync(ctx) }() // ends with ctx at the latest; synced has room
+	for {
+		select {
+		case <-m.Done():
+			return "", nil
+		case err := <-synced:
+			if err == nil {
+				return "", nil
+			}
+			r.log.Warn("sync before the end", "err", err)
+			return "the guest's disk was not synced: " + r.silence(m), nil
+		case q := <-r.requests:
+			q.reply <- nil
+			if q.stop == nil {
+				return "", &q
+			}
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel"
+	"banger/internal/vmm"
+)
+
+// Intervals and limits of watching a VMM and its guest.
+const (
+	// An agent answers in milliseconds, one that is emulated and busy in a second
+	// or two. An agent that hangs is noticed after both together.
+	pingPause = 10 * time.Second
+	pingLimit = 10 * time.Second
+	// roomPause is between two looks for free space, roomNeeded how much (bytes)
+	// lets the guest go on.
+	roomPause  = time.Second
+	roomNeeded = 4 << 20
+	// vmmLimit is how long a VMM may take to answer on its own interface.
+	vmmLimit = 2 * time.Second
+)
+
+// guard watches a VMM and its guest from the launch to the VMM's end: it keeps
+// the status true, and lets a guest go on when the host has room again. It moves
+// no phase.
+type guard struct {
+	r      *run
+	m      vmm.Machine
+	events <-chan vmm.Event // nil if the VMM reports none
+	held   string           // the file that the VMM could not write
+}
+
+func newGuard(r *run, m vmm.Machine) *guard {
+	g := &guard{r: r, m: m}
+	if rep, ok := m.(vmm.Reporter); ok {
+		g.events = rep.Events()
+	}
+	return g
+}
+
+// watch returns at the VMM's end.
+func (g *guard) watch() {
+	room := time.NewTicker(roomPause)
+	defer room.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	pings := make(chan error, 1)
+	next := time.After(pingPause)
+	for {
+		select {
+		case <-g.m.Done():
+			return
+		case e := <-g.events:
+			g.hear(e)
+		case <-room.C:
+			s, _ := g.r.now()
+			if s.Held != "" && hasRoom(g.held) {
+				letGo(g.r, g.m)
+			}
+		case <-next:
+			go func() { pings <- g.ping(ctx) }() // ends with ctx at the latest; pings has room
+		case err := <-pings:
+			g.judge(err)
+			next = time.After(pingPause)
+		}
+	}
+}
+
+// hear notes what the VMM reports.
+func (g *guard) hear(e vmm.Event) {
+	switch e.Kind {
+	case vmm.HeldStill:
+		g.held = e.Path
+		text := fmt.Sprintf("the host's disk is full (%s needs room)", e.Path)
+		if e.Path == "" {
+			text = "the host's disk is full"
+		}
+		g.r.log.Warn("the guest is held still", "path", e.Path, "why", strconv.QuoteToGraphic(e.Why))
+		g.r.update(func(s *Status) {
+			if s.Held == "" {
+				s.HeldSince = time.Now().UTC()
+			}
+			s.Held = text
+		})
+	case vmm.GoesOn:
+		g.r.update(func(s *Status) { s.Held, s.HeldSince = "", time.Time{} })
+	case vmm.AgentGone:
+		g.agent(false)
+	case vmm.AgentBack:
+		g.agent(true)
+	}
+}
+
+// agent notes whether the guest's agent answers.
+func (g *guard) agent(answers bool) {
+	s, _ := g.r.now()
+	if answers == s.AgentGoneSince.IsZero() {
+		return
+	}
+	g.r.log.Info("the guest's agent", "answers", answers)
+	g.r.update(func(s *Status) {
+		s.AgentGoneSince = time.Time{}
+		if !answers {
+			s.AgentGoneSince = time.Now().UTC()
+		}
+	})
+}
+
+// ping asks the agent for a sign of life. It is no ping of HTTP/2's: that would
+// end the sessions of a guest that is held still, or whose VMM is stopped, and
+// both go on.
+func (g *guard) ping(ctx context.Context) error {
+	if s, _ := g.r.now(); s.Phase != Ready {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	if p, ok := g.m.Carrier().(interface{ Ping(context.Context) error }); ok {
+		return p.Ping(ctx)
+	}
+	_, err := g.r.guest(g.m).Health(ctx)
+	return err
+}
+
+// judge takes a ping's result. An agent that did not answer although its guest
+// runs has hung: its sessions are ended, as they would be at its end.
+func (g *guard) judge(err error) {
+	s, _ := g.r.now()
+	switch {
+	case s.Phase != Ready || errors.As(err, &channel.TooManyError{}):
+	case err == nil:
+		g.agent(true)
+	case s.Held != "" || vmmSilent(g.m) != nil:
+	default:
+		g.r.log.Warn("ping the guest's agent", "err", err)
+		if s.AgentGoneSince.IsZero() {
+			g.m.Carrier().Drop()
+		}
+		g.agent(false)
+	}
+}
+
+// letGo lets a guest go on that its VMM holds still.
+func letGo(r *run, m vmm.Machine) {
+	c, ok := m.(vmm.Continuer)
+	if s, _ := r.now(); !ok || s.Held == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), vmmLimit)
+	defer cancel()
+	if err := c.Continue(ctx); err != nil {
+		r.log.Warn("let the guest go on", "err", err)
+	}
+}
+
+// hasRoom reports whether the file system of path can take more. A path that is
+// not known may have room.
+func hasRoom(path string) bool {
+	var st unix.Statfs_t
+	if path == "" || unix.Statfs(path, &st) != nil {
+		return true
+	}
+	return st.Bavail*uint64(st.Bsize) >= roomNeeded
+}
+
+// stopped reports whether a signal has stopped the VMM's process (proc(5): state
+// T, or t under a debugger).
+func stopped(m vmm.Machine) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(m.Process().PID) + "/stat")
+	if err != nil {
+		return false
+	}
+	rest := bytes.TrimSpace(text[bytes.LastIndexByte(text, ')')+1:])
+	return len(rest) > 0 && (rest[0] == 'T' || rest[0] == 't')
+}
+
+// vmmSilent returns an error if the VMM does not answer, although it runs: a
+// signal has stopped it, or it waits for the host. It takes at most vmmLimit.
+func vmmSilent(m vmm.Machine) error {
+	err := fmt.Errorf("the VMM (pid %d) does not answer", m.Process().PID)
+	if stopped(m) {
+		return fmt.Errorf("%w: a signal has stopped it", err)
+	}
+	a, ok := m.(vmm.Asker)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), vmmLimit)
+	defer cancel()
+	if a.Answers(ctx) != nil {
+		select {
+		case <-m.Done():
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// silence says why the guest's agent does not answer, as well as can be told.
+func (r *run) silence(m vmm.Machine) string {
+	s, _ := r.now()
+	if s.Held != "" {
+		return s.Held
+	}
+	if err := vmmSilent(m); err != nil {
+		return err.Error()
+	}
+	if gone := s.agentGone(); gone != "" {
+		return gone
+	}
+	return "the guest's agent does not answer"
+}
