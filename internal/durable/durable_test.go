@@ -61,3 +61,18 @@ func TestMkdir(t *testing.T) {
 		t.Errorf("Mkdir without a parent = %v, want fs.ErrNotExist", err)
 	}
 }
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".vm.json.0badcafe.new", "vm.json", ".other", "b.new"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 3 {
+		t.Errorf("left are %v, want all but the temporary file", left)
+	}
+}

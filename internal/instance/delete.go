@@ -61,6 +61,9 @@ func (i *Instance) delete(ctx context.Context, step progress.Func, o DeleteOptio
 		return hint.Add(&StateError{name, v.Record.State, "deleted"},
 			fmt.Sprintf("banger vm stop %s, or banger vm delete -f %s", name, name))
 	}
+	if err := cause(ctx); err != nil {
+		return err
+	}
 	if err := i.note(vm.Delete, func(r *vm.Record) { r.Discard = o.Discard }); err != nil {
 		return i.stateError(err, "deleted")
 	}
@@ -69,9 +72,7 @@ func (i *Instance) delete(ctx context.Context, step progress.Func, o DeleteOptio
 			return err
 		}
 	}
-	if err := cause(ctx); err != nil {
-		return err
-	}
+	// There is no run: what follows is short, and is not cut.
 	step(progress.Step{Stage: "delete", Text: "moving it to the trash"})
 	i.mu.Lock()
 	defer i.mu.Unlock()

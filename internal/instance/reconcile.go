@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"banger/internal/durable"
 	"banger/internal/fault"
 	"banger/internal/process"
 	"banger/internal/progress"
@@ -121,6 +122,9 @@ func (s *Set) orphan(id vm.ID) {
 // was asked of it. Only the lock and the process decide: no question to the
 // supervisor is waited for.
 func (s *Set) adopt(i *Instance) {
+	if err := durable.Sweep(i.Dir()); err != nil {
+		i.log.Warn("sweep", "err", err)
+	}
 	i.mu.Lock()
 	v := i.View()
 	state := v.Record.State

@@ -15,6 +15,7 @@ import (
 
 	"banger/internal/ballast"
 	"banger/internal/disk"
+	"banger/internal/durable"
 	"banger/internal/fault"
 	"banger/internal/image"
 	"banger/internal/kernel"
@@ -87,6 +88,11 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	}
 	if s.trash, err = disk.OpenTrash(dirs.Trash(), trashLimits); err != nil {
 		return nil, err
+	}
+	for _, dir := range []string{dirs.State, dirs.Trash()} {
+		if err := durable.Sweep(dir); err != nil {
+			slog.Warn("sweep", "dir", dir, "err", err)
+		}
 	}
 	if err := s.reconcile(ctx); err != nil {
 		return nil, err

@@ -9,11 +9,14 @@ package life
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +29,7 @@ import (
 )
 
 // generous bounds each wait for something that must come.
-const generous = 60 * time.Second
+var generous time.Duration
 
 // programs are built once, with stand-ins and points of fault.
 var programs = sync.OnceValues(func() (string, error) {
@@ -48,6 +51,11 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	generous = *patience
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.Contains(a, "rapid.checks") }) {
+		flag.Set("rapid.checks", "500") // by each of four workers
+	}
 	code := m.Run()
 	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)
@@ -64,6 +72,8 @@ type world struct {
 	daemon *exec.Cmd
 	ended  chan struct{} // closed when daemon is reaped
 	client *api.Client
+	// readyLimit bounds the daemon's start; 0 is generous.
+	readyLimit time.Duration
 }
 
 func newWorld(t testing.TB) *world {
@@ -98,7 +108,8 @@ func (w *world) vmDir(id vm.ID) string { return filepath.Join(w.state(), "vms", 
 func (w *world) clear() {
 	if w.t.Failed() {
 		w.t.Logf("the daemon's log:\n%s", tail(filepath.Join(w.state(), "bangerd.log")))
-		for _, log := range glob(filepath.Join(w.state(), "vms", "*", "supervisor.log")) {
+		logs := glob(filepath.Join(w.state(), "vms", "*", "supervisor.log"))
+		for _, log := range logs[:min(len(logs), 5)] {
 			w.t.Logf("%s:\n%s", log, tail(log))
 		}
 	}
@@ -174,7 +185,7 @@ func (w *world) start(env ...string) error {
 		close(ended)
 	}()
 	w.daemon, w.ended = cmd, ended
-	r.SetReadDeadline(time.Now().Add(generous))
+	r.SetReadDeadline(time.Now().Add(cmp.Or(w.readyLimit, generous)))
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if strings.TrimSpace(line) == "ready" {
 		return nil
@@ -208,9 +219,10 @@ func (w *world) stop() {
 	w.client = api.NewClient(filepath.Join(w.state(), "bangerd.sock"))
 }
 
+// ctx bounds a call that must be answered.
 func (w *world) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), generous)
-	w.t.Cleanup(cancel)
+	context.AfterFunc(ctx, cancel) // with its time
 	return ctx
 }
 

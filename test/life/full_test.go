@@ -1,0 +1,208 @@
+//go:build standin
+
+package life
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+// small file systems: a test's own, of so many bytes.
+const fileSystemBytes = 48 << 20
+
+// newFullWorld makes a world whose state directory is a file system of its own.
+func newFullWorld(t *testing.T) *world {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("a file system of its own needs root")
+	}
+	w := newWorld(t)
+	dir := filepath.Join(w.dir, "s")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("life", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", fileSystemBytes)); err != nil {
+		t.Skipf("mount a file system: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) }) // before the world's own
+	return w
+}
+
+func (w *world) filler() string { return filepath.Join(w.dir, "s", "filler") }
+
+// fill leaves free bytes of the file system, to a page.
+func (w *world) fill(free int64) {
+	w.t.Helper()
+	os.Remove(w.filler())
+	if free < 0 {
+		return
+	}
+	f, err := os.Create(w.filler())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(w.filler()), &st); err != nil {
+		w.t.Fatal(err)
+	}
+	if n := int64(st.Bavail)*st.Bsize - free; n > 0 {
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, n); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// Every verb with little room, and none: it does what it says or says that there
+// is no room, where, and leaves what can be used again when there is.
+func TestFullDisk(t *testing.T) {
+	top := int64(2 << 20)
+	if *full {
+		top = 16 << 20
+	}
+	w := newFullWorld(t)
+	w.mustStart()
+	var tried, refused int
+	for _, c := range verbCases {
+		if c.spoil != nil {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			for free := int64(0); free <= top; free += 64 << 10 {
+				w.t = t
+				b := w.prepareAnew(c)
+				w.fill(free)
+				err := c.do(w.ctx(), w.client)
+				tried++
+				switch got := code(err); {
+				case got == "":
+				case got == api.CodeNoSpace || got == api.CodeBoot:
+					refused++
+					if !strings.Contains(err.Error(), "no space") && !strings.Contains(err.Error(), "full") {
+						t.Errorf("%s with %d KiB free: %v", c.name, free>>10, err)
+					}
+				default:
+					t.Errorf("%s with %d KiB free: %s: %v", c.name, free>>10, got, err)
+				}
+				if err != nil && (strings.HasPrefix(c.name, "stop") || strings.HasPrefix(c.name, "kill") || strings.HasPrefix(c.name, "delete") || c.name == "prune") {
+					t.Errorf("%s with %d KiB free: %v", c.name, free>>10, err)
+				}
+				w.fill(-1)
+				w.eventually(func() string { return w.settled(c, b) })
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+	w.t = t
+	t.Logf("%d tried, %d refused for want of room", tried, refused)
+}
+
+// prepareAnew is prepare on a world that has been used.
+func (w *world) prepareAnew(c verbCase) api.VM {
+	w.t.Helper()
+	for _, name := range []string{"a", "b"} {
+		if w.show(name) != nil {
+			if _, err := w.client.DeleteVM(w.ctx(), name, api.Delete{Force: true, Discard: true}, nil); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	if _, err := w.client.EmptyTrash(w.ctx(), api.TrashEmpty{}); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.prepare(c)
+}
+
+// With no byte free one can look, stop and delete, a daemon starts, and what was
+// noted is recorded when there is room.
+func TestNoByteFree(t *testing.T) {
+	w := newFullWorld(t)
+	w.mustStart()
+	w.create("a", true)
+	w.create("b", true)
+	w.fill(0)
+	w.kill9()
+	w.mustStart()
+	for _, v := range []string{"a", "b"} {
+		if now := w.show(v); now == nil || now.State != vm.Running {
+			t.Fatalf("%s is %+v", v, now)
+		}
+	}
+	var log strings.Builder
+	if err := w.client.VMLogs(w.ctx(), "a", api.Logs{}, &log); err != nil || log.Len() == 0 {
+		t.Errorf("logs: %q, %v", log.String(), err)
+	}
+	if v, err := w.client.StopVM(w.ctx(), "a", api.Stop{}, nil); err != nil || v.State != vm.Stopped {
+		t.Errorf("stop: %+v, %v", v, err)
+	}
+	if _, err := w.client.DeleteVM(w.ctx(), "b", api.Delete{Force: true}, nil); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := w.client.StartVM(w.ctx(), "a", api.Start{Force: true}, nil); code(err) != api.CodeNoSpace {
+		t.Logf("start: %v", err) // the deletion may have made room
+	}
+	w.fill(-1)
+	w.check()
+}
+
+// A state directory that can't be written: what runs is shown, stopped and goes
+// on; nothing new is begun.
+func TestReadOnly(t *testing.T) {
+	w := newFullWorld(t)
+	w.mustStart()
+	w.create("a", true)
+	b := w.create("b", true)
+	dir := filepath.Join(w.dir, "s")
+	remount := func(flags uintptr) error { return unix.Mount("", dir, "", unix.MS_REMOUNT|flags, "") }
+	if err := remount(unix.MS_RDONLY); err != nil {
+		// Files are open for writing: what a disk's error does is not to be had so.
+		t.Skipf("make it read-only: %v", err)
+	}
+	if _, err := w.client.CreateVM(w.ctx(), api.Create{Name: "c", Spec: small()}, nil); code(err) != api.CodeReadOnly {
+		t.Errorf("create: %v", err)
+	}
+	if v, err := w.client.StopVM(w.ctx(), "a", api.Stop{}, nil); err != nil || v.State != vm.Stopped || v.NotRecorded == "" {
+		t.Errorf("stop: %+v, %v", v, err)
+	}
+	if err := remount(0); err != nil {
+		t.Fatal(err)
+	}
+	w.check()
+	if now := w.show("b"); now.BootID != b.BootID {
+		t.Errorf("b is %+v", now)
+	}
+}
+
+// The state directory is gone: what runs is not ended for that.
+func TestVanishedState(t *testing.T) {
+	w := newWorld(t)
+	w.mustStart()
+	v := w.create("a", true)
+	away := w.state() + ".away"
+	if err := os.Rename(w.state(), away); err != nil {
+		t.Fatal(err)
+	}
+	w.kill9()
+	if err := os.Rename(away, w.state()); err != nil {
+		t.Fatal(err)
+	}
+	w.mustStart()
+	if now := w.show("a"); now == nil || now.BootID != v.BootID {
+		t.Errorf("it is %+v", now)
+	}
+	w.check()
+	if err := syscall.Kill(v.VMM.PID, 0); err != nil {
+		t.Errorf("its VMM: %v", err)
+	}
+}
