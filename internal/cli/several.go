@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,8 @@ type verb[T any] struct {
 	// prints name.
 	human func(v T, first bool) error
 	name  func(T) string
+	// goesOn says that the daemon does not give up when this program ends.
+	goesOn bool
 	// after, if it is set, is called with all results, unless --quiet or --json
 	// is given.
 	after func([]T)
@@ -65,6 +69,9 @@ func several[T any](a *app, v verb[T]) *cobra.Command {
 		}
 		wg.Wait()
 		show.close()
+		if ctx.Err() != nil && errors.Is(errors.Join(errs...), context.Canceled) {
+			return interrupted(a, refs, errs, v.goesOn)
+		}
 		if len(refs) == 1 && errs[0] != nil {
 			return errs[0]
 		}
@@ -85,6 +92,24 @@ func several[T any](a *app, v verb[T]) *cobra.Command {
 		return err
 	}
 	return v.cmd
+}
+
+// interrupted says once what became of several references when a signal came.
+func interrupted(a *app, refs []string, errs []error, goesOn bool) error {
+	var open []string
+	for i, err := range errs {
+		switch {
+		case err == nil:
+		case errors.Is(err, context.Canceled):
+			open = append(open, refs[i])
+		default:
+			a.report(fmt.Errorf("%s: %w", refs[i], err))
+		}
+	}
+	if goesOn && len(open) > 0 {
+		a.note("bangerd goes on with %s", strings.Join(open, ", "))
+	}
+	return context.Canceled
 }
 
 // reportEach prints what came of each reference. Its error is the first

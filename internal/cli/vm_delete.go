@@ -24,6 +24,7 @@ given.`,
   banger trash restore dev           have it back`,
 			ValidArgsFunction: a.names(0),
 		},
+		goesOn: true,
 		do: func(ctx context.Context, c *api.Client, ref string, each api.Each) (api.Deleted, error) {
 			return c.DeleteVM(ctx, ref, req, each)
 		},

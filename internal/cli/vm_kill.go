@@ -35,6 +35,7 @@ kept. kill goes before every other command on the VM that is under way.`,
 			}
 			return nil
 		},
+		goesOn: true,
 		do: func(ctx context.Context, c *api.Client, ref string, each api.Each) (api.VM, error) {
 			return c.KillVM(ctx, ref, api.Kill{Signal: signal}, each)
 		},

@@ -21,6 +21,7 @@ and a line says so. The stop goes on if this command is interrupted.`,
   banger vm stop $(banger vm list -q)`,
 			ValidArgsFunction: a.names(0, vm.Starting, vm.Running, vm.Paused, vm.Stopping),
 		},
+		goesOn: true,
 		do: func(ctx context.Context, c *api.Client, ref string, each api.Each) (api.VM, error) {
 			return c.StopVM(ctx, ref, api.Stop{}, each)
 		},
