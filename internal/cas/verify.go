@@ -21,12 +21,12 @@ import (
 const stampFile = "stamps.json"
 
 // stamp is what changes when a file is written, replaced or restored from a
-// backup. Times are nanoseconds.
+// backup. The time is nanoseconds. It leaves the change time (ctime) out, because
+// that changes with each hard link to the file, and Keep makes those.
 type stamp struct {
 	Inode uint64 `json:"inode"`
 	Size  int64  `json:"size"`
 	Mtime int64  `json:"mtime"`
-	Ctime int64  `json:"ctime"`
 }
 
 func stampOf(path string) (stamp, error) {
@@ -34,7 +34,7 @@ func stampOf(path string) (stamp, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return stamp{st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
+	return stamp{st.Ino, st.Size, st.Mtim.Nano()}, nil
 }
 
 // verify hashes files that changed since they were last hashed.

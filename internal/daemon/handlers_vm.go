@@ -200,12 +200,12 @@ func (d *Daemon) vmHealth(ctx context.Context, r request, _ api.None) (api.Healt
 	return out, nil
 }
 
-func (d *Daemon) vmStats(_ context.Context, r request, _ api.None) (api.Stats, error) {
+func (d *Daemon) vmStats(ctx context.Context, r request, _ api.None) (api.Stats, error) {
 	i, err := d.set.Resolve(r.ref)
 	if err != nil {
 		return api.Stats{}, err
 	}
-	s, err := i.Stats()
+	s, err := i.Stats(ctx)
 	if err != nil {
 		return api.Stats{}, err
 	}

@@ -37,31 +37,31 @@ func (s *Set) ensureBase(ctx context.Context, spec vm.Spec, driver string, step 
 	if err != nil {
 		return base{}, err
 	}
-	return s.keepBase(img.Digest, k.Digest)
+	return s.keepBase(ctx, img.Digest, k.Digest)
 }
 
 // baseOf returns what the VM was made from.
-func (s *Set) baseOf(rec vm.Record) (base, error) {
+func (s *Set) baseOf(ctx context.Context, rec vm.Record) (base, error) {
 	if rec.ImageDigest == noBase {
 		return base{image.Image{Digest: noBase}, kernel.Kernel{Digest: noBase}}, nil
 	}
-	b, err := s.keepBase(rec.ImageDigest, rec.KernelDigest)
+	b, err := s.keepBase(ctx, rec.ImageDigest, rec.KernelDigest)
 	if err != nil {
 		return b, fmt.Errorf("find what VM %q was made from: %w", rec.Spec.Name, err)
 	}
 	return b, nil
 }
 
-func (s *Set) keepBase(imageDigest, kernelDigest string) (b base, err error) {
+func (s *Set) keepBase(ctx context.Context, imageDigest, kernelDigest string) (b base, err error) {
 	err = fault.Do("base.image", func() (err error) {
-		b.image, err = s.images.Keep(s.cfg.Dirs.Base(), imageDigest)
+		b.image, err = s.images.Keep(ctx, s.cfg.Dirs.Base(), imageDigest)
 		return err
 	})
 	if err != nil {
 		return b, hint.Add(err, "banger image build")
 	}
 	err = fault.Do("base.kernel", func() (err error) {
-		b.kernel, err = s.kernels.Keep(s.cfg.Dirs.Base(), kernelDigest)
+		b.kernel, err = s.kernels.Keep(ctx, s.cfg.Dirs.Base(), kernelDigest)
 		return err
 	})
 	return b, hint.Add(err, "banger kernel pull")

@@ -157,7 +157,7 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 	if rec.ImageDigest == "" {
 		return o, &StateError{rec.Spec.Name, rec.State, "started before it is made"}
 	}
-	b, err := i.set.baseOf(rec)
+	b, err := i.set.baseOf(ctx, rec)
 	if err != nil {
 		return o, err
 	}

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"path/filepath"
 	"time"
 
@@ -23,7 +24,7 @@ type Stats struct {
 }
 
 // Stats measures a running VM. One that does not run is a *StateError.
-func (i *Instance) Stats() (Stats, error) {
+func (i *Instance) Stats(ctx context.Context) (Stats, error) {
 	v := i.View()
 	p := first(v.Status.VMM, v.Record.Run.VMM)
 	if !v.HasRun || p == nil || isGone(*p) {
@@ -35,7 +36,7 @@ func (i *Instance) Stats() (Stats, error) {
 	}
 	s := Stats{At: time.Now().UTC(), VMM: u, VCPUs: v.Record.Spec.VCPUs, MemLimitMiB: v.Record.Spec.MemMiB}
 	s.DiskOwnBytes = i.DiskUsed()
-	s.DiskSharedBytes = i.set.sharedBytes(v.Record)
+	s.DiskSharedBytes = i.set.sharedBytes(ctx, v.Record)
 	return s, nil
 }
 
@@ -49,8 +50,8 @@ func (i *Instance) DiskUsed() int64 {
 }
 
 // sharedBytes is the space of what the VM was made from; 0 if it can't be told.
-func (s *Set) sharedBytes(rec vm.Record) int64 {
-	b, err := s.baseOf(rec)
+func (s *Set) sharedBytes(ctx context.Context, rec vm.Record) int64 {
+	b, err := s.baseOf(ctx, rec)
 	if err != nil || b.image.Digest == noBase {
 		return 0
 	}
