@@ -62,12 +62,13 @@ var imports = map[string]string{
 	"internal/agent/command":     "channel/exec",
 
 	// What keeps it and talks to people.
-	"internal/store":   "durable hint paths vm",
-	"internal/api":     "hint unixsock vm",
-	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
-	"internal/session": "api channel channel/exec unixsock",
-	"internal/doctor":  "debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":     "api channel channel/exec config doctor hint paths process session vm",
+	"internal/store":     "durable hint paths vm",
+	"internal/api":       "hint unixsock vm",
+	"internal/daemon":    "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
+	"internal/autostart": "api hint paths",
+	"internal/session":   "channel channel/exec hint unixsock",
+	"internal/doctor":    "debian hint kvm landlock paths unixsock vmm",
+	"internal/cli":       "api autostart channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
@@ -98,7 +99,7 @@ var mayExec = map[string]string{
 	"internal/disk":        "runs mke2fs",
 	"internal/agent":       "starts processes in the guest",
 	"internal/doctor":      "asks programs for their versions",
-	"internal/api":         "starts bangerd",
+	"internal/autostart":   "starts bangerd",
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",

@@ -75,11 +75,11 @@ func TestRun(t *testing.T) {
 		{"it stays", "vm run -- x", exited(0), nil, 0, []string{created, entered},
 			"errbanger: dev keeps running: banger vm exec dev -- COMMAND, banger vm stop dev, banger vm delete -f dev\n"},
 		{"it stays, quietly", "vm run -q -- x", exited(42), nil, 42, []string{created, entered}, "err"},
-		{"it goes", "run --rm -- x", exited(42), result("dev"), 42, []string{created, entered, deleted}, "err"},
+		{"it goes", "run --rm -- x", exited(42), deletedVM("dev"), 42, []string{created, entered, deleted}, "err"},
 		{"it is gone", "run --rm -- x", exited(0), nil, 0, []string{created, entered, deleted}, "err"},
 		{"it can't go", "run -q --rm -- x", exited(3), lines(`{"fault":{"code":"internal","message":"no"}}`), 3, []string{created, entered, deleted},
 			"errbanger: delete VM 0123456789abcdef: no\n"},
-		{"not found", "run --rm -- x", exec.Status{Kind: exec.NotFound, Message: "x: \x1bnot found"}, result("dev"), 127, []string{created, entered, deleted},
+		{"not found", "run --rm -- x", exec.Status{Kind: exec.NotFound, Message: "x: \x1bnot found"}, deletedVM("dev"), 127, []string{created, entered, deleted},
 			"errbanger: x: \\x1bnot found\n"},
 		{"json", "run --json -- x", exited(0), nil, 0, []string{created, entered},
 			`err{"notice":"dev keeps running: banger vm exec dev -- COMMAND, banger vm stop dev, banger vm delete -f dev"}` + "\n"},
@@ -138,14 +138,14 @@ func TestBreak(t *testing.T) {
 	newDaemon(t, answers{
 		"GET /v1/vms/dev/session": sessionAt(guest(t, nil, exec.Status{})),
 		"GET /v1/vms/0123456789abcdef": func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, `{"spec":{"name":"dev"},"state":"stopped","ending":{"cause":"panic","detail":"at \u001b","console":["bye"]}}`)
+			io.WriteString(w, `{"name":"dev","state":"stopped","ending":{"cause":"panic","detail":"Kernel panic - not syncing: \u001b","console":["bye"]}}`)
 		},
 	})
 	a, o := newApp(t)
 	if status := a.runLine(t, "vm", "exec", "dev", "--", "x"); status != exitFailed {
 		t.Errorf("exit status %d, want %d", status, exitFailed)
 	}
-	want := "banger: VM dev ended under its session: the guest's kernel panicked: at \\x1b\n  the last lines of its console:\n    bye\n"
+	want := "banger: VM dev ended under its session: Kernel panic - not syncing: \\x1b\n  the last lines of its console:\n    bye\n"
 	if diff := cmp.Diff(want, o.stderr()); diff != "" {
 		t.Errorf("stderr differs (-want +got):\n%s", diff)
 	}
@@ -153,10 +153,10 @@ func TestBreak(t *testing.T) {
 
 func TestLists(t *testing.T) {
 	newDaemon(t, answers{
-		"GET " + api.PathVMs: func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, `[{"id":"0123456789abcdef","spec":{"name":"dev","image":"ev\u001bil","vcpus":2,"mem_mib":512,"disk_mib":8192},"state":"running","disk_used_bytes":5242880}]`)
+		"GET " + api.ListVMs.Path: func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, `[{"id":"0123456789abcdef","name":"dev","spec":{"image":"ev\u001bil","vcpus":2,"mem_mib":512,"disk_mib":8192},"state":"running","disk_used_bytes":5242880}]`)
 		},
-		"GET " + api.PathImages: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `null`) },
+		"GET " + api.ListImages.Path: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `null`) },
 	})
 	for _, test := range []struct{ line, want string }{
 		{"ps -q", "0123456789abcdef\n"},

@@ -48,9 +48,9 @@ func (a *app) names(most int, states ...vm.State) completer {
 			return nil, cobra.ShellCompDirectiveDefault
 		}
 		var out []string
-		for _, v := range ask[api.VM](a, cmd, api.PathVMs) {
-			if !slices.Contains(args, v.Spec.Name) && (len(states) == 0 || slices.Contains(states, v.State)) {
-				out = append(out, fmt.Sprintf("%s\t%s, %s", v.Spec.Name, v.State, clean(v.Spec.Image)))
+		for _, v := range ask(a, cmd, (*api.Client).ListVMs) {
+			if !slices.Contains(args, v.Name) && (len(states) == 0 || slices.Contains(states, v.State)) {
+				out = append(out, fmt.Sprintf("%s\t%s, %s", clean(v.Name), v.State, clean(v.Spec.Image)))
 			}
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
@@ -60,7 +60,7 @@ func (a *app) names(most int, states ...vm.State) completer {
 // imageRefs completes images.
 func (a *app) imageRefs(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	out := []string{vm.DefImage}
-	for _, i := range ask[api.Image](a, cmd, api.PathImages) {
+	for _, i := range ask(a, cmd, (*api.Client).ListImages) {
 		if i.Ref != vm.DefImage && !strings.ContainsAny(i.Ref, "\t\n") {
 			out = append(out, clean(i.Ref))
 		}
@@ -73,16 +73,18 @@ func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-// ask gets a list from the daemon, or nothing where none runs.
-func ask[T any](a *app, cmd *cobra.Command, path string) (list []T) {
+// ask gets a list from the daemon, or nothing if none runs.
+func ask[T any](a *app, cmd *cobra.Command, call func(*api.Client, context.Context) ([]T, error)) []T {
 	ctx := cmd.Context()
 	if ctx == nil {
 		ctx = context.Background()
 	}
 	ctx, cancel := context.WithTimeout(ctx, completeLimit)
 	defer cancel()
-	if c, err := a.running(); err != nil || c.Get(ctx, path, &list) != nil {
+	c, err := a.running()
+	if err != nil {
 		return nil
 	}
+	list, _ := call(c, ctx) // a completion has no place for an error
 	return list
 }

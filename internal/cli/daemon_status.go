@@ -14,7 +14,7 @@ func (a *app) daemonStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the daemon, without starting it",
-		Long:    `Show the daemon that runs. The exit status is 125 where none does.`,
+		Long:    `Show the daemon that runs. The exit status is 125 if none does.`,
 		Example: "  banger daemon status\n  banger daemon status --json",
 		Args:    args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -22,8 +22,8 @@ func (a *app) daemonStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var d api.Daemon
-			if err := c.AnyVersion().Get(cmd.Context(), api.PathDaemon, &d); err != nil {
+			d, err := c.AnyVersion().ShowDaemon(cmd.Context())
+			if err != nil {
 				if errors.Is(err, api.ErrNoDaemon) {
 					return fmt.Errorf("%w; the next command that needs it starts it", api.ErrNoDaemon)
 				}
@@ -33,7 +33,7 @@ func (a *app) daemonStatus() *cobra.Command {
 				return a.json(d)
 			}
 			if d.Version != api.ProgramVersion() {
-				a.note("it is of another version than this banger, %s: banger daemon stop, and the next command starts the right one", api.ProgramVersion())
+				a.note("its version is not that of this banger, %s: banger daemon stop, and the next command starts the right one", api.ProgramVersion())
 			}
 			return a.table(func(w io.Writer) {
 				fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\n",

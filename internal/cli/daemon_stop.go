@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"net/http"
 	"os"
 	"time"
 
@@ -31,8 +30,7 @@ the next command starts a daemon that finds them.`,
 			c = c.AnyVersion()
 			ctx, cancel := context.WithTimeout(cmd.Context(), stopLimit)
 			defer cancel()
-			var d api.Daemon
-			err = c.Get(ctx, api.PathDaemon, &d)
+			d, err := c.ShowDaemon(ctx)
 			if errors.Is(err, api.ErrNoDaemon) {
 				a.note("bangerd does not run")
 				return nil
@@ -40,13 +38,14 @@ the next command starts a daemon that finds them.`,
 			if err != nil {
 				return err
 			}
-			// Held before it is asked: afterwards its pid may be another's.
+			// Take hold of the process before it is asked to end: afterwards its pid may
+			// belong to another one.
 			h, err := hold(d.PID)
 			if err != nil {
 				return ended(err)
 			}
 			defer h.Close()
-			if err := c.Do(ctx, http.MethodPost, api.PathDaemonStop, nil, nil); err != nil {
+			if err := c.StopDaemon(ctx); err != nil {
 				return err
 			}
 			return h.Wait(ctx)

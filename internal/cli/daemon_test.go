@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"banger/internal/api"
+	"banger/internal/autostart"
 	"banger/internal/channel/exec"
 	"banger/internal/paths"
 	"banger/internal/unixsock"
@@ -31,14 +32,14 @@ type fakeDaemon struct {
 func newDaemon(t *testing.T, answers map[string]func(http.ResponseWriter, *http.Request)) *fakeDaemon {
 	t.Helper()
 	dir := t.TempDir()
-	t.Setenv("XDG_RUNTIME_DIR", dir)
-	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
-	t.Setenv(api.NoAutostart, "1")
+	t.Setenv("XDG_STATE_HOME", dir)
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	t.Setenv(autostart.NoAutostart, "1")
 	d, err := paths.Host()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(d.Run, 0o700); err != nil {
+	if err := os.MkdirAll(d.State, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	l, err := unixsock.Listen(d.Socket())
@@ -63,7 +64,7 @@ func (f *fakeDaemon) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(api.HeaderVersion, fmt.Sprintf("%d test", api.Version))
 	w.Header().Set("Connection", "close")
 	what := r.Method + " " + r.URL.RequestURI()
-	if what == "GET "+api.PathDaemon {
+	if what == "GET "+api.ShowDaemon.Path {
 		io.WriteString(w, "{}")
 		return
 	}
@@ -99,7 +100,7 @@ func result(name string) func(http.ResponseWriter, *http.Request) {
 }
 
 func vmResult(name string) string {
-	return fmt.Sprintf(`{"result":{"id":"0123456789abcdef","spec":{"name":%q}}}`, name)
+	return fmt.Sprintf(`{"result":{"id":"0123456789abcdef","name":%q,"state":"running"}}`, name)
 }
 
 // guest serves the exec port of one process as a supervisor and an agent would:
@@ -155,7 +156,12 @@ func serveProcess(c net.Conn, write func(w *exec.Writer), status exec.Status) er
 	return err
 }
 
-// session answers where a guest is.
+// deletedVM answers that a VM is in the trash.
+func deletedVM(name string) func(http.ResponseWriter, *http.Request) {
+	return lines(fmt.Sprintf(`{"result":{"vm":{"id":"0123456789abcdef","name":%q},"trashed":true,"trash_bytes":3145728}}`, name))
+}
+
+// sessionAt answers where a guest is.
 func sessionAt(socket string) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(api.Session{ID: "0123456789abcdef", Name: "dev", Socket: socket})

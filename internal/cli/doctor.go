@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/autostart"
 	"banger/internal/doctor"
 	"banger/internal/paths"
 )
@@ -29,11 +30,10 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 				return err
 			}
 			host := doctor.Host(d)
-			host.Version, host.FindDaemon = api.ProgramVersion(), api.FindDaemon
+			host.Version, host.FindDaemon = api.ProgramVersion(), autostart.FindDaemon
 			host.DaemonVersion = func(ctx context.Context) (string, error) {
-				var answer api.Daemon
-				err := api.NewClient(d.Socket()).AnyVersion().Get(ctx, api.PathDaemon, &answer)
-				return answer.Version, err
+				d, err := api.NewClient(d.Socket()).AnyVersion().ShowDaemon(ctx)
+				return d.Version, err
 			}
 			results := doctor.Run(cmd.Context(), host)
 			if asJSON {

@@ -64,6 +64,20 @@ func (a *app) report(err error) {
 	}
 }
 
+// codeHints are what helps with a code when the daemon knows nothing better.
+var codeHints = map[api.Code]string{
+	api.CodeNotFound:  "banger vm list shows what there is; banger trash list what was deleted",
+	api.CodeAmbiguous: "give more of the id, or the name",
+	api.CodeMissing:   "banger doctor says what this host lacks",
+	api.CodeNoSpace:   "banger trash empty frees the disks of deleted VMs; df -h shows which disk is full",
+	api.CodeMemory:    "stop another VM, choose a smaller --memory, or add --force",
+	api.CodeReadOnly:  "the host's kernel log (dmesg) says why; VMs that run go on",
+	api.CodeDamaged:   "banger doctor says what is damaged and what mends it",
+	api.CodeSilent:    "nothing was ended; try again when the host is less busy, or banger vm kill ends the VM at once",
+	api.CodeEnded:     "banger vm list shows what became of it",
+	api.CodeVersion:   "banger daemon stop; the next command starts the right bangerd",
+}
+
 // advice is what a user can do about err, and what helps to find its cause.
 func advice(err error) (lines []string) {
 	text := hint.Of(err)
@@ -80,6 +94,15 @@ func advice(err error) (lines []string) {
 		}
 		if text == "" {
 			text = f.Hint
+		}
+		if text == "" {
+			text = codeHints[f.Code]
+			if f.Code == api.CodeNotFound && f.Field == "image" {
+				text = "banger image list shows what there is"
+			}
+		}
+		if f.Code == api.CodeInternal && f.Op != "" {
+			lines = append(lines, fmt.Sprintf("operation %s in bangerd's log, which banger daemon status names", f.Op))
 		}
 	}
 	if text != "" {

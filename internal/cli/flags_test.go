@@ -10,13 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"banger/internal/api"
 	"banger/internal/vm"
 )
 
 // parse reads a VM's flags as create does.
-func parse(t *testing.T, args ...string) (vm.Spec, error) {
+func parse(t *testing.T, args ...string) (api.Create, error) {
 	t.Helper()
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	a, _ := newApp(t)
 	var f vmFlags
 	cmd := &cobra.Command{Use: "test"}
@@ -24,32 +24,31 @@ func parse(t *testing.T, args ...string) (vm.Spec, error) {
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
-	return f.spec(cmd)
+	return f.create(a, cmd)
 }
 
-func TestSpec(t *testing.T) {
-	def := vm.Spec{Image: "debian-12", Kernel: "debian-12-cloud", VCPUs: 4, MemMiB: 4096, DiskMiB: 8192, VMM: "auto"}
-	with := func(change func(*vm.Spec)) vm.Spec {
-		s := def
-		change(&s)
-		return s
-	}
+// The request has what was typed and no more: defaults are the daemon's.
+func TestCreateRequest(t *testing.T) {
 	for _, test := range []struct {
 		args []string
-		want vm.Spec
+		want api.Create
 	}{
-		{nil, def},
-		{[]string{"--name", "dev"}, with(func(s *vm.Spec) { s.Name = "dev" })},
-		{[]string{"--vcpu", "2", "--memory", "512"}, with(func(s *vm.Spec) { s.VCPUs, s.MemMiB = 2, 512 })},
-		{[]string{"--memory=4GiB", "--disk-size=1T"}, with(func(s *vm.Spec) { s.DiskMiB = 1 << 20 })},
-		{[]string{"--image", "x", "--vmm", "qemu"}, with(func(s *vm.Spec) { s.Image, s.VMM = "x", "qemu" })},
+		{nil, api.Create{}},
+		{[]string{"--name", "dev"}, api.Create{Name: "dev"}},
+		{[]string{"--vcpu", "2", "--memory", "512"}, api.Create{Spec: api.Spec{VCPUs: 2, MemMiB: 512}}},
+		{[]string{"--memory=4GiB", "--disk-size=1T"}, api.Create{Spec: api.Spec{MemMiB: 4096, DiskMiB: 1 << 20}}},
+		{[]string{"--image", "x", "--vmm", "auto"}, api.Create{Spec: api.Spec{Image: "x", Driver: "auto"}}},
+		{[]string{"--ttl", "90m", "--force"}, api.Create{Spec: api.Spec{TTLSeconds: 5400}, Force: true}},
+		{[]string{"--ttl=2d", "--wait=system"}, api.Create{Spec: api.Spec{TTLSeconds: 172800}, Wait: api.WaitSystem}},
+		{[]string{"--wait", "agent"}, api.Create{}},
 	} {
+		test.want.Start = true
 		got, err := parse(t, test.args...)
 		if err != nil {
-			t.Errorf("spec of %q: %v", test.args, err)
+			t.Errorf("create of %q: %v", test.args, err)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
-			t.Errorf("spec of %q differs (-want +got):\n%s", test.args, diff)
+			t.Errorf("create of %q differs (-want +got):\n%s", test.args, diff)
 		}
 	}
 }
@@ -63,31 +62,31 @@ func TestBadSpec(t *testing.T) {
 		"name":      {"", "UPPER", "a/b", "a\nb", "-a", "a-", strings.Repeat("x", 64), "é"},
 		"image":     {""},
 		"vmm":       {""},
+		"ttl":       {"", "0", "-1h", "8", "3w", "1.5d", "400d", "99999999999d", "d"},
+		"wait":      {"", "boot"},
 	} {
 		for _, v := range values {
 			_, err := parse(t, "--"+flag+"="+v)
 			if exitCode(t.Context(), err) != exitUsage || !strings.HasPrefix(err.Error(), "--"+flag+": ") {
-				t.Errorf("spec of --%s=%q: %v, want a usage error that begins with --%s", flag, v, err, flag)
+				t.Errorf("create of --%s=%q: %v, want a usage error that begins with --%s", flag, v, err, flag)
 			}
 		}
 	}
 }
 
-// FuzzSpec: whatever is typed, a spec is sound or the error names a flag.
-func FuzzSpec(f *testing.F) {
-	f.Add("dev", "2", "4G", "8G", "debian-12", "auto")
-	f.Add("", "0", "1k", "99T", "", "")
-	f.Fuzz(func(t *testing.T, name, vcpu, memory, disk, image, vmm string) {
-		flags := vmFlags{name: text(name), vcpu: text(vcpu), memory: text(memory), disk: text(disk), image: text(image), vmm: text(vmm)}
-		cmd := &cobra.Command{Use: "test"}
-		cmd.Flags().String("name", "", "")
-		cmd.Flags().Set("name", name)
-		s, err := flags.spec(cmd)
+// FuzzCreate: whatever is typed, a request is sound or the error names a flag.
+func FuzzCreate(f *testing.F) {
+	f.Add("dev", "2", "4G", "8G", "debian-12", "auto", "8h")
+	f.Add("", "0", "1k", "99T", "", "", "-1d")
+	f.Fuzz(func(t *testing.T, name, vcpu, memory, disk, image, vmm, ttl string) {
+		got, err := parse(t, "--name="+name, "--vcpu="+vcpu, "--memory="+memory, "--disk-size="+disk, "--image="+image, "--vmm="+vmm, "--ttl="+ttl)
+		s := vm.Spec{Name: got.Name, Image: got.Spec.Image, Kernel: vm.DefKernel, VCPUs: got.Spec.VCPUs, MemMiB: got.Spec.MemMiB,
+			DiskMiB: got.Spec.DiskMiB, Driver: got.Spec.Driver, TTLSeconds: got.Spec.TTLSeconds}
 		switch {
 		case err == nil && s.Check() != nil:
-			t.Errorf("spec of %+v = %+v, which is not sound: %v", flags, s, s.Check())
+			t.Errorf("the request %+v is not sound: %v", got, s.Check())
 		case err != nil && (exitCode(t.Context(), err) != exitUsage || !strings.HasPrefix(err.Error(), "--")):
-			t.Errorf("spec of %+v: %v, want a usage error that begins with the flag", flags, err)
+			t.Errorf("create: %v, want a usage error that begins with the flag", err)
 		}
 	})
 }
@@ -123,7 +122,6 @@ func TestGuestCommand(t *testing.T) {
 // none could be.
 func TestUsage(t *testing.T) {
 	t.Setenv("BANGER_NO_AUTOSTART", "1")
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	for _, test := range []struct{ line, want string }{
 		{"nosuch", `unknown command "nosuch" for "banger"`},
@@ -166,20 +164,33 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-func TestDefaultVMM(t *testing.T) {
+// The configuration's driver is sent if none was typed; what is wrong with it
+// names the file.
+func TestConfiguredDriver(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	path := filepath.Join(dir, "banger", "config.toml")
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{"": "auto", "vmm = \"qemu\"": "qemu", "vmm = \"xen\"": "", "vm = 1": ""} {
+	for text, want := range map[string]string{"": "", "vmm = \"qemu\"": "qemu", "vmm = \"xen\"": "an error", "vm = 1": "an error"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := defaultVMM()
-		if string(got) != want || (err == nil) != (want != "") || err != nil && !strings.Contains(err.Error(), path) {
-			t.Errorf("defaultVMM with %q = %q, %v; want %q, or an error that names %s", text, got, err, want, path)
+		got := ""
+		_, err := withConfig(api.Create{}, func(req api.Create) (api.VM, error) {
+			if got = req.Spec.Driver; got == "xen" {
+				return api.VM{}, &api.Fault{Code: api.CodeInvalid, Field: "vmm", Message: "no such driver"}
+			}
+			return api.VM{}, nil
+		})
+		if err != nil && strings.Contains(err.Error(), path) {
+			got = "an error"
+		} else if err != nil {
+			t.Errorf("with %q: %v, want the error to name %s", text, err, path)
+		}
+		if got != want {
+			t.Errorf("with %q the driver is %q, want %q", text, got, want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ func (a *app) imageList() *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List the images that are here",
 		Example: "  banger image list\n  banger image list --json",
 	}
-	listing(a, api.PathImages, func(list []api.Image) error {
+	listing(a, (*api.Client).ListImages, func(list []api.Image) error {
 		var out []artifact
 		for _, i := range list {
 			out = append(out, artifact{i.Ref, i.Digest, i.SizeBytes, i.CreatedAt, i.Source, i.Default})

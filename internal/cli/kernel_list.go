@@ -11,7 +11,7 @@ func (a *app) kernelList() *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List the kernels that are here",
 		Example: "  banger kernel list\n  banger kernel list --json",
 	}
-	listing(a, api.PathKernels, func(list []api.Kernel) error {
+	listing(a, (*api.Client).ListKernels, func(list []api.Kernel) error {
 		var out []artifact
 		for _, k := range list {
 			out = append(out, artifact{k.Ref, k.Digest, k.SizeBytes, k.CreatedAt, k.Source + ", " + k.Release, k.Default})

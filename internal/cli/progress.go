@@ -12,15 +12,15 @@ import (
 	"banger/internal/api"
 )
 
-// stageEvery is how often a stage that goes on prints a line where stderr is no
+// stageEvery is how often a stage that goes on prints a line if stderr is no
 // terminal, and how long a stage on a terminal must have taken for its end to
 // leave a line.
 const stageEvery = 10 * time.Second
 
 // display shows events. Calls come one after the other.
 type display interface {
-	// event shows e; who is the VM it is about, where several are worked on at
-	// once, else "".
+	// event shows e; who names the VM if several are worked on at
+	// once, else it is "".
 	event(who string, e api.Event)
 	// close takes down what is drawn, before anything else is written; notices
 	// stay.
@@ -42,7 +42,7 @@ func (a *app) display(quiet, asJSON bool) display {
 }
 
 // each passes the events of one request on to d.
-func each(d display) func(api.Event) { return func(e api.Event) { d.event("", e) } }
+func each(d display) api.Each { return func(e api.Event) { d.event("", e) } }
 
 type quietDisplay struct{}
 
@@ -94,11 +94,11 @@ func (d *plainDisplay) event(who string, e api.Event) {
 func (d *plainDisplay) close() {}
 
 // stageName tells the stages of several VMs apart.
-func stageName(who, stage string) string {
+func stageName(who string, stage api.Stage) string {
 	if who == "" {
-		return stage
+		return string(stage)
 	}
-	return who + ": " + stage
+	return who + ": " + string(stage)
 }
 
 func finished(name string, e api.Event, took time.Duration) string {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
+	"banger/internal/autostart"
 	"banger/internal/paths"
 )
 
@@ -23,15 +24,26 @@ type app struct {
 	// cpus and memMiB are the host's, for a VM's defaults.
 	cpus   int
 	memMiB int64
+	// ends are the signals that ask this program to end, without those that were
+	// ignored when it began.
+	ends []os.Signal
+	intr interruption
 }
 
 // Main runs one command line and returns the exit status.
 func Main(args []string) int {
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, cpus: runtime.NumCPU(), memMiB: hostMemMiB()}
-	// A closed stdout is an error of its own, told with a status, and not the
-	// end of the program in the middle of cleaning up.
+	a.ends = endSignals() // before any other use of package signal
+	ignoreQuit()
+	// A write to a closed stdout is then an error with a status of its own, and
+	// does not end the program in the middle of its clean-up.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), endSignals...)
+	a.intr.limit = interruptLimit
+	a.intr.exit = func(status int) {
+		a.note("interrupted")
+		os.Exit(status)
+	}
+	ctx, stop := a.intr.context(context.Background(), a.ends)
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
@@ -40,10 +52,7 @@ func Main(args []string) int {
 	return exitCode(ctx, err)
 }
 
-// endSignals ask a program to end.
-var endSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
-
-// hostMemMiB is the host's memory, or 0 where it can't be told.
+// hostMemMiB is the host's memory, or 0 if it can't be told.
 func hostMemMiB() int64 {
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) != nil {
@@ -75,13 +84,14 @@ this host is mounted into the machine.`,
 	vms := group("vm", "Make, enter, look at and end VMs", "", `  banger vm create --name dev
   banger vm exec dev -- uname -a
   banger vm list`)
-	vms.AddCommand(a.vmRun(), a.vmCreate(), a.vmStart(), a.vmStop(), a.vmList(), a.vmShow(), a.vmLogs(), a.vmExec(), a.vmSSH(), a.vmDelete())
+	vms.AddCommand(a.vmRun(), a.vmCreate(), a.vmStart(), a.vmStop(), a.vmRestart(), a.vmKill(), a.vmSet(), a.vmDelete(), a.vmPrune(),
+		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH())
 	images := group("image", "Base images of VMs", "", "  banger image list\n  banger image build")
 	images.AddCommand(a.imageList(), a.imageBuild())
 	kernels := group("kernel", "Kernels of VMs", "", "  banger kernel list\n  banger kernel pull")
 	kernels.AddCommand(a.kernelList(), a.kernelPull())
-	trash := group("trash", "Deleted VMs, kept for a while", "", "  banger trash list\n  banger trash empty")
-	trash.AddCommand(a.trashList(), a.trashEmpty())
+	trash := group("trash", "Deleted VMs, kept for a while", "", "  banger trash list\n  banger trash restore dev\n  banger trash empty")
+	trash.AddCommand(a.trashList(), a.trashRestore(), a.trashEmpty())
 	daemon := group("daemon", "The daemon bangerd, which starts by itself", "", "  banger daemon status\n  banger daemon stop")
 	daemon.AddCommand(a.daemonStatus(), a.daemonStop())
 	// Short forms of the two commands that are typed most.
@@ -179,13 +189,15 @@ func args(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// connect returns a client, starting the daemon where none answers.
+// connect returns a client, and starts the daemon if none answers.
 func (a *app) connect(ctx context.Context) (*api.Client, error) {
 	d, err := paths.Host()
 	if err != nil {
 		return nil, err
 	}
-	return api.Connect(ctx, d.Socket())
+	return autostart.Connect(ctx, autostart.Options{Dirs: d, Slow: func() {
+		a.note("starting bangerd, which takes a while: it may still be finding its VMs")
+	}})
 }
 
 // running returns a client of the daemon that runs, without starting one.
@@ -193,6 +205,12 @@ func (a *app) running() (*api.Client, error) {
 	d, err := paths.Host()
 	if err != nil {
 		return nil, err
+	}
+	if err := autostart.CheckOwner(d.State); err != nil {
+		return nil, err
+	}
+	if l, held := autostart.ReadLock(d.Lock()); held && l.Socket != "" {
+		return api.NewClient(l.Socket), nil
 	}
 	return api.NewClient(d.Socket()), nil
 }

@@ -15,6 +15,7 @@ import (
 	"banger/internal/api"
 	"banger/internal/channel"
 	"banger/internal/channel/exec"
+	"banger/internal/hint"
 	"banger/internal/session"
 )
 
@@ -22,7 +23,7 @@ import (
 type ttyFlags struct{ force, never bool }
 
 func (f *ttyFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&f.force, "tty", "t", false, "use a pseudo-terminal even where stdin or stdout is none")
+	cmd.Flags().BoolVarP(&f.force, "tty", "t", false, "use a pseudo-terminal although stdin or stdout is none")
 	cmd.Flags().BoolVarP(&f.never, "no-tty", "T", false, "use no pseudo-terminal")
 }
 
@@ -38,30 +39,25 @@ type sessionOptions struct {
 	tty  ttyFlags
 }
 
-// enter finds the running VM that ref names.
-func (a *app) enter(ctx context.Context, c *api.Client, ref string) (where api.Session, err error) {
-	return where, c.Get(ctx, api.Path(api.PathSession, ref), &where)
-}
-
 // session runs a process in a running VM, and returns its status as a
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
 	stream, err := session.Dial(ctx, where.Socket, channel.PortExec)
 	if err != nil {
-		return err
+		return a.explainDial(ctx, c, where, err)
 	}
 	so := session.Options{
 		Request: exec.Request{Argv: exec.Args(o.argv...)},
 		Stdin:   a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
 	if o.tty.force || (!o.tty.never && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))) {
-		t, err := session.OpenTerminal(a.stdin, a.stdout)
+		t, err := openTerminal(a.stdin, a.stdout)
 		if err != nil {
 			stream.Close()
 			return fmt.Errorf("prepare the terminal: %w", err)
 		}
-		defer t.Close()
-		so.Request.TTY, so.Request.Size, so.Sizes = true, t.Size(), t.Sizes()
+		defer t.close()
+		so.Request.TTY, so.Request.Size, so.Sizes = true, t.size(), t.changes()
 		if v := os.Getenv("TERM"); v != "" {
 			so.Request.Env = exec.Args("TERM=" + v)
 		}
@@ -90,11 +86,12 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 // any SIGTERM or SIGHUP, ends the session.
 func (a *app) untilSignal(ctx context.Context, do func(context.Context, <-chan os.Signal) (exec.Status, error)) (exec.Status, error) {
 	caught := make(chan os.Signal, 4)
-	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	notify(caught, a.sessionSignals())
 	defer signal.Stop(caught)
+	defer a.intr.answer()()
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	if ctx.Err() != nil { // it came before
+	if ctx.Err() != nil { // a signal came before
 		return exec.Status{}, ctx.Err()
 	}
 	passed := make(chan os.Signal, 1)
@@ -133,13 +130,17 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 	tick := time.NewTicker(50 * time.Millisecond) // the daemon pushes no news of a VM to a client
 	defer tick.Stop()
 	for {
-		var v api.VM
-		if gerr := c.Get(ctx, api.Path(api.PathVM, string(where.ID)), &v); gerr != nil {
+		v, serr := c.ShowVM(ctx, string(where.ID))
+		if serr != nil {
 			return err
 		}
 		if v.Ending != nil && !v.State.Live() {
-			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console,
+			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console, Hint: v.Ending.Hint,
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
+		}
+		if !v.AgentGoneSince.IsZero() {
+			return &api.Fault{Code: api.CodeSilent, Hint: "banger vm restart " + v.Name + "; what was synced to its disk is kept",
+				Message: fmt.Sprintf("the agent in the guest of VM %s is gone: no command can run in it", where.Name)}
 		}
 		select {
 		case <-tick.C:
@@ -147,4 +148,22 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 			return err
 		}
 	}
+}
+
+// explainDial adds the VM's name, and a hint, to a dial that failed.
+func (a *app) explainDial(ctx context.Context, c *api.Client, where api.Session, err error) error {
+	var refused *session.Refusal
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &refused):
+		f := &api.Fault{Code: api.Code(refused.Code), Message: fmt.Sprintf("VM %s: %v", where.Name, err), Hint: hint.Of(err)}
+		if f.Code == "" {
+			f.Code = api.CodeInternal
+		}
+		return f
+	case errors.Is(err, session.ErrBroken):
+		return a.explainBreak(ctx, c, where, err)
+	}
+	return hint.Add(fmt.Errorf("VM %s: %w", where.Name, err), "banger vm health "+where.Name+" says how it is")
 }

@@ -112,6 +112,11 @@ func (a *app) json(v any) error {
 	if err != nil {
 		return err
 	}
+	return a.write("%s\n", escapeJSON(text))
+}
+
+// escapeJSON escapes what a terminal would not only print.
+func escapeJSON(text []byte) string {
 	var b strings.Builder
 	for _, r := range string(text) {
 		switch {
@@ -124,7 +129,7 @@ func (a *app) json(v any) error {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
-	return a.write("%s\n", b.String())
+	return b.String()
 }
 
 // table prints what write writes, columns apart by tabs, in aligned columns.
@@ -151,16 +156,5 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.4g GiB", f)
 }
 
-// age is a time ago, in the largest unit that says enough.
-func age(t time.Time) string {
-	d := max(time.Since(t), 0)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
+// age is how long ago t was.
+func age(t time.Time) string { return span(time.Since(t)) }

@@ -11,14 +11,21 @@ import (
 
 func (a *app) trashList() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List deleted VMs whose disks are still there",
+		Use: "list", Aliases: []string{"ls"}, Short: "List deleted VMs whose disks are kept",
 		Example: "  banger trash list\n  banger trash list --json",
 	}
-	listing(a, api.PathTrash, func(list []api.TrashEntry) error {
+	listing(a, (*api.Client).ListTrash, func(list []api.TrashEntry) error {
 		return a.table(func(w io.Writer) {
-			fmt.Fprintln(w, "NAME\tID\tDISK\tDELETED")
+			fmt.Fprintln(w, "NAME\tID\tDISK\tDELETED\tREMARKS")
 			for _, e := range list {
-				fmt.Fprintf(w, "%s\t%.12s\t%s\t%s ago\n", clean(e.Name), e.ID, bytesText(e.UsedBytes), age(e.DeletedAt))
+				remark := ""
+				switch {
+				case e.NotSaved != "":
+					remark = "work was not saved: " + clean(e.NotSaved)
+				case e.Session:
+					remark = "went with its session (--rm)"
+				}
+				fmt.Fprintf(w, "%s\t%.12s\t%s\t%s ago\t%s\n", clean(e.Name), e.ID, bytesText(e.UsedBytes), age(e.DeletedAt), remark)
 			}
 		})
 	})(cmd)

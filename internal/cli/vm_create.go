@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"net/http"
-
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
@@ -18,21 +16,26 @@ func (a *app) vmCreate() *cobra.Command {
 		Short: "Make a VM and start it",
 		Long:  `Make a VM, start it and print its name. It stays until it is deleted.`,
 		Example: `  banger vm create --name dev --vcpu 2 --memory 4G
+  banger vm create --ttl 8h --wait=system
   banger vm create --no-start
   banger vm create --json | jq -r .id`,
 		Args: args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := f.spec(cmd)
+			ctx := cmd.Context()
+			req, err := f.create(a, cmd)
 			if err != nil {
 				return err
 			}
-			c, err := a.connect(cmd.Context())
+			if noStart && (cmd.Flags().Changed("wait") || f.start.force) {
+				return usagef("--no-start excludes --wait and --force: nothing is started")
+			}
+			req.Start = !noStart
+			c, err := a.connect(ctx)
 			if err != nil {
 				return err
 			}
 			show := a.display(f.quiet, false)
-			var v api.VM
-			err = c.Stream(cmd.Context(), http.MethodPost, api.PathVMs, api.Create{Spec: spec, Start: !noStart}, &v, each(show))
+			v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(show)) })
 			show.close()
 			if err != nil {
 				return err
@@ -40,11 +43,11 @@ func (a *app) vmCreate() *cobra.Command {
 			if f.json {
 				return a.json(v)
 			}
-			return a.write("%s\n", v.Spec.Name)
+			return a.write("%s\n", clean(v.Name))
 		},
 	}
 	f.add(a, cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the VM as JSON")
-	cmd.Flags().BoolVar(&noStart, "no-start", false, "only make it")
+	cmd.Flags().BoolVar(&noStart, "no-start", false, "make the VM without starting it")
 	return cmd
 }

@@ -13,8 +13,8 @@ func (a *app) vmExec() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [flags] VM -- COMMAND [ARG…]",
 		Short: "Run a command in a running VM",
-		Long: `Run a command in root's home of a running VM. Its words arrive byte for byte: no
-shell is in between. Its exit status is banger's, as with vm run.`,
+		Long: `Run a command in root's home of a running VM. Its arguments arrive byte for byte,
+because no shell reads them. Its exit status is banger's, as with vm run.`,
 		Example: `  banger vm exec dev -- ls -l /
   banger vm exec dev -- sh -c 'echo "$HOME"'
   banger vm exec dev -- tar c /etc > etc.tar`,
@@ -34,22 +34,22 @@ shell is in between. Its exit status is banger's, as with vm run.`,
 			if err != nil {
 				return err
 			}
-			where, err := a.enter(cmd.Context(), c, ref)
+			where, err := c.VMSession(cmd.Context(), ref)
 			if err != nil {
 				return err
 			}
 			return a.session(cmd.Context(), c, where, sessionOptions{argv: argv, tty: tty})
 		},
 	}
-	// What follows the VM is the command's, flags and all.
+	// All that follows the VM belongs to the command, flags too.
 	cmd.Flags().SetInterspersed(false)
 	tty.add(cmd)
 	return cmd
 }
 
-// guestCommand takes the arguments of exec and ssh apart: the VM and, after --
-// or without it, the command. A flag after the VM would be the command's name,
-// which nobody means.
+// guestCommand splits the arguments of exec and ssh: the VM and, after -- or
+// without it, the command. A flag right after the VM is refused, because nobody
+// means it as the command's name.
 func guestCommand(args []string) (ref string, argv []string, err error) {
 	if len(args) == 0 {
 		return "", nil, nil
@@ -60,7 +60,7 @@ func guestCommand(args []string) (ref string, argv []string, err error) {
 	case argv[0] == "--":
 		argv = argv[1:]
 	case strings.HasPrefix(argv[0], "-"):
-		return "", nil, usagef("flag %s goes before the VM, or after -- where it is the command's", argv[0])
+		return "", nil, usagef("flag %s goes before the VM, or after -- if it is the command's", argv[0])
 	}
 	return ref, argv, nil
 }

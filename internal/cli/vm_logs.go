@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -10,7 +11,10 @@ import (
 )
 
 func (a *app) vmLogs() *cobra.Command {
-	var follow, raw bool
+	var (
+		in  api.Logs
+		raw bool
+	)
 	cmd := &cobra.Command{
 		Use:   "logs [flags] VM",
 		Short: "Print a VM's console",
@@ -25,19 +29,20 @@ On a terminal, control characters are shown as escapes.`,
 			if err != nil {
 				return err
 			}
-			path := api.Path(api.PathLogs, refs[0])
-			if follow {
-				path += "?follow=true"
-			}
-			if raw || !term.IsTerminal(int(a.stdout.Fd())) {
-				return c.Copy(cmd.Context(), path, a.stdout)
-			}
-			w := &cleanWriter{w: a.stdout}
-			err = c.Copy(cmd.Context(), path, w)
-			return errors.Join(err, w.Flush())
+			return a.copyLogs(cmd.Context(), c, refs[0], in, raw)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the VM ends")
+	cmd.Flags().BoolVarP(&in.Follow, "follow", "f", false, "go on until the VM ends")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are")
 	return cmd
+}
+
+// copyLogs copies a console to stdout, made fit for a terminal if stdout is one.
+func (a *app) copyLogs(ctx context.Context, c *api.Client, ref string, in api.Logs, raw bool) error {
+	if raw || !term.IsTerminal(int(a.stdout.Fd())) {
+		return c.VMLogs(ctx, ref, in, a.stdout)
+	}
+	w := &cleanWriter{w: a.stdout}
+	err := c.VMLogs(ctx, ref, in, w)
+	return errors.Join(err, w.Flush())
 }

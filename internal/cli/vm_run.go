@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os/signal"
 	"time"
 
@@ -13,8 +12,12 @@ import (
 	"banger/internal/api"
 )
 
-// cleanupLimit bounds what a command still does when it was interrupted.
-const cleanupLimit = 90 * time.Second
+const (
+	// deleteLimit bounds the wait for the end of a --rm VM.
+	deleteLimit = 90 * time.Second
+	// interruptedLimit bounds it after a signal, so that the prompt comes back.
+	interruptedLimit = 2 * time.Second
+)
 
 func (a *app) vmRun() *cobra.Command {
 	var (
@@ -25,16 +28,16 @@ func (a *app) vmRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] [-- COMMAND [ARG…]]",
 		Short: "Run a command, or a shell, in a new VM",
-		Long: `Boot a new VM and run a command in it, or a shell where none is given. The
-command's exit status is banger's: 128+n after signal n, 127 where it is not
-found, 126 where it can't be executed; 125 where banger itself failed.
+		Long: `Boot a new VM and run a command in it, or a shell if none is given. The exit
+status is the command's: 128+n after signal n, 127 if the command is not found,
+126 if it can't be executed. It is 125 if banger itself failed.
 
 The VM stays when the command ends, unless --rm is given.`,
 		Example: `  banger vm run -- uname -a
   banger vm run --rm -- sh -c 'exit 42'; echo $?
   banger vm run --rm --memory 4G --vcpu 2
   tar c . | banger vm run --rm -- tar tv
-  banger vm run -d --name dev`,
+  banger vm run -d --name dev --ttl 8h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if dash > 0 || (dash < 0 && len(args) > 0) {
@@ -49,14 +52,13 @@ The VM stays when the command ends, unless --rm is given.`,
 			if err := tty.check(); err != nil {
 				return err
 			}
-			spec, err := f.spec(cmd)
+			req, err := f.create(a, cmd)
 			if err != nil {
 				return err
 			}
+			req.Remove = rm
 			show := a.display(f.quiet, f.json)
-			err = a.run(cmd.Context(), api.Create{Spec: spec, Start: true, Remove: rm}, runOptions{
-				argv: args, tty: tty, detach: detach, show: show,
-			})
+			err = a.run(cmd.Context(), req, runOptions{argv: args, tty: tty, detach: detach, show: show})
 			show.close()
 			var status statusError
 			if f.json && err != nil && !errors.As(err, &status) {
@@ -87,17 +89,16 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	var v api.VM
-	err = c.Stream(ctx, http.MethodPost, api.PathVMs, req, &v, each(o.show))
+	v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(o.show)) })
 	o.show.close()
 	if err != nil {
 		return err // the daemon has taken the VM back, or kept it and said so
 	}
-	name := v.Spec.Name
+	name := v.Name
 	if o.detach {
-		return a.write("%s\n", name)
+		return a.write("%s\n", clean(name))
 	}
-	where, err := a.enter(ctx, c, string(v.ID))
+	where, err := sessionOf(ctx, c, v)
 	if err == nil {
 		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, tty: o.tty})
 	}
@@ -105,8 +106,8 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 		o.show.event("", api.Event{Notice: fmt.Sprintf("%s keeps running: banger vm exec %s -- COMMAND, banger vm stop %s, banger vm delete -f %s", name, name, name, name)})
 		return err
 	}
-	if derr := a.deleteAfter(ctx, c, string(v.ID)); derr != nil {
-		if _, quiet := o.show.(quietDisplay); quiet { // it is no progress
+	if derr := a.deleteAfter(ctx, c, string(v.ID), err); derr != nil {
+		if _, quiet := o.show.(quietDisplay); quiet { // an error is no progress
 			o.show = &plainDisplay{a: a}
 		}
 		o.show.event("", api.Event{Notice: derr.Error()})
@@ -114,27 +115,43 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 	return err // the command's status, whatever became of the VM
 }
 
+// sessionOf says where v's sessions go. The answer to a create has it already.
+func sessionOf(ctx context.Context, c *api.Client, v api.VM) (api.Session, error) {
+	if v.Session != nil {
+		return *v.Session, nil
+	}
+	return c.VMSession(ctx, string(v.ID))
+}
+
 // deleteAfter deletes a --rm VM. The daemon would do it anyway when this
-// process ends; waiting for it leaves nothing behind when the prompt is back.
-// A signal ends the wait.
-func (a *app) deleteAfter(ctx context.Context, c *api.Client, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+// process ends, but waiting leaves nothing behind when the prompt is back. A
+// signal ends the wait; sessionErr is how the session ended.
+func (a *app) deleteAfter(ctx context.Context, c *api.Client, id string, sessionErr error) error {
+	limit := deleteLimit
+	if errors.Is(sessionErr, context.Canceled) {
+		limit = interruptedLimit
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	ctx, stop := signal.NotifyContext(ctx, endSignals...)
-	defer stop()
+	if len(a.ends) > 0 { // for none, NotifyContext would take all signals
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, a.ends...)
+		defer stop()
+	}
+	defer a.intr.answer()()
 	drop := func(c *api.Client) error {
-		return c.Stream(ctx, http.MethodDelete, api.Path(api.PathVM, id)+"?force=true", nil, nil, func(api.Event) {})
+		_, err := c.DeleteVM(ctx, id, api.Delete{Force: true}, nil)
+		return err
 	}
 	err := drop(c)
 	if errors.Is(err, api.ErrNoDaemon) {
-		// It was killed under the session: a new one finds its VMs.
+		// The daemon was killed under the session: a new one finds its VMs.
 		if c, err = a.connect(ctx); err == nil {
 			err = drop(c)
 		}
 	}
-	var f *api.Fault
 	switch {
-	case err == nil, errors.As(err, &f) && f.Code == api.CodeNotFound:
+	case err == nil, isCode(err, api.CodeNotFound):
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("VM %s is not gone yet: bangerd goes on deleting it", id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,17 +13,18 @@ import (
 )
 
 func (a *app) vmShow() *cobra.Command {
-	return a.command(verb{
+	return several(a, verb[api.VM]{
 		cmd: &cobra.Command{
-			Use:   "show VM…",
+			Use:   "show [flags] VM…",
 			Short: "Show VMs in full",
+			Long:  `Show all that is known of VMs: what they are, how they run, how they ended.`,
 			Example: `  banger vm show dev
   banger vm show dev --json | jq -r .state`,
 			ValidArgsFunction: a.names(0),
 		},
 		instant: true,
-		do: func(ctx context.Context, c *api.Client, ref string, _ func(api.Event)) (v api.VM, err error) {
-			return v, c.Get(ctx, api.Path(api.PathVM, ref), &v)
+		do: func(ctx context.Context, c *api.Client, ref string, _ api.Each) (api.VM, error) {
+			return c.ShowVM(ctx, ref)
 		},
 		human: func(v api.VM, first bool) error {
 			if !first {
@@ -30,67 +32,68 @@ func (a *app) vmShow() *cobra.Command {
 					return err
 				}
 			}
-			return a.table(func(w io.Writer) { writeVM(w, v) })
+			return a.table(func(w io.Writer) { writeVM(w, v, time.Now()) })
 		},
 	})
 }
 
-// writeVM writes a line for each thing to know of v, key and value apart by a
-// tab.
-func writeVM(w io.Writer, v api.VM) {
+// writeVM writes a line for each fact about v: a key, a tab, a value.
+func writeVM(w io.Writer, v api.VM, now time.Time) {
 	line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
-	line("name", "%s", v.Spec.Name)
+	line("name", "%s", clean(v.Name))
 	line("id", "%s", v.ID)
 	line("state", "%s", v.State)
-	line("image", "%s (%.19s…)", clean(v.Spec.Image), clean(v.ImageDigest))
-	line("kernel", "%s (%.19s…)", clean(v.Spec.Kernel), clean(v.KernelDigest))
+	for _, r := range remarks(v, now) {
+		if r.long != "" {
+			line(r.key, "%s", r.long)
+		}
+	}
+	line("image", "%s%s", clean(v.Spec.Image), digestText(v.ImageDigest))
+	line("kernel", "%s%s", clean(v.Spec.Kernel), digestText(v.KernelDigest))
 	line("vcpu", "%d", v.Spec.VCPUs)
 	line("memory", "%s", vm.FormatMiB(v.Spec.MemMiB))
 	line("disk", "%s, %s used", vm.FormatMiB(v.Spec.DiskMiB), bytesText(v.DiskUsedBytes))
-	line("vmm", "%s", clean(v.Spec.VMM))
-	if v.Driver != "" {
-		line("runs on", "%s %s, %s: %s", clean(v.Driver), clean(v.Version), clean(v.Accel), clean(v.Why))
+	line("vmm", "%s", clean(v.Spec.Driver))
+	if m := v.VMM; m != nil && m.Driver != "" {
+		line("runs on", "%s %s, %s: %s", clean(m.Driver), clean(m.Version), clean(m.Accel), clean(m.Why))
 	}
 	line("created", "%s", moment(v.CreatedAt))
 	if !v.StartedAt.IsZero() {
 		line("started", "%s", moment(v.StartedAt))
 	}
+	if v.BootID != "" {
+		line("boot id", "%s", clean(v.BootID))
+	}
 	if v.Supervisor != nil {
 		line("supervisor", "pid %d", v.Supervisor.PID)
 	}
-	if v.VMM != nil {
-		line("vmm process", "pid %d", v.Record.VMM.PID)
-	}
-	if v.Remove {
-		line("goes with", "its session")
+	if v.VMM != nil && v.VMM.PID != 0 {
+		line("vmm process", "pid %d", v.VMM.PID)
 	}
 	if v.Ending != nil {
 		line("ended", "%s: %s", moment(v.Ending.At), endingText(*v.Ending))
+		if v.Ending.Hint != "" {
+			line("", "→ %s", clean(v.Ending.Hint))
+		}
 		for _, l := range v.Ending.Console {
 			line("", "| %s", clean(l))
 		}
 	}
 	line("directory", "%s", clean(v.Dir))
+	if v.VMM != nil {
+		for _, g := range v.VMM.Gaps {
+			line("not confined", "%s", clean(g))
+		}
+	}
 	for _, n := range v.Notes {
 		line("note", "%s", clean(n))
 	}
 }
 
-// endingText is an ending in words.
-func endingText(e vm.Ending) string {
-	text := map[string]string{
-		vm.CauseStopped: "stopped", vm.CauseGuest: "the guest ended", vm.CausePanic: "the guest's kernel panicked",
-		vm.CauseVMM: "the VMM ended", vm.CauseBoot: "it did not come up", vm.CauseLost: "it was lost",
-		vm.CauseHostBoot: "the host was started again", vm.CauseCancelled: "its start was given up",
-	}[e.Cause]
-	if text == "" {
-		text = clean(e.Cause)
+// digestText is the beginning of a digest in brackets; "" before there is one.
+func digestText(digest string) string {
+	if digest == "" {
+		return ""
 	}
-	if e.Forced {
-		text += ", by force"
-	}
-	if e.Detail != "" {
-		text += ": " + clean(e.Detail)
-	}
-	return text
+	return fmt.Sprintf(" (%.19s…)", clean(digest))
 }

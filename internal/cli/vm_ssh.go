@@ -11,7 +11,7 @@ func (a *app) vmSSH() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ssh [flags] VM [-- COMMAND [ARG…]]",
 		Short: "Open a shell in a running VM",
-		Long: `Open root's login shell in a running VM, on a terminal where there is one. The
+		Long: `Open root's login shell in a running VM, on a terminal if there is one. The
 VM keeps running when the shell ends.`,
 		Example: `  banger vm ssh dev
   echo 'ls -l' | banger vm ssh dev`,
@@ -29,7 +29,7 @@ VM keeps running when the shell ends.`,
 			if err != nil {
 				return err
 			}
-			where, err := a.enter(cmd.Context(), c, ref)
+			where, err := c.VMSession(cmd.Context(), ref)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -11,17 +10,32 @@ import (
 )
 
 func (a *app) vmStart() *cobra.Command {
-	return a.command(verb{
+	var (
+		f   startFlags
+		req api.Start
+	)
+	cmd := several(a, verb[api.VM]{
 		cmd: &cobra.Command{
-			Use:   "start VM…",
+			Use:   "start [flags] VM…",
 			Short: "Start VMs",
-			Long:  `Start VMs and wait until they can be entered. One that runs already is left as it is.`,
+			Long: `Start VMs and wait until commands can run in them. A VM that runs already is
+left as it is. A VM that is stopping is started after its end.
+
+A VM that the host's memory can't hold is refused, unless --force is given.`,
 			Example: `  banger vm start dev
-  banger vm start dev db 3fa4`,
-			ValidArgsFunction: a.names(0, vm.Created, vm.Stopped, vm.Error),
+  banger vm start dev db 3fa4
+  banger vm start --wait=system dev`,
+			ValidArgsFunction: a.names(0, vm.Created, vm.Stopped, vm.Stopping, vm.Error),
 		},
-		do: func(ctx context.Context, c *api.Client, ref string, each func(api.Event)) (v api.VM, err error) {
-			return v, c.Stream(ctx, http.MethodPost, api.Path(api.PathStart, ref), nil, &v, each)
+		check: func() (err error) {
+			req, err = f.request()
+			return err
 		},
+		do: func(ctx context.Context, c *api.Client, ref string, each api.Each) (api.VM, error) {
+			return c.StartVM(ctx, ref, req, each)
+		},
+		name: vmName,
 	})
+	f.add(cmd)
+	return cmd
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -11,18 +10,21 @@ import (
 )
 
 func (a *app) vmStop() *cobra.Command {
-	return a.command(verb{
+	return several(a, verb[api.VM]{
 		cmd: &cobra.Command{
-			Use:   "stop VM…",
+			Use:   "stop [flags] VM…",
 			Short: "Stop VMs, their services first",
-			Long: `Ask VMs to stop their services, sync their disks and end, and wait for it: 10 s,
-30 s where they are emulated; then they are ended by force, and that is said.`,
+			Long: `Ask VMs to stop their services, sync their disks and end, and wait for the end.
+A VM that takes longer than 10 s, or 30 s if it is emulated, is ended by force,
+and a line says so. The stop goes on if this command is interrupted.`,
 			Example: `  banger vm stop dev
   banger vm stop $(banger vm list -q)`,
 			ValidArgsFunction: a.names(0, vm.Starting, vm.Running, vm.Paused, vm.Stopping),
 		},
-		do: func(ctx context.Context, c *api.Client, ref string, each func(api.Event)) (v api.VM, err error) {
-			return v, c.Stream(ctx, http.MethodPost, api.Path(api.PathStop, ref), nil, &v, each)
+		goesOn: true,
+		do: func(ctx context.Context, c *api.Client, ref string, each api.Each) (api.VM, error) {
+			return c.StopVM(ctx, ref, api.Stop{}, each)
 		},
+		name: vmName,
 	})
 }

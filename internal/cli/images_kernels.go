@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +34,7 @@ func (a *app) writeArtifacts(list []artifact) error {
 }
 
 // listing is a command that gets one list.
-func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Command) {
+func listing[T any](a *app, call func(*api.Client, context.Context) ([]T, error), human func([]T) error) func(*cobra.Command) {
 	return func(cmd *cobra.Command) {
 		var asJSON bool
 		cmd.Args = args(0, 0, "nothing")
@@ -44,8 +44,8 @@ func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Comm
 			if err != nil {
 				return err
 			}
-			var list []T
-			if err := c.Get(cmd.Context(), path, &list); err != nil {
+			list, err := call(c, cmd.Context())
+			if err != nil {
 				return err
 			}
 			if asJSON {
@@ -57,7 +57,7 @@ func listing[T any](a *app, path string, human func([]T) error) func(*cobra.Comm
 }
 
 // obtaining is a command that gets one image or kernel anew.
-func obtaining[T any](a *app, path, ref string, body func(ref string) any, human func(T) string) func(*cobra.Command) {
+func obtaining[T any](a *app, ref string, call func(ctx context.Context, c *api.Client, ref string, each api.Each) (T, error), human func(T) string) func(*cobra.Command) {
 	return func(cmd *cobra.Command) {
 		var quiet, asJSON bool
 		cmd.Args = args(0, 1, "nothing")
@@ -74,8 +74,7 @@ func obtaining[T any](a *app, path, ref string, body func(ref string) any, human
 				ref = refs[0]
 			}
 			show := a.display(quiet, false)
-			var result T
-			err = c.Stream(cmd.Context(), http.MethodPost, path, body(ref), &result, each(show))
+			result, err := call(cmd.Context(), c, ref, each(show))
 			show.close()
 			if err != nil {
 				return err

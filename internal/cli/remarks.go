@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"time"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+// remark is a fact about a VM that its state does not tell. key names it in
+// vm show, short tells it in vm list.
+type remark struct{ key, long, short string }
+
+// remarks are what a user should know of v beside its state, the most urgent
+// first.
+func remarks(v api.VM, now time.Time) (out []remark) {
+	add := func(key, long, short string) { out = append(out, remark{key, clean(long), clean(short)}) }
+	if !v.SilentSince.IsZero() {
+		text := "its supervisor does not answer since " + moment(v.SilentSince)
+		add("silent", text, "does not answer since "+clock(v.SilentSince, now))
+	}
+	if v.Held != "" {
+		add("held", "the VMM holds it still: "+v.Held, v.Held)
+	}
+	if !v.AgentGoneSince.IsZero() {
+		add("agent", "its agent is gone since "+moment(v.AgentGoneSince)+": commands can't run; banger vm restart "+v.Name,
+			"agent gone since "+clock(v.AgentGoneSince, now))
+	}
+	if v.Operation != "" {
+		add("under way", v.Operation, v.Operation+" is under way")
+	}
+	if v.NotRecorded != "" {
+		add("not recorded", "this state could not be written to disk: "+v.NotRecorded, "not recorded")
+	}
+	if v.NotSaved != "" {
+		add("not saved", "work in it was not saved: "+v.NotSaved, "not saved")
+	}
+	switch {
+	case !v.EndsAt.IsZero():
+		add("ends", "in "+span(v.EndsAt.Sub(now))+", at "+moment(v.EndsAt), "ends in "+span(v.EndsAt.Sub(now)))
+	case v.Spec.TTLSeconds > 0:
+		add("ttl", "each run ends after "+(time.Duration(v.Spec.TTLSeconds)*time.Second).String(), "")
+	}
+	if v.Remove {
+		add("goes with", "its session (--rm)", "")
+	}
+	if e := v.Ending; e != nil && v.State == vm.Error {
+		add("", "", endingText(*e))
+	}
+	return out
+}
+
+// clock is a time of today as the user's clock shows it, and a day with it
+// otherwise.
+func clock(t, now time.Time) string {
+	if now.Sub(t) < 12*time.Hour {
+		return t.Local().Format(time.TimeOnly)
+	}
+	return moment(t)
+}
+
+// endings are the causes of an end for people. An Ending's Detail adds to those
+// of the first kind; those of the second are said by the Detail alone, if there
+// is one, so that nothing is said twice.
+var (
+	plainEndings = map[string]string{
+		vm.CauseStopped: "stopped", vm.CauseKilled: "killed", vm.CauseHostBoot: "the host was started again",
+		vm.CauseCancelled: "its start was given up",
+	}
+	toldEndings = map[string]string{
+		vm.CauseGuest: "the guest ended itself", vm.CausePanic: "the guest's kernel panicked", vm.CauseVMM: "the VMM ended",
+		vm.CauseBoot: "it did not come up", vm.CauseLost: "it was lost",
+		vm.CauseMemory: "the host ran out of memory and its kernel killed the VMM",
+	}
+)
+
+// endingText is an ending for people.
+func endingText(e api.Ending) string {
+	text, plain := plainEndings[e.Cause]
+	if !plain {
+		if text = toldEndings[e.Cause]; text == "" {
+			text, plain = clean(e.Cause), true
+		}
+	}
+	if !plain && e.Detail != "" && e.Cause != vm.CauseMemory {
+		text = clean(e.Detail)
+	}
+	if e.Forced {
+		text += ", by force"
+	}
+	if plain && e.Detail != "" {
+		text += ": " + clean(e.Detail)
+	}
+	return text
+}

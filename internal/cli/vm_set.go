@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+// setFlags are the flags of vm set as they were typed.
+type setFlags struct{ name, vcpu, memory, ttl text }
+
+// ttlNone takes a time to live away.
+const ttlNone = "none"
+
+func (a *app) vmSet() *cobra.Command {
+	var (
+		f             setFlags
+		quiet, asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "set [flags] VM",
+		Short: "Change a VM's CPUs, memory, name or time to live",
+		Long: `Change what a VM is. CPUs and memory of a VM that runs take effect at its next
+start; vm restart gives it one.`,
+		Example: `  banger vm set dev --vcpu 4 --memory 8G
+  banger vm set dev --name old
+  banger vm set dev --ttl 8h
+  banger vm set dev --ttl none`,
+		Args:              args(1, 1, "a VM"),
+		ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			req, err := f.request(cmd)
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			show := a.display(quiet, false)
+			v, err := c.SetVM(cmd.Context(), refs[0], req, each(show))
+			show.close()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(v)
+			}
+			return a.write("%s\n", clean(v.Name))
+		},
+	}
+	fs := cmd.Flags()
+	fs.Var(&f.name, "name", "its new `NAME`")
+	fs.Var(&f.vcpu, "vcpu", fmt.Sprintf("`N` virtual CPUs, 1 to %d", vm.MaxVCPUs))
+	fs.Var(&f.memory, "memory", "memory `SIZE`, as 512M or 4G; a bare number is MiB")
+	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d; none takes that away")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
+	fs.BoolVar(&asJSON, "json", false, "print the VM as JSON")
+	for _, name := range []string{"name", "vcpu", "memory", "ttl"} {
+		cmd.RegisterFlagCompletionFunc(name, nothing)
+	}
+	return cmd
+}
+
+// request checks the flags and returns what they ask for.
+func (f *setFlags) request(cmd *cobra.Command) (req api.Set, err error) {
+	typed := func(flag string) bool { return cmd.Flags().Changed(flag) }
+	whole := vm.Defaults(1, 0) // what is not typed is sound
+	if typed("name") {
+		if err := vm.CheckName(string(f.name)); err != nil {
+			return req, fieldError("name", err)
+		}
+		req.Name = string(f.name)
+	}
+	if typed("vcpu") {
+		if req.VCPUs, err = parseVCPUs(f.vcpu); err != nil {
+			return req, err
+		}
+		whole.VCPUs = req.VCPUs
+	}
+	if typed("memory") {
+		if req.MemMiB, err = vm.ParseMiB(string(f.memory)); err != nil {
+			return req, fieldError("memory", err)
+		}
+		whole.MemMiB = req.MemMiB
+	}
+	if typed("ttl") {
+		if f.ttl == ttlNone {
+			req.TTLSeconds = -1
+		} else if req.TTLSeconds, err = parseTTL(f.ttl); err != nil {
+			return req, err
+		}
+	}
+	if err := whole.Check(); err != nil {
+		return req, &usageError{err}
+	}
+	if req == (api.Set{}) {
+		return req, usagef("nothing to change: see %s --help", cmd.CommandPath())
+	}
+	return req, nil
+}
