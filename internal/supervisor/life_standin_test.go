@@ -71,7 +71,7 @@ func TestKill(t *testing.T) {
 			if err := g.Kill(limited(t), supervisor.Kill{Signal: sig}); err != nil {
 				t.Fatalf("Kill: %v", err)
 			}
-			g.wants(t, g.gone(t), vm.CauseKilled, "SIG", true)
+			g.wants(t, g.gone(t), vm.CauseKilled, "SIG", false)
 			if d := time.Since(begin); d > 15*time.Second {
 				t.Errorf("the end took %v", d)
 			}
@@ -92,7 +92,7 @@ func TestKill(t *testing.T) {
 		if err := errors.Join(g.Stop(limited(t), supervisor.Stop{}), g.Kill(limited(t), supervisor.Kill{})); err != nil {
 			t.Fatal(err)
 		}
-		g.wants(t, g.gone(t), vm.CauseKilled, "SIGKILL", true)
+		g.wants(t, g.gone(t), vm.CauseKilled, "SIGKILL", false)
 	})
 }
 
@@ -205,7 +205,7 @@ func TestSweptRunDir(t *testing.T) {
 	if err := g.Kill(limited(t), supervisor.Kill{}); err != nil {
 		t.Errorf("Kill: %v", err)
 	}
-	g.wants(t, g.gone(t), vm.CauseKilled, "", true)
+	g.wants(t, g.gone(t), vm.CauseKilled, "", false)
 }
 
 func TestAgentGone(t *testing.T) {

@@ -108,7 +108,7 @@ func (r *run) live() (ending vm.Ending, failed bool) {
 	select {
 	case <-m.Done():
 		stop() // for the console's last lines
-		return r.guestEnded(m.Exit(), before), false
+		return r.guestEnded(m.Exit(), oomKills() > before), false
 	case q := <-r.requests:
 		q.reply <- nil
 		return r.end(m, q), false
