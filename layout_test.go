@@ -28,9 +28,11 @@ var imports = map[string]string{
 	"internal/config":          "",
 	"internal/progress":        "",
 	"internal/ext4":            "",
-	"internal/unixsock":        "",
+	"internal/unixsock":        "hint",
 	"internal/durable":         "",
 	"internal/fault":           "",
+	"internal/watch":           "",
+	"internal/ballast":         "durable",
 	"internal/landlock":        "",
 	"internal/kvm":             "",
 	"internal/channel":         "",
@@ -41,11 +43,11 @@ var imports = map[string]string{
 	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
-	"internal/cas":    "hint",
+	"internal/cas":    "durable",
 	"internal/debian": "hint progress",
 	"internal/image":  "cas debian ext4 hint progress",
 	"internal/kernel": "cas debian ext4 hint progress",
-	"internal/disk":   "hint vm",
+	"internal/disk":   "durable hint paths process vm",
 
 	// What runs it.
 	"internal/vmm":               "channel hint landlock launch vm",
@@ -60,7 +62,7 @@ var imports = map[string]string{
 	"internal/agent/command":     "channel/exec",
 
 	// What keeps it and talks to people.
-	"internal/store":   "hint paths vm",
+	"internal/store":   "durable hint paths vm",
 	"internal/api":     "hint unixsock vm",
 	"internal/daemon":  "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
 	"internal/session": "api channel channel/exec unixsock",

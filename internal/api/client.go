@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,7 @@ type Client struct {
 // call.
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return unixsock.Dial(ctx, socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialOwn(ctx, socket) },
 	}}}
 }
 
@@ -49,6 +50,34 @@ func (c *Client) AnyVersion() *Client {
 
 // ErrNoDaemon says that nothing answers on the socket.
 var ErrNoDaemon = errors.New("bangerd does not run")
+
+// StrangerError says that another user's process listens on the daemon's
+// socket. Nothing was sent to it.
+type StrangerError struct {
+	Socket string
+	UID    int
+}
+
+func (e *StrangerError) Error() string {
+	return fmt.Sprintf("connect to %q: a process of uid %d listens there, and this program runs as uid %d", e.Socket, e.UID, os.Geteuid())
+}
+
+// dialOwn connects to a server of this process's user.
+func dialOwn(ctx context.Context, socket string) (net.Conn, error) {
+	c, err := unixsock.Dial(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := unixsock.Peer(c)
+	if err == nil && int(cred.Uid) != os.Geteuid() {
+		err = &StrangerError{socket, int(cred.Uid)}
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
 
 // answer makes a call whose answer is one value.
 func answer[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref string, in In) (out Out, err error) {
@@ -116,6 +145,23 @@ func raw[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref st
 	return err
 }
 
+// unanswered sorts the errors of a request that got no answer.
+func unanswered(err error) error {
+	var stranger *StrangerError
+	if errors.As(err, &stranger) {
+		return hint.Add(stranger, "end that process, or set XDG_STATE_HOME to a directory that only you can write")
+	}
+	var whole *url.Error // repeats a method and an address that no user typed
+	if errors.As(err, &whole) {
+		err = whole.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+	}
+	return fmt.Errorf("ask bangerd: %w", err)
+}
+
 func decode(text []byte, v any) error {
 	if len(text) == 0 {
 		return nil
@@ -137,7 +183,9 @@ func (c *Client) send(ctx context.Context, r *Route, ref string, in any) (*http.
 		if err != nil {
 			return nil, err
 		}
-		path += "?" + q.Encode()
+		if len(q) > 0 {
+			path += "?" + q.Encode()
+		}
 	default:
 		text, err := json.Marshal(in)
 		if err != nil {
@@ -157,11 +205,7 @@ func (c *Client) send(ctx context.Context, r *Route, ref string, in any) (*http.
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		var op *net.OpError
-		if errors.As(err, &op) && op.Op == "dial" {
-			return nil, fmt.Errorf("%w: %w", ErrNoDaemon, err)
-		}
-		return nil, fmt.Errorf("ask bangerd: %w", err)
+		return nil, unanswered(err)
 	}
 	if resp.StatusCode/100 != 2 {
 		defer resp.Body.Close()

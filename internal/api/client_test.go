@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,33 +48,66 @@ func serve(t *testing.T, handle http.HandlerFunc) *Client {
 	return c
 }
 
-func TestGet(t *testing.T) {
+func TestAnswer(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if got, want := r.Header.Get(HeaderVersion), fmt.Sprintf("%d %s", Version, ProgramVersion()); got != want {
 			t.Errorf("the request's %s is %q, want %q", HeaderVersion, got, want)
 		}
 		io.WriteString(w, `{"id":"0123456789abcdef","name":"a","socket":"/s"}`)
 	})
-	var got Session
-	if err := c.Get(t.Context(), Path(PathSession, "a"), &got); err != nil {
-		t.Fatal(err)
-	}
-	if want := (Session{"0123456789abcdef", "a", "/s"}); got != want {
-		t.Errorf("Get = %+v, want %+v", got, want)
+	got, err := c.VMSession(t.Context(), "a")
+	if want := (Session{"0123456789abcdef", "a", "/s"}); got != want || err != nil {
+		t.Errorf("VMSession = %+v, %v; want %+v", got, err, want)
 	}
 }
 
-func TestPathQuotes(t *testing.T) {
-	for ref, want := range map[string]string{
-		"dev":      "/v1/vms/dev/start",
-		"../trash": "/v1/vms/..%2Ftrash/start",
-		"a b?c#d":  "/v1/vms/a%20b%3Fc%23d/start",
-		"{ref}":    "/v1/vms/%7Bref%7D/start",
+// Whatever a user types as a reference stays one element of the path, and the
+// input of GET and DELETE is in the query.
+func TestRequests(t *testing.T) {
+	var got string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got = r.Method + " " + r.URL.RequestURI() + " " + string(body)
+		io.WriteString(w, "{\"result\":{}}\n")
+	})
+	for _, test := range []struct {
+		want string
+		call func(context.Context) error
+	}{
+		{"POST /v1/vms/dev/start {}", func(ctx context.Context) error { _, err := c.StartVM(ctx, "dev", Start{}, nil); return err }},
+		{"POST /v1/vms/..%2Ftrash/stop {}", func(ctx context.Context) error { _, err := c.StopVM(ctx, "../trash", Stop{}, nil); return err }},
+		{"GET /v1/vms/a%20b%3Fc%23d ", func(ctx context.Context) error { _, err := c.ShowVM(ctx, "a b?c#d"); return err }},
+		{"GET /v1/vms/%7Bref%7D/health ", func(ctx context.Context) error { _, err := c.VMHealth(ctx, "{ref}"); return err }},
+		{"DELETE /v1/vms/dev ", func(ctx context.Context) error { _, err := c.DeleteVM(ctx, "dev", Delete{}, nil); return err }},
+		{"DELETE /v1/vms/dev?discard=true&force=true ", func(ctx context.Context) error {
+			_, err := c.DeleteVM(ctx, "dev", Delete{Force: true, Discard: true}, nil)
+			return err
+		}},
+		{"GET /v1/vms/dev/wait?state=gone ", func(ctx context.Context) error {
+			_, err := c.WaitVM(ctx, "dev", WaitFor{StateGone}, nil)
+			return err
+		}},
+		{"GET /v1/vms/dev/logs?follow=true ", func(ctx context.Context) error {
+			return c.VMLogs(ctx, "dev", Logs{Follow: true}, io.Discard)
+		}},
+		{`PATCH /v1/vms/dev {"ttl_seconds":-1}`, func(ctx context.Context) error {
+			_, err := c.SetVM(ctx, "dev", Set{TTLSeconds: -1}, nil)
+			return err
+		}},
 	} {
-		if got := Path(PathStart, ref); got != want {
-			t.Errorf("Path(%q) = %q, want %q", ref, got, want)
+		if err := test.call(t.Context()); err != nil {
+			t.Errorf("%s: %v", test.want, err)
+		}
+		if got != test.want {
+			t.Errorf("the request is %q, want %q", got, test.want)
 		}
 	}
+}
+
+// create makes a call that answers with events.
+func create(ctx context.Context, c *Client, each Each) error {
+	_, err := c.CreateVM(ctx, Create{}, each)
+	return err
 }
 
 func TestFaults(t *testing.T) {
@@ -95,9 +130,9 @@ func TestFaults(t *testing.T) {
 				io.WriteString(w, test.body)
 			})
 			for how, err := range map[string]error{
-				"Get":    c.Get(t.Context(), PathDaemon, nil),
-				"Stream": c.Stream(t.Context(), http.MethodPost, PathVMs, Create{}, nil, func(Event) {}),
-				"Copy":   c.Copy(t.Context(), PathDaemon, io.Discard),
+				"plain":  c.StopDaemon(t.Context()),
+				"events": create(t.Context(), c, nil),
+				"raw":    c.VMLogs(t.Context(), "a", Logs{}, io.Discard),
 			} {
 				var got *Fault
 				if !errors.As(err, &got) {
@@ -112,19 +147,18 @@ func TestFaults(t *testing.T) {
 }
 
 func TestVersions(t *testing.T) {
-	for _, theirs := range []string{"2 1.0", "", "1x", "\xff"} {
+	for _, theirs := range []string{"1 1.0", "", "2x", "\xff"} {
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(HeaderVersion, theirs)
 			io.WriteString(w, `{"version":"1.0"}`)
 		})
-		err := c.Get(t.Context(), PathDaemon, nil)
+		_, err := c.ShowDaemon(t.Context())
 		var f *Fault
 		if !errors.As(err, &f) || f.Code != CodeVersion || f.Hint == "" {
-			t.Errorf("Get from a daemon of version %q = %v, want a fault %q with a hint", theirs, err, CodeVersion)
+			t.Errorf("ShowDaemon of version %q = %v, want a fault %q with a hint", theirs, err, CodeVersion)
 		}
-		var d Daemon
-		if err := c.AnyVersion().Get(t.Context(), PathDaemon, &d); err != nil || d.Version != "1.0" {
-			t.Errorf("AnyVersion().Get from a daemon of version %q = %v, version %q; want 1.0", theirs, err, d.Version)
+		if d, err := c.AnyVersion().ShowDaemon(t.Context()); err != nil || d.Version != "1.0" {
+			t.Errorf("AnyVersion().ShowDaemon of version %q = %v, version %q; want 1.0", theirs, err, d.Version)
 		}
 	}
 }
@@ -136,25 +170,25 @@ func TestStream(t *testing.T) {
 		result     string
 		err        string // part of it
 	}{
-		{"result", `{"stage":"boot","text":"a"}` + "\n" + `{"notice":"n"}` + "\n" + `{"result":"done"}` + "\n", 2, "done", ""},
+		{"result", `{"stage":"boot","text":"a"}` + "\n" + `{"notice":"n"}` + "\n" + `{"result":{"name":"done"}}` + "\n", 2, "done", ""},
 		{"fault", `{"stage":"boot"}` + "\n" + `{"fault":{"code":"boot","message":"no"}}` + "\n", 1, "", "no"},
 		{"no end", `{"stage":"boot"}` + "\n", 1, "", "ended before it answered"},
 		{"nothing", "", 0, "", "ended before it answered"},
 		{"half a line", `{"stage":"bo`, 0, "", "unexpected end of JSON"},
-		{"result without line end", `{"result":"done"}`, 0, "done", ""},
-		{"result of another type", `{"result":{}}` + "\n", 0, "", "cannot unmarshal"},
+		{"result without line end", `{"result":{"name":"done"}}`, 0, "done", ""},
+		{"result of another type", `{"result":"x"}` + "\n", 0, "", "cannot unmarshal"},
 		{"a line without end", strings.Repeat("x", maxLine+1), 0, "", "a line has more than"},
-		{"what follows the result", `{"result":"done"}` + "\n" + `{"stage":"late"}` + "\n", 0, "done", ""},
+		{"what follows the result", `{"result":{"name":"done"}}` + "\n" + `{"stage":"late"}` + "\n", 0, "done", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, test.body) })
-			events, result := 0, ""
-			err := c.Stream(t.Context(), http.MethodPost, PathVMs, Create{}, &result, func(Event) { events++ })
-			if events != test.events || result != test.result {
-				t.Errorf("Stream gave %d events and %q, want %d and %q", events, result, test.events, test.result)
+			events := 0
+			v, err := c.CreateVM(t.Context(), Create{}, func(Event) { events++ })
+			if events != test.events || v.Name != test.result {
+				t.Errorf("CreateVM gave %d events and %q, want %d and %q", events, v.Name, test.events, test.result)
 			}
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
-				t.Errorf("Stream = %v, want an error with %q", err, test.err)
+				t.Errorf("CreateVM = %v, want an error with %q", err, test.err)
 			}
 		})
 	}
@@ -171,9 +205,8 @@ func TestCancel(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := c.Stream(ctx, http.MethodPost, PathVMs, Create{}, nil, func(Event) { cancel() })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("Stream = %v, want context.Canceled", err)
+	if err := create(ctx, c, func(Event) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("CreateVM = %v, want context.Canceled", err)
 	}
 	select {
 	case <-gone:
@@ -184,12 +217,45 @@ func TestCancel(t *testing.T) {
 
 func TestNoDaemon(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
-	if err := NewClient(socket).Get(t.Context(), PathDaemon, nil); !errors.Is(err, ErrNoDaemon) {
-		t.Errorf("Get without a daemon = %v, want ErrNoDaemon", err)
+	if _, err := NewClient(socket).ShowDaemon(t.Context()); !errors.Is(err, ErrNoDaemon) || !strings.Contains(err.Error(), socket) {
+		t.Errorf("ShowDaemon without a daemon = %v, want ErrNoDaemon and %s named", err, socket)
 	}
-	t.Setenv(NoAutostart, "1")
-	_, err := Connect(t.Context(), socket)
-	if !errors.Is(err, ErrNoDaemon) || !strings.Contains(hint.Of(err), NoAutostart) {
-		t.Errorf("Connect = %v, hint %q; want ErrNoDaemon and %s named", err, hint.Of(err), NoAutostart)
+}
+
+// A server of another user is refused before anything is sent to it.
+func TestStranger(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can be two users at once")
+	}
+	dir, err := os.MkdirTemp("", "stranger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	const nobody = 65534
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel notes who listens when the socket begins to listen.
+	if err := syscall.Seteuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	l, err := unixsock.Listen(filepath.Join(dir, "s"))
+	syscall.Seteuid(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = NewClient(filepath.Join(dir, "s")).ShowDaemon(t.Context())
+	var stranger *StrangerError
+	if !errors.As(err, &stranger) || stranger.UID != nobody || hint.Of(err) == "" {
+		t.Errorf("ShowDaemon of a server of uid %d = %v, want a *StrangerError with a hint", nobody, err)
+	}
+	l.SetDeadline(time.Now().Add(time.Second))
+	if c, err := l.Accept(); err == nil {
+		if text, _ := io.ReadAll(c); len(text) > 0 {
+			t.Errorf("it was sent %q, want nothing", text)
+		}
+		c.Close()
 	}
 }

@@ -30,11 +30,18 @@ func EncodeQuery(in any) (url.Values, error) {
 	return q, nil
 }
 
+// keyBytes are the bytes of a field's name. Package json compares names without
+// regard to case, so a query could otherwise name one field twice.
+const keyBytes = "abcdefghijklmnopqrstuvwxyz0123456789_"
+
 // DecodeQuery reads a query into out, a pointer to a struct of plain fields. A
-// key that out does not have is an error. A value is tried as it is (true, 42)
-// and as a string.
+// key that out does not have is an error. A value is tried as a string and as
+// it is (true, 42).
 func DecodeQuery(q url.Values, out any) error {
 	for k, vs := range q {
+		if strings.Trim(k, keyBytes) != "" {
+			return fmt.Errorf("%.80q is no field", k)
+		}
 		if len(vs) != 1 {
 			return fmt.Errorf("%q is given %d times", k, len(vs))
 		}
@@ -54,7 +61,7 @@ func DecodeQuery(q url.Values, out any) error {
 		if err := try(quoted); err == nil {
 			continue
 		}
-		if !json.Valid([]byte(vs[0])) || strings.ContainsAny(vs[0], "{[") {
+		if !json.Valid([]byte(vs[0])) || strings.ContainsAny(vs[0], "{[") || strings.TrimSpace(vs[0]) == "null" {
 			return fmt.Errorf("%q can't be %.80q", k, vs[0])
 		}
 		if err := try([]byte(vs[0])); err != nil {

@@ -22,6 +22,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/durable"
 )
 
 var (
@@ -239,14 +241,11 @@ func (s *Store) make(ctx context.Context, o Order) (Entry, error) {
 		if err := move(tmp, dir); err != nil {
 			return Entry{}, err
 		}
-		if err := syncDir(s.dir); err != nil {
+		if err := durable.SyncDir(s.dir); err != nil {
 			return Entry{}, err
 		}
 	}
-	if err := replace(filepath.Join(s.dir, refsDir, o.Ref), []byte(digest+"\n")); err != nil {
-		return Entry{}, err
-	}
-	if err := syncDir(filepath.Join(s.dir, refsDir)); err != nil {
+	if err := durable.Replace(filepath.Join(s.dir, refsDir, o.Ref), []byte(digest+"\n")); err != nil {
 		return Entry{}, err
 	}
 	return s.Get(o.Ref)
@@ -290,11 +289,11 @@ func seal(tmp string, meta any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := replace(filepath.Join(tmp, metaFile), append(text, '\n')); err != nil {
+	if err := durable.Replace(filepath.Join(tmp, metaFile), append(text, '\n')); err != nil {
 		return "", err
 	}
 	writeStamps(tmp, r.Files)
-	return r.Digest, syncDir(tmp)
+	return r.Digest, durable.SyncDir(tmp)
 }
 
 // digestOf names a thing: by its file's own hash, or by that of the list of
@@ -313,27 +312,4 @@ func digestOf(files map[string]string) string {
 		fmt.Fprintf(all, "%s %s\n", files[n], n)
 	}
 	return prefix + hex.EncodeToString(all.Sum(nil))
-}
-
-// replace writes a file by way of a synced temporary one.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

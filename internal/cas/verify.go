@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/durable"
 )
 
 // stampFile keeps how a thing's files were when they were last hashed. It is
@@ -81,7 +83,7 @@ func writeStamps(dir string, files map[string]string) {
 		stamps[name] = st
 	}
 	if text, err := json.Marshal(stamps); err == nil {
-		replace(filepath.Join(dir, stampFile), text)
+		durable.Replace(filepath.Join(dir, stampFile), text)
 	}
 }
 

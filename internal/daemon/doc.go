@@ -1,10 +1,7 @@
-// Package daemon is bangerd: the one writer of everything that VMs share. It
-// answers the API, keeps the records, sees that images and kernels are there,
-// starts supervisors and follows them.
+// Package daemon is bangerd's door: it takes the state directory's lock, listens
+// on the socket in it, and answers the API. What a call does to a VM is package
+// instance's business.
 //
-// Each VM is owned by one goroutine (machine). A request posts what it wants
-// to the owner and waits for the VM's state to show it; it never holds a lock
-// over I/O, and its context bounds the waiting alone. The daemon can end at
-// any moment: VMs go on under their supervisors, and the next daemon finds
-// them (reconcile).
+// A new call is a row in api.Routes and a line in handlers: the test of this
+// package fails for a row without a handler.
 package daemon

@@ -7,47 +7,87 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/api"
+	"banger/internal/cas"
+	"banger/internal/disk"
 	"banger/internal/hint"
 	"banger/internal/image"
+	"banger/internal/instance"
 	"banger/internal/kernel"
 	"banger/internal/store"
 	"banger/internal/vm"
 )
 
-// faultOf is the one table from the daemon's errors to the API's faults.
-func faultOf(err error, op string) *api.Fault {
-	f := &api.Fault{Code: api.CodeInternal, Message: err.Error(), Hint: hint.Of(err), Op: op}
+// toFault is the one table from the daemon's errors to the API's faults. A hint
+// never changes a code.
+func toFault(err error, op string) *api.Fault {
+	if own := (*api.Fault)(nil); errors.As(err, &own) {
+		return own
+	}
+	f := &api.Fault{Code: codeOf(err), Message: err.Error(), Hint: hint.Of(err), Op: op}
 	var (
-		field     *vm.FieldError
-		ambiguous *store.AmbiguousError
-		state     *stateError
-		boot      *bootError
+		field *vm.FieldError
+		boot  *instance.BootError
 	)
 	switch {
 	case errors.As(err, &boot):
-		f.Code, f.Message = api.CodeBoot, boot.Error()
-		f.Console, f.VM = boot.ending.Console, boot.name
+		f.Message, f.Console = boot.Error(), boot.Ending.Console
+		if f.Hint == "" {
+			f.Hint = boot.Ending.Hint
+		}
+		if boot.Kept {
+			f.VM = boot.Name
+		}
 	case errors.As(err, &field):
-		f.Code, f.Field = api.CodeInvalid, field.Field
-	case errors.As(err, &ambiguous):
-		f.Code = api.CodeAmbiguous
-	case errors.As(err, &state):
-		f.Code = api.CodeState
+		f.Field = field.Field
 	case errors.Is(err, image.ErrNotFound):
-		f.Code, f.Field = api.CodeNotFound, "image"
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, kernel.ErrNotFound):
-		f.Code = api.CodeNotFound
+		f.Field = "image"
 	case errors.Is(err, store.ErrNameTaken):
-		f.Code, f.Field = api.CodeExists, "name"
+		f.Field = "name"
 		if f.Hint == "" {
 			f.Hint = "choose another --name, or none to have one made"
 		}
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		f.Code = api.CodeNoSpace
-	case errors.Is(err, context.Canceled), errors.Is(err, errStopping):
-		f.Code = api.CodeCancelled
-	case f.Hint != "":
-		f.Code = api.CodeMissing
 	}
 	return f
+}
+
+func codeOf(err error) api.Code {
+	var (
+		boot      *instance.BootError
+		field     *vm.FieldError
+		ambiguous *instance.AmbiguousError
+		state     *instance.StateError
+		ended     *instance.EndedByError
+		silent    *instance.SilentError
+		memory    *instance.MemoryError
+	)
+	for _, row := range []struct {
+		is   bool
+		code api.Code
+	}{
+		{errors.As(err, &boot), api.CodeBoot},
+		{errors.As(err, &ended), api.CodeEnded},
+		{errors.As(err, &field), api.CodeInvalid},
+		{errors.As(err, &ambiguous), api.CodeAmbiguous},
+		{errors.As(err, &memory), api.CodeMemory},
+		{errors.As(err, &silent), api.CodeSilent},
+		{errors.As(err, &state), api.CodeState},
+		{errors.Is(err, instance.ErrNotFound), api.CodeNotFound},
+		{errors.Is(err, disk.ErrNotInTrash), api.CodeNotFound},
+		{errors.Is(err, image.ErrNotFound), api.CodeNotFound},
+		{errors.Is(err, kernel.ErrNotFound), api.CodeNotFound},
+		{errors.Is(err, store.ErrNameTaken), api.CodeExists},
+		{errors.Is(err, store.ErrDamaged), api.CodeDamaged},
+		{errors.Is(err, cas.ErrDamaged), api.CodeDamaged},
+		{errors.Is(err, unix.ENOSPC), api.CodeNoSpace},
+		{errors.Is(err, unix.EDQUOT), api.CodeNoSpace},
+		{errors.Is(err, unix.EROFS), api.CodeReadOnly},
+		{errors.Is(err, context.Canceled), api.CodeCancelled},
+		{errors.Is(err, instance.ErrClosing), api.CodeCancelled},
+		{errors.Is(err, hint.ErrMissing), api.CodeMissing},
+	} {
+		if row.is {
+			return row.code
+		}
+	}
+	return api.CodeInternal
 }

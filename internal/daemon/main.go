@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"banger/internal/hint"
+	"banger/internal/instance"
 	"banger/internal/paths"
-	"banger/internal/supervisor"
 	"banger/internal/unixsock"
+	"banger/internal/vmm"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // Main is `bangerd serve`. With --ready-fd N it says on that descriptor, in one
 // line, "ready" or "error: …", and closes it; where another daemon answers
 // already that is "ready" too.
-func Main(program string, drivers supervisor.Drivers, args []string) error {
+func Main(program string, drivers vmm.Drivers, args []string) error {
 	flags := flag.NewFlagSet("bangerd serve", flag.ContinueOnError)
 	fd := flags.Int(readyFD, -1, "descriptor on which to say ready")
 	if err := flags.Parse(args); err != nil {
@@ -37,6 +38,9 @@ func Main(program string, drivers supervisor.Drivers, args []string) error {
 	// Idle is the daemon's usual state: memory goes back sooner, at the price of
 	// more collections under load.
 	debug.SetGCPercent(50)
+	// The daemon belongs to no terminal and no session: the end of one is no
+	// reason to stop answering.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	d, err := open(ctx, program, drivers)
@@ -68,7 +72,7 @@ func say(fd int, err error) {
 	}
 }
 
-func open(ctx context.Context, program string, drivers supervisor.Drivers) (*Daemon, error) {
+func open(ctx context.Context, program string, drivers vmm.Drivers) (*Daemon, error) {
 	dirs, err := paths.Host()
 	if err != nil {
 		return nil, hint.Add(err, "set HOME, or XDG_STATE_HOME, XDG_CACHE_HOME and XDG_CONFIG_HOME")
@@ -80,26 +84,27 @@ func open(ctx context.Context, program string, drivers supervisor.Drivers) (*Dae
 	if err != nil {
 		return nil, err
 	}
-	cfg := Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers}
-	ctx, cancel := context.WithTimeout(ctx, handoverTry)
-	defer cancel()
+	cfg := instance.Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers}
 	d, err := Open(ctx, cfg)
 	if !errors.Is(err, ErrRunning) {
 		return d, err
 	}
 	// The lock's holder answers, or is ending and its lock comes free.
+	waiting, cancel := context.WithTimeout(ctx, handoverTry)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if c, err := unixsock.Dial(ctx, dirs.Socket()); err == nil {
+		if c, err := unixsock.Dial(waiting, dirs.Socket()); err == nil {
 			c.Close()
 			return nil, ErrRunning
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return nil, hint.Add(fmt.Errorf("another bangerd holds %q and does not answer", dirs.Lock()), "banger daemon status; its log is "+dirs.DaemonLog())
 		}
+		// The time to open is not bounded: only the wait for the lock is.
 		if d, err := Open(ctx, cfg); !errors.Is(err, ErrRunning) {
 			return d, err
 		}

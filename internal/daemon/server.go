@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,34 +29,10 @@ const (
 	keyOp                     // the operation's id, string
 )
 
-// operation is the id under which the log knows a request.
-func operation(ctx context.Context) string {
-	op, _ := ctx.Value(keyOp).(string)
-	return op
-}
-
 func (d *Daemon) newServer() *http.Server {
 	mux := http.NewServeMux()
-	for pattern, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET " + api.PathDaemon:      d.serveDaemon,
-		"POST " + api.PathDaemonStop: d.serveStopDaemon,
-		"GET " + api.PathVMs:         d.serveList,
-		"POST " + api.PathVMs:        d.serveCreate,
-		"GET " + api.PathVM:          d.serveShow,
-		"DELETE " + api.PathVM:       d.serveDelete,
-		"POST " + api.PathStart:      d.serveStart,
-		"POST " + api.PathStop:       d.serveStop,
-		"POST " + api.PathKeep:       d.serveKeep,
-		"GET " + api.PathLogs:        d.serveLogs,
-		"GET " + api.PathSession:     d.serveSession,
-		"GET " + api.PathImages:      d.serveImages,
-		"POST " + api.PathImageBuild: d.serveImageBuild,
-		"GET " + api.PathKernels:     d.serveKernels,
-		"POST " + api.PathKernelPull: d.serveKernelPull,
-		"GET " + api.PathTrash:       d.serveTrash,
-		"POST " + api.PathTrashEmpty: d.serveTrashEmpty,
-	} {
-		mux.HandleFunc(pattern, wrap(handle))
+	for _, h := range d.handlers() {
+		mux.HandleFunc(h.route.Method+" "+h.route.Path, wrap(h.serve))
 	}
 	mux.HandleFunc("/", wrap(func(_ http.ResponseWriter, r *http.Request) error {
 		return &api.Fault{Code: api.CodeNotFound, Message: fmt.Sprintf("bangerd has no %s %.80q", r.Method, r.URL.Path)}
@@ -115,18 +90,18 @@ func wrap(handle func(http.ResponseWriter, *http.Request) error) http.HandlerFun
 		if r.Method == http.MethodGet {
 			level = slog.LevelDebug
 		}
-		slog.Log(r.Context(), level, "request", "op", op, "method", r.Method, "path", r.URL.Path, "took", time.Since(begin).Round(time.Millisecond), "err", err)
+		slog.Log(r.Context(), level, "request", "op", op, "method", r.Method, "path", r.URL.Path, "took", time.Since(begin).Round(time.Millisecond))
 		if err != nil {
+			logError(r, err)
 			answerFault(w, toFault(err, op))
 		}
 	}
 }
 
-func toFault(err error, op string) *api.Fault {
-	if f, ok := err.(*api.Fault); ok {
-		return f
+func logError(r *http.Request, err error) {
+	if err != nil {
+		slog.Warn("request failed", "op", requestOf(r).op, "path", r.URL.Path, "err", err)
 	}
-	return faultOf(err, op)
 }
 
 func answerFault(w http.ResponseWriter, f *api.Fault) {
@@ -142,15 +117,5 @@ func answer(w http.ResponseWriter, v any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(b.Bytes())
-	return nil
-}
-
-// decode reads a request's JSON body strictly; an empty body leaves v as it is.
-func decode(r *http.Request, v any) error {
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil && err != io.EOF {
-		return &api.Fault{Code: api.CodeInvalid, Message: fmt.Sprintf("read the request: %v", err)}
-	}
 	return nil
 }

@@ -9,40 +9,67 @@ import (
 	"banger/internal/progress"
 )
 
-// stream answers a long request with events. Steps that come faster than the
-// caller reads are merged: the newest of a stage counts.
+// maxPending bounds the events that a caller has not taken yet.
+const maxPending = 256
+
+// stream answers a long call with events. It never blocks whoever reports a
+// step: if the caller reads slowly, the newest step of a stage counts.
 type stream struct {
-	mu  sync.Mutex
-	enc *json.Encoder
-	rc  *http.ResponseController
+	mu      sync.Mutex
+	pending []api.Event
+	over    bool
+	wake    chan struct{} // of size one
 }
 
-// long runs work and answers with its events and, last, its result or fault.
-func long(w http.ResponseWriter, r *http.Request, work func(step progress.Func) (any, error)) error {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	s := &stream{enc: json.NewEncoder(w), rc: http.NewResponseController(w)}
-	// The status line goes out at once, so that the caller knows it is heard.
-	s.rc.Flush()
-	result, err := work(s.step)
-	last := api.Event{}
-	if err != nil {
-		last.Fault = toFault(err, operation(r.Context()))
-	} else if last.Result, err = json.Marshal(result); err != nil {
-		last.Fault = toFault(err, operation(r.Context()))
-	}
-	s.send(last)
-	return nil
-}
+func newStream() *stream { return &stream{wake: make(chan struct{}, 1)} }
 
 func (s *stream) step(p progress.Step) {
-	s.send(api.Event{Stage: p.Stage, Text: p.Text, Done: p.Done, Total: p.Total, Unit: p.Unit, Finished: p.Finished, Notice: p.Notice})
+	s.put(api.Event{Stage: api.Stage(p.Stage), Text: p.Text, Done: p.Done, Total: p.Total, Unit: p.Unit, Finished: p.Finished, Notice: p.Notice}, false)
 }
 
-// send writes one line; a caller that is gone is seen by the request's context.
-func (s *stream) send(e api.Event) {
+func (s *stream) put(e api.Event, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.enc.Encode(e) == nil {
-		s.rc.Flush()
+	if s.over {
+		return
+	}
+	s.over = last
+	if n := len(s.pending); !last && n > 0 && e.Notice == "" && s.pending[n-1].Notice == "" && s.pending[n-1].Stage == e.Stage {
+		s.pending[n-1] = e
+	} else if n < maxPending || last {
+		s.pending = append(s.pending, e)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what is to be written, and whether that is all.
+func (s *stream) take() ([]api.Event, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.pending
+	s.pending = nil
+	return out, s.over
+}
+
+// write writes events until the last one is written or the caller is gone,
+// which the request's context shows to the work.
+func (s *stream) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc, rc := json.NewEncoder(w), http.NewResponseController(w)
+	rc.Flush() // the caller knows at once that it is heard
+	for {
+		events, over := s.take()
+		for _, e := range events {
+			if enc.Encode(e) != nil {
+				return
+			}
+		}
+		if len(events) > 0 && rc.Flush() != nil || over {
+			return
+		}
+		<-s.wake
 	}
 }

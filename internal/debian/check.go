@@ -28,7 +28,7 @@ var keyrings = []string{
 func Check() (string, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return "", hint.Add(fmt.Errorf("find %s, which gets Debian's packages: it is not in PATH", program), install)
+		return "", hint.Missing(fmt.Errorf("find %s, which gets Debian's packages: it is not in PATH", program), install)
 	}
 	if _, err := CheckKeys(); err != nil {
 		return "", err
@@ -44,7 +44,7 @@ func Check() (string, error) {
 func CheckSubIDs() error {
 	for _, p := range []string{"newuidmap", "newgidmap"} {
 		if _, err := exec.LookPath(p); err != nil {
-			return hint.Add(fmt.Errorf("find %s, which a user namespace with many ids needs: it is not in PATH", p), install)
+			return hint.Missing(fmt.Errorf("find %s, which a user namespace with many ids needs: it is not in PATH", p), install)
 		}
 	}
 	u, err := user.Current()
@@ -62,7 +62,7 @@ func CheckKeys() (path string, err error) {
 			return n, nil
 		}
 	}
-	return "", hint.Add(errors.New("find Debian's signing keys: package debian-archive-keyring is not installed"), install)
+	return "", hint.Missing(errors.New("find Debian's signing keys: package debian-archive-keyring is not installed"), install)
 }
 
 // idsNeeded is what mmdebstrap's map takes.
@@ -75,7 +75,7 @@ func checkSubIDs(name string, files ...string) error {
 			return err
 		}
 		if n := subIDs(string(text), name); n < idsNeeded {
-			return hint.Add(fmt.Errorf("unpack packages without root: user %q has %d subordinate ids in %s and needs %d", name, n, file, idsNeeded),
+			return hint.Missing(fmt.Errorf("unpack packages without root: user %q has %d subordinate ids in %s and needs %d", name, n, file, idsNeeded),
 				"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "+name)
 		}
 	}

@@ -4,7 +4,7 @@
 // A data disk is a sparse file with an empty ext4: the copy of a template made
 // once per size, so that making one takes milliseconds and costs what the
 // guest writes. The host never mounts or probes it. Remove is the one function
-// of the program that takes disks away for good.
+// of the program that removes a VM's directory for good.
 package disk
 
 import (
@@ -19,13 +19,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/durable"
 	"banger/internal/hint"
 )
 
 // Create makes a data disk of sizeMiB at path, mode 0600, which must not
-// exist, and returns when it would survive a crash. Templates are kept in
-// templateDir, which is made where it is missing; several processes may use it
-// at once. An error leaves nothing at path.
+// exist, and returns when it would survive a crash: the file is synced, and so
+// are its directory and that one's parent, because the directory is often new.
+// Templates are kept in templateDir, which is made if it is missing; several
+// processes may use it at once. An error leaves nothing at path. A full disk is
+// ENOSPC or EDQUOT.
 //
 // All disks of a size have the template's file system UUID. Nothing finds one
 // by it: the guest is told which device is which, the host never looks inside,
@@ -55,7 +58,10 @@ func Create(ctx context.Context, path string, sizeMiB int64, templateDir string)
 	if err := errors.Join(err, to.Close()); err != nil {
 		return explain(err, filepath.Dir(path))
 	}
-	return syncDir(filepath.Dir(path))
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(filepath.Dir(path)))
 }
 
 // clone makes to the same as from, sharing blocks where the file system can
@@ -114,22 +120,26 @@ func Used(path string) (int64, error) {
 	return sum, err
 }
 
-// Remove removes the directory of a VM, its disk with it, for good. One that
-// is gone is no error.
-func Remove(dir string) error {
-	if filepath.Dir(filepath.Clean(dir)) == filepath.Clean(dir) {
-		return fmt.Errorf("remove %q: not a VM's directory", dir)
+// Remove removes dir, the directory of a VM, its disk with it, for good. dir
+// must lie directly below root, the directory of all VMs or the trash; any other
+// one is refused. A directory that is gone is no error. After an error a part of
+// it may be gone; a repeat goes on. A symbolic link is removed, not followed.
+func Remove(root, dir string) error {
+	if err := directlyBelow(root, dir); err != nil {
+		return fmt.Errorf("remove %q: %w", dir, err)
 	}
 	return os.RemoveAll(dir)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
+// directlyBelow reports why dir is not an entry of the directory root.
+func directlyBelow(root, dir string) error {
+	if !filepath.IsAbs(root) || filepath.Clean(root) == "/" {
+		return fmt.Errorf("%q can't hold VMs", root)
 	}
-	defer d.Close()
-	return d.Sync()
+	if dir != filepath.Clean(dir) || filepath.Dir(dir) != filepath.Clean(root) {
+		return fmt.Errorf("it does not lie directly below %q", root)
+	}
+	return nil
 }
 
 // explain adds to a full disk what is left and what to do.

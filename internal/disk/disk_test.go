@@ -168,29 +168,48 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("Create with templates on a full disk: %v; want ENOSPC", err)
 	}
 
-	// Deleting still works.
+	// Deleting still works, with all that the trash must know.
 	trash, err := OpenTrash(filepath.Join(dir, "trash"), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := string(vm.NewID())
-	victim := filepath.Join(dir, id)
-	if err := os.Mkdir(victim, 0o700); err != nil {
-		t.Fatal(err)
+	victims := map[string]PutOptions{
+		"full": {Name: "full", ID: vm.NewID()},
+		"work": {Name: "work", ID: vm.NewID(), NotSaved: "the disk was full", Session: true},
+		"gone": {Name: "gone", ID: vm.NewID()},
 	}
-	if err := os.WriteFile(filepath.Join(victim, "vm.json"), []byte(`{"format":1,"id":"`+id+`","spec":{"name":"full"}}`), 0o600); err != nil {
-		t.Fatal(err)
+	for _, o := range victims {
+		victim(t, dir, o.ID, 1)
 	}
 	fill(t, filepath.Join(dir, "filler"))
-	if err := trash.Put(victim, "full", id); err != nil {
-		t.Errorf("Put on a full disk: %v", err)
+	for name, o := range victims {
+		if name == "gone" {
+			err = trash.Discard(dir, filepath.Join(dir, string(o.ID)))
+		} else {
+			err = trash.Put(filepath.Join(dir, string(o.ID)), o)
+		}
+		if err != nil {
+			t.Errorf("%s: on a full disk: %v", name, err)
+		}
+	}
+	fill(t, filepath.Join(dir, "filler2")) // what Discard freed
+	if err := trash.Bound(); err != nil {
+		t.Errorf("Bound on a full disk: %v", err)
 	}
 	list, err := trash.List()
-	if err != nil || len(list) != 1 || list[0].ID != id || list[0].Name != "full" {
-		t.Errorf("List on a full disk = %+v, %v", list, err)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("List on a full disk = %+v, %v; want 2", list, err)
 	}
-	if n, _, err := trash.Empty(); n != 1 || err != nil {
-		t.Errorf("Empty on a full disk = %d, %v", n, err)
+	for _, e := range list {
+		if o := victims[e.Name]; e.ID != o.ID || e.Session != o.Session || (e.NotSaved != "") != (o.NotSaved != "") {
+			t.Errorf("List on a full disk has %+v, want %+v", e, o)
+		}
+	}
+	if err := trash.Restore(list[0], filepath.Join(dir, "back")); err != nil {
+		t.Errorf("Restore on a full disk: %v", err)
+	}
+	if done, err := trash.Empty(list[1].Name); done.Entries != 1 || err != nil {
+		t.Errorf("Empty on a full disk = %+v, %v", done, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/durable"
 	"banger/internal/hint"
 	"banger/internal/vm"
 )
@@ -57,7 +58,7 @@ func openTemplate(ctx context.Context, sizeMiB int64, dir string) (*os.File, err
 	if err := os.Rename(tmp, name); err != nil {
 		return nil, err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, err
 	}
 	return openWhole(name, sizeMiB)
@@ -169,5 +170,5 @@ func findTool(name string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", hint.Add(fmt.Errorf("find %s: it is neither in PATH nor in /usr/sbin or /sbin", name), "install the package e2fsprogs (Debian: sudo apt-get install e2fsprogs)")
+	return "", hint.Missing(fmt.Errorf("find %s: it is neither in PATH nor in /usr/sbin or /sbin", name), "install the package e2fsprogs (Debian: sudo apt-get install e2fsprogs)")
 }

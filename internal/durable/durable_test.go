@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,5 +42,22 @@ func TestReplaceFails(t *testing.T) {
 	}
 	if err := SyncDir(filepath.Join(dir, "none")); err == nil {
 		t.Error("SyncDir of no directory: no error")
+	}
+}
+
+func TestMkdir(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "d")
+	if err := Mkdir(path); err != nil {
+		t.Fatalf("Mkdir: %v", err)
+	}
+	if fi, err := os.Stat(path); err != nil || !fi.IsDir() || fi.Mode().Perm() != 0o700 {
+		t.Errorf("the directory is %v, %v; want mode 0700", fi, err)
+	}
+	if err := Mkdir(path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Mkdir again = %v, want fs.ErrExist", err)
+	}
+	if err := Mkdir(filepath.Join(dir, "none", "d")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Mkdir without a parent = %v, want fs.ErrNotExist", err)
 	}
 }

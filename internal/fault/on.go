@@ -22,8 +22,27 @@ var wanted = sync.OnceValues(func() (point, rest string) {
 	return point, rest
 })
 
+// EnvTrace names a file to which each point that is reached adds its name, a line
+// each.
+const EnvTrace = "BANGER_FAULT_TRACE"
+
+var trace = sync.OnceValue(func() *os.File {
+	path := os.Getenv(EnvTrace)
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	return f // open for as long as the process lives
+})
+
 // Do runs effect, or does to it what the environment says for the point name.
 func Do(name string, effect func() error) error {
+	if f := trace(); f != nil {
+		f.WriteString(name + "\n")
+	}
 	point, rest := wanted()
 	if point != name {
 		return effect()

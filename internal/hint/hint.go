@@ -32,3 +32,20 @@ func Of(err error) string {
 	}
 	return ""
 }
+
+// ErrMissing is the kind of an error whose cause is that the host lacks a program
+// or a right.
+var ErrMissing = errors.New("the host lacks a program or a right")
+
+type missing struct{ error }
+
+func (m missing) Unwrap() error        { return m.error }
+func (m missing) Is(target error) bool { return target == ErrMissing }
+
+// Missing is Add for an error of the kind ErrMissing.
+func Missing(err error, advice string) error {
+	if err == nil {
+		return nil
+	}
+	return Add(missing{err}, advice)
+}

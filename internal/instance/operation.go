@@ -33,8 +33,9 @@ type operation struct {
 	verb
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	done   chan struct{} // closed at its end
+	done   chan struct{} // closed when its callers get err
 	err    error         // valid after done
+	left   chan struct{} // closed when it left the queue
 
 	mu      sync.Mutex
 	callers int
@@ -48,15 +49,18 @@ type operation struct {
 type slot struct {
 	vmName func() string
 	life   context.Context // of the set
-
-	mu     sync.Mutex
-	queue  []*operation
-	change func(running string) // told which verb runs, "" for none
 	work   *sync.WaitGroup
+	// changed is told which verb runs, "" for none. It must not wait.
+	changed func(running string)
+
+	mu    sync.Mutex
+	queue []*operation
 }
 
 // do runs the operation, or joins an equal one that is the last in the queue,
-// and waits for its end or ctx's. step hears what the operation says.
+// and waits for its end or ctx's. step hears what the operation says. An
+// operation whose callers have all left ends with errAbandoned, unless it goes
+// on; what it leaves is cleared away without anybody waiting.
 func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(context.Context, progress.Func) error) error {
 	if s.life.Err() != nil {
 		return ErrClosing
@@ -64,18 +68,17 @@ func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(cont
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	op := s.enqueue(v, run)
-	leave := op.join(step)
+	op, leave := s.enqueue(v, step, run)
 	select {
 	case <-op.done:
 		leave()
 		return op.err
 	case <-ctx.Done():
-		if last := leave(); last && !op.goesOn && s.life.Err() == nil {
+		if last := leave(); last && !op.goesOn {
 			op.cancel(errAbandoned)
-			if op.err != nil { // what it leaves is cleared away by itself
-				return ctx.Err()
-			}
+		}
+		if s.life.Err() != nil { // a request's context ends with the daemon's
+			return ErrClosing
 		}
 		return ctx.Err()
 	}
@@ -84,11 +87,11 @@ func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(cont
 // spawn is do without a caller: for what the daemon itself wants.
 func (s *slot) spawn(v verb, run func(context.Context, progress.Func) error) {
 	if s.life.Err() == nil {
-		s.enqueue(v, run)
+		s.enqueue(v, progress.Discard, run)
 	}
 }
 
-func (s *slot) enqueue(v verb, run func(context.Context, progress.Func) error) *operation {
+func (s *slot) enqueue(v verb, step progress.Func, run func(context.Context, progress.Func) error) (_ *operation, leave func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var last *operation
@@ -101,61 +104,67 @@ func (s *slot) enqueue(v verb, run func(context.Context, progress.Func) error) *
 		}
 	}
 	if last != nil && last.key == v.key {
-		return last
+		return last, last.join(step)
 	}
-	op := &operation{verb: v, done: make(chan struct{}), steps: map[int]progress.Func{}}
+	op := &operation{verb: v, done: make(chan struct{}), left: make(chan struct{}), steps: map[int]progress.Func{}}
 	op.ctx, op.cancel = context.WithCancelCause(s.life)
+	leave = op.join(step)
 	var before *operation
 	if n := len(s.queue); n > 0 {
 		before = s.queue[n-1]
 	} else {
-		s.change(v.name)
+		s.changed(v.name)
 	}
 	s.queue = append(s.queue, op)
 	s.work.Go(func() { s.run(op, before, run) }) // ends with op
-	return op
+	return op, leave
 }
 
 // run waits for op's turn and runs it. An operation that is ended before its
-// turn does nothing.
+// turn does nothing, but its caller hears of it at once.
 func (s *slot) run(op, before *operation, run func(context.Context, progress.Func) error) {
+	told := false
 	if before != nil {
 		op.say(progress.Step{Stage: "queue", Text: fmt.Sprintf("waiting for %s of %s", before.name, s.vmName())})
 		select {
-		case <-before.done:
+		case <-before.left:
 			op.say(progress.Step{Stage: "queue", Finished: true})
 		case <-op.ctx.Done():
+			op.err = cause(op.ctx)
+			close(op.done)
+			told = true
+			<-before.left // the queue is left in order
 		}
 	}
-	if op.err = cause(op.ctx); op.err == nil {
-		op.err = run(op.ctx, op.say)
-	} else if before != nil {
-		<-before.done // the queue is left in order
-	}
-	var by *EndedByError
-	if op.err != nil && errors.As(context.Cause(op.ctx), &by) {
-		op.err = by
+	if !told {
+		if op.err = cause(op.ctx); op.err == nil {
+			op.err = run(op.ctx, op.say)
+		}
+		var by *EndedByError
+		if op.err != nil && errors.As(context.Cause(op.ctx), &by) {
+			op.err = by
+		}
 	}
 	op.cancel(nil)
 	s.mu.Lock()
 	s.queue = s.queue[1:]
 	if len(s.queue) > 0 {
-		s.change(s.queue[0].name)
+		s.changed(s.queue[0].name)
 	} else {
-		s.change("")
+		s.changed("")
 	}
 	s.mu.Unlock()
-	close(op.done)
+	close(op.left)
+	if !told {
+		close(op.done)
+	}
 }
 
-// running is the verb under way, or "".
-func (s *slot) running() string {
+// busy reports whether a verb is under way or waits.
+func (s *slot) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return ""
-	}
-	return s.queue[0].name
+	return len(s.queue) > 0
 }
 
 // cause is why ctx ended, with ErrClosing for the end of the set; nil while it
@@ -179,7 +188,7 @@ func (o *operation) join(step progress.Func) (leave func() (last bool)) {
 	o.next++
 	o.callers++
 	o.steps[id] = step
-	if o.last.Text != "" {
+	if o.last.Text != "" && !o.last.Finished {
 		step(o.last)
 	}
 	return func() bool {

@@ -78,7 +78,7 @@ func Spawn(program string, o Order, lock *os.File) (p vm.Process, err error) {
 // environment is all that a supervisor gets of its starter's.
 func environment() []string {
 	var env []string
-	for _, k := range []string{"PATH", "GOCOVERDIR", "GORACE", "XDG_RUNTIME_DIR", "BANGER_FAULT"} {
+	for _, k := range []string{"PATH", "GOCOVERDIR", "GORACE", "XDG_RUNTIME_DIR", "BANGER_FAULT", "BANGER_FAULT_TRACE"} {
 		if v, ok := os.LookupEnv(k); ok {
 			env = append(env, k+"="+v)
 		}

@@ -2,12 +2,18 @@ package unixsock
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/hint"
 )
 
 func TestAnyLength(t *testing.T) {
@@ -58,5 +64,135 @@ func TestDialErrorNamesThePath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("x", 130), "none.sock")
 	if _, err := Dial(context.Background(), path); err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
 		t.Errorf("Dial of a missing path: %v, want an error that names it", err)
+	}
+}
+
+func TestListenFresh(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	first, err := ListenFresh(path)
+	if err != nil {
+		t.Fatalf("ListenFresh where nothing is: %v", err)
+	}
+	if l, err := ListenFresh(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("ListenFresh on a live socket = %v, %v; want ErrInUse", l, err)
+	}
+	if c, err := Dial(context.Background(), path); err != nil {
+		t.Errorf("the live socket was taken away: %v", err)
+	} else {
+		c.Close()
+	}
+	first.Close() // its file stays, as after a crash
+	second, err := ListenFresh(path)
+	if err != nil {
+		t.Fatalf("ListenFresh on a dead socket: %v", err)
+	}
+	defer second.Close()
+	file := filepath.Join(dir, "file")
+	os.WriteFile(file, []byte("precious"), 0o600)
+	os.Symlink(path, filepath.Join(dir, "link"))
+	os.Mkdir(filepath.Join(dir, "d"), 0o700)
+	for _, name := range []string{"file", "link", "d"} {
+		if _, err := ListenFresh(filepath.Join(dir, name)); err == nil || errors.Is(err, ErrInUse) {
+			t.Errorf("ListenFresh on a %s: %v, want an error of its own", name, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Errorf("ListenFresh took the %s away: %v", name, err)
+		}
+	}
+}
+
+// A listener that does not accept is slow, not gone.
+func TestListenFreshSparesAFullQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // more than the queue takes
+		if c, err := Dial(context.Background(), path); err == nil {
+			defer c.Close()
+		}
+	}
+	if l, err := ListenFresh(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("ListenFresh on a full queue = %v, %v; want ErrInUse", l, err)
+	}
+}
+
+func TestImpossiblePaths(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{"", "/", dir + "/", dir + "/a\x00b", filepath.Join(dir, strings.Repeat("x", 120)), filepath.Join(dir, "none", "s"), "/proc/s"} {
+		if l, err := Listen(path); err == nil {
+			l.Close()
+			t.Errorf("Listen(%q): no error", path)
+		}
+		if c, err := Dial(context.Background(), path); err == nil {
+			c.Close()
+			t.Errorf("Dial(%q): no error", path)
+		}
+	}
+	t.Chdir(dir)
+	l, err := Listen("@s") // a file, not an abstract socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := os.Stat("@s"); err != nil {
+		t.Errorf("Listen on a name with @ made no file: %v", err)
+	}
+	err = explain(&net.OpError{Op: "listen", Err: os.NewSyscallError("bind", unix.EPERM)}, "/mnt/fat/s")
+	if !strings.Contains(err.Error(), `"/mnt/fat"`) || hint.Of(err) == "" || !errors.Is(err, unix.EPERM) {
+		t.Errorf("a file system without sockets: %v (hint %q)", err, hint.Of(err))
+	}
+}
+
+func TestOnlyTheSameUser(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	served := make(chan error, 1)
+	go func() { // ends with the listener
+		served <- http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			io.WriteString(w, r.URL.Path)
+		}))
+	}()
+	defer func() { l.Close(); <-served }()
+	get := func() (string, error) {
+		client := HTTPClient(path)
+		defer client.CloseIdleConnections()
+		resp, err := client.Get("http://any/path")
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	if got, err := get(); got != "/path" || err != nil {
+		t.Errorf("Get = %q, %v; want /path", got, err)
+	}
+	defer func(f func() int) { ownUID = f }(ownUID)
+	ownUID = func() int { return 4711 }
+	if got, err := get(); err == nil || !strings.Contains(err.Error(), "user 4711") || asked != 1 {
+		t.Errorf("Get from another user's server = %q, %v after %d requests; want an error with both users", got, err, asked)
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if err := SameUser(a); err == nil {
+		t.Error("SameUser of a pipe: no error")
+	}
+	if _, err := HTTPClient(path + "none").Get("http://any/"); err == nil {
+		t.Error("Get from no socket: no error")
+	} else if op := (*net.OpError)(nil); !errors.As(err, &op) || op.Op != "dial" {
+		t.Errorf("Get from no socket: %v; want a dial's error", err)
 	}
 }

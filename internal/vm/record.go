@@ -36,6 +36,8 @@ type Record struct {
 	// when it is gone, the VM is deleted.
 	Remove bool     `json:"remove,omitempty"`
 	Holder *Process `json:"holder,omitempty"`
+	// Restart says that a VM in state stopping is to be started again.
+	Restart bool `json:"restart,omitempty"`
 	// Discard says that a VM in state deleting skips the trash.
 	Discard bool `json:"discard,omitempty"`
 	// NotSaved says why work in the VM was not saved; "" when all was. The trash
@@ -47,6 +49,8 @@ type Record struct {
 
 // Run is one run of a VM: from a supervisor's launch to its VMM's end.
 type Run struct {
+	// HostBootID is the host's boot in which the run was asked for.
+	HostBootID string `json:"host_boot_id,omitempty"`
 	// Driver, its program's Version, Accel and Why say which VMM was chosen and
 	// why that one.
 	Driver  string `json:"driver,omitempty"`

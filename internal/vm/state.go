@@ -21,7 +21,7 @@ const (
 // Event is what moves a VM from one state to another.
 type Event string
 
-// The events. Intent (Start, Stop, Delete) is recorded before its effect.
+// The events. Intent (Start, Stop, Kill, Delete) is recorded before its effect.
 const (
 	Start  Event = "start"  // intent: somebody asked for it to run
 	Ready  Event = "ready"  // the agent reported the root joined
@@ -30,6 +30,7 @@ const (
 	Ended  Event = "ended"  // the VMM is gone, whatever the reason
 	Pause  Event = "pause"  // the VMM reported it held still
 	Resume Event = "resume" // the VMM reported it going on
+	Kill   Event = "kill"   // intent: somebody asked for its end by force
 	Delete Event = "delete" // intent: somebody asked for it to go
 )
 
@@ -37,13 +38,13 @@ const (
 // is refused.
 var table = map[State]map[Event]State{
 	Created:  {Start: Starting, Ended: Created, Delete: Deleting},
-	Starting: {Ready: Running, Fail: Error, Stop: Stopping, Ended: Error, Delete: Deleting},
-	Running:  {Stop: Stopping, Ended: Stopped, Pause: Paused, Delete: Deleting},
-	Paused:   {Resume: Running, Stop: Stopping, Ended: Stopped, Delete: Deleting},
-	Stopping: {Stop: Stopping, Ended: Stopped, Fail: Stopped, Delete: Deleting},
+	Starting: {Start: Starting, Ready: Running, Fail: Error, Stop: Stopping, Kill: Stopping, Ended: Error, Delete: Deleting},
+	Running:  {Stop: Stopping, Kill: Stopping, Ended: Stopped, Pause: Paused, Delete: Deleting},
+	Paused:   {Resume: Running, Stop: Stopping, Kill: Stopping, Ended: Stopped, Delete: Deleting},
+	Stopping: {Stop: Stopping, Kill: Stopping, Ended: Stopped, Fail: Stopped, Delete: Deleting},
 	Stopped:  {Start: Starting, Ended: Stopped, Delete: Deleting},
 	Error:    {Start: Starting, Ended: Error, Delete: Deleting},
-	Deleting: {Delete: Deleting, Ended: Deleting, Fail: Deleting},
+	Deleting: {Delete: Deleting, Kill: Stopping, Ended: Deleting, Fail: Deleting},
 }
 
 // MoveError is an event that a state does not allow.

@@ -9,7 +9,7 @@ import (
 )
 
 var states = []State{Created, Starting, Running, Paused, Stopping, Stopped, Error, Deleting}
-var events = []Event{Start, Ready, Fail, Stop, Ended, Pause, Resume, Delete}
+var events = []Event{Start, Ready, Fail, Stop, Ended, Pause, Resume, Kill, Delete}
 
 func TestCheckName(t *testing.T) {
 	good := []string{"a", "0", "a-b", "a--b", strings.Repeat("x", 63), "9lives"}
@@ -122,12 +122,12 @@ func TestTable(t *testing.T) {
 		switch {
 		case s == Deleting:
 			for _, e := range events {
-				if next, err := Next(s, e); err == nil && next != Deleting {
-					t.Errorf("Next(deleting, %s) = %s: a deletion can't be taken back", e, next)
+				if next, err := Next(s, e); err == nil && next != Deleting && e != Kill {
+					t.Errorf("Next(deleting, %s) = %s: only kill takes a deletion back", e, next)
 				}
 			}
 		case s.Live():
-			if _, err := Next(s, Start); err == nil {
+			if _, err := Next(s, Start); err == nil && s != Starting {
 				t.Errorf("Next(%s, start) is allowed", s)
 			}
 			if _, err := Next(s, Stop); err != nil {
@@ -153,7 +153,7 @@ func TestTable(t *testing.T) {
 			switch {
 			case e == Start:
 				told = false
-			case e == Stop, e == Delete:
+			case e == Stop, e == Delete, e == Kill:
 				told = true
 			}
 			if told && next == Running {

@@ -60,6 +60,9 @@ func (o order) run(role string, s services) error {
 // hold is the VMM: it starts the guest's process, whose end is its own.
 func (o order) hold() error {
 	for _, path := range []string{o.Kernel, o.Initrd} {
+		if path == "" {
+			continue
+		}
 		if err := checkReadable(path); err != nil {
 			return err
 		}

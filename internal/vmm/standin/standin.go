@@ -20,6 +20,7 @@ package standin
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"banger/internal/vm"
 	"banger/internal/vmm"
@@ -77,5 +78,11 @@ func check(s vmm.Spec) error {
 	case len(s.Cmdline) > vmm.MaxCmdline:
 		return fmt.Errorf("command line of %d bytes: the kernel reads %d", len(s.Cmdline), vmm.MaxCmdline)
 	}
+	if s.Kernel == "" && s.Initrd == "" { // it boots nothing
+		s.Kernel, s.Initrd = os.DevNull, os.DevNull
+	}
 	return s.Check()
 }
+
+// Kernelless implements vmm.Kernelless.
+func (d *Driver) Kernelless() bool { return true }

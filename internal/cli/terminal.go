@@ -1,4 +1,4 @@
-package session
+package cli
 
 import (
 	"os"
@@ -11,8 +11,8 @@ import (
 	"banger/internal/channel/exec"
 )
 
-// Terminal is the user's terminal in raw mode.
-type Terminal struct {
+// terminal is the user's terminal in raw mode.
+type terminal struct {
 	in, out *os.File
 	state   *term.State
 	changed chan os.Signal
@@ -22,10 +22,10 @@ type Terminal struct {
 	once    sync.Once
 }
 
-// OpenTerminal puts in into raw mode, where it is a terminal, and watches the
+// openTerminal puts in into raw mode if it is a terminal, and watches the
 // size of out. Whoever opens it closes it, whatever happens in between.
-func OpenTerminal(in, out *os.File) (*Terminal, error) {
-	t := &Terminal{in: in, out: out, changed: make(chan os.Signal, 1), sizes: make(chan exec.Size, 1), done: make(chan struct{})}
+func openTerminal(in, out *os.File) (*terminal, error) {
+	t := &terminal{in: in, out: out, changed: make(chan os.Signal, 1), sizes: make(chan exec.Size, 1), done: make(chan struct{})}
 	if term.IsTerminal(int(in.Fd())) {
 		var err error
 		if t.state, err = term.MakeRaw(int(in.Fd())); err != nil {
@@ -33,12 +33,12 @@ func OpenTerminal(in, out *os.File) (*Terminal, error) {
 		}
 	}
 	signal.Notify(t.changed, syscall.SIGWINCH)
-	t.watch.Go(func() { // ends with Close
+	t.watch.Go(func() { // ends with close
 		for {
 			select {
 			case <-t.changed:
 				select {
-				case t.sizes <- t.Size():
+				case t.sizes <- t.size():
 				case <-t.done:
 					return
 				}
@@ -50,8 +50,8 @@ func OpenTerminal(in, out *os.File) (*Terminal, error) {
 	return t, nil
 }
 
-// Size is the terminal's size now; zero where it has none.
-func (t *Terminal) Size() exec.Size {
+// size is the terminal's size now; zero if it has none.
+func (t *terminal) size() exec.Size {
 	for _, f := range []*os.File{t.out, t.in} {
 		if cols, rows, err := term.GetSize(int(f.Fd())); err == nil {
 			return exec.Size{Rows: uint16(rows), Cols: uint16(cols)}
@@ -60,11 +60,11 @@ func (t *Terminal) Size() exec.Size {
 	return exec.Size{}
 }
 
-// Sizes gives the size after each change.
-func (t *Terminal) Sizes() <-chan exec.Size { return t.sizes }
+// changes gives the size after each change.
+func (t *terminal) changes() <-chan exec.Size { return t.sizes }
 
-// Close restores the terminal. It may be called at any time, twice.
-func (t *Terminal) Close() error {
+// close restores the terminal. It may be called at any time, twice.
+func (t *terminal) close() error {
 	var err error
 	t.once.Do(func() {
 		signal.Stop(t.changed)

@@ -1,0 +1,61 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"banger/internal/channel"
+	"banger/internal/channel/exec"
+	"banger/internal/progress"
+	"banger/internal/session"
+	"banger/internal/supervisor"
+)
+
+// waitSystem waits until the guest's init says that it has started its services.
+// A guest without systemd has nothing to wait for, and a notice says so.
+func (i *Instance) waitSystem(ctx context.Context, step progress.Func) error {
+	step(progress.Step{Stage: "system", Text: "waiting for the guest's services"})
+	state, status, err := i.output(ctx, "systemctl", "is-system-running", "--wait")
+	if err := cause(ctx); err != nil {
+		return err
+	}
+	step(progress.Step{Stage: "system", Finished: true})
+	state = strings.TrimSpace(state)
+	switch {
+	case err != nil:
+		return fmt.Errorf("wait for the services of VM %q: %w", i.Name(), err)
+	case status.ExitCode() == 127:
+		step(progress.Step{Notice: "the guest has no systemctl: there are no services to wait for"})
+	case state == "degraded":
+		step(progress.Step{Notice: "some of the guest's services failed: banger vm exec " + i.Name() + " -- systemctl --failed"})
+	case state != "running":
+		step(progress.Step{Notice: fmt.Sprintf("the guest's init says that the system is %q", state)})
+	}
+	return nil
+}
+
+// output runs a command in the guest and returns the first 4 KiB of its stdout.
+func (i *Instance) output(ctx context.Context, words ...string) (string, exec.Status, error) {
+	stream, err := session.Dial(ctx, supervisor.SocketPath(i.Dir()), channel.PortExec)
+	if err != nil {
+		return "", exec.Status{}, err
+	}
+	out := &head{left: 4 << 10}
+	status, err := session.Run(ctx, stream, session.Options{Request: exec.Request{Argv: exec.Args(words...)}, Stdout: out, Stderr: io.Discard})
+	return out.String(), status, err
+}
+
+// head keeps the beginning of what is written.
+type head struct {
+	strings.Builder
+	left int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	n := min(h.left, len(p))
+	h.left -= n
+	h.Builder.Write(p[:n])
+	return len(p), nil
+}

@@ -1,0 +1,359 @@
+//go:build standin
+
+package life
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+var (
+	seed = flag.Uint64("seed", 0, "seed of what is chosen; 0 is one of the clock's")
+	full = flag.Bool("full", false, "every mode at every point, instead of one that the seed chooses")
+)
+
+// random prints the seed that it begins with, so that a run can be repeated.
+func random(t testing.TB) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("go test -args -seed %d", s)
+	return rand.New(rand.NewPCG(s, 0))
+}
+
+var modes = []string{"crash-before", "crash-after", "EIO", "ENOSPC", "EPERM", "hang"}
+
+// points are the names of all points of fault in the source.
+func points(t testing.TB) []string {
+	var out []string
+	for _, root := range []string{"../../internal", "../../cmd"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok {
+					if name := pointName(call); name != "" {
+						out = append(out, name)
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(out)
+	if n := len(slices.Compact(slices.Clone(out))); n != len(out) {
+		t.Fatalf("a point's name is not unique: %q", out)
+	}
+	return out
+}
+
+// pointName is the name in a call fault.Do("name", …), or "".
+func pointName(call *ast.CallExpr) string {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || sel.Sel.Name != "Do" || len(call.Args) == 0 {
+		return ""
+	}
+	if pkg, ok := sel.X.(*ast.Ident); !ok || pkg.Name != "fault" {
+		return ""
+	}
+	lit, ok := call.Args[0].(*ast.BasicLit)
+	if !ok {
+		return ""
+	}
+	name, _ := strconv.Unquote(lit.Value)
+	return name
+}
+
+// verbCase is a verb on VM a: what it finds, and what may be true of a
+// afterwards, whatever went wrong on the way. A fault is an answer that the verb
+// may give, or none.
+type verbCase struct {
+	name string
+	// before is a's state when the verb begins; "gone" is none, "trash" is in the
+	// trash.
+	before vm.State
+	// behaviour is the stand-in's.
+	behaviour string
+	do        func(ctx context.Context, c *api.Client) error
+	after     []vm.State
+}
+
+const (
+	gone  vm.State = "gone"
+	trash vm.State = "trash"
+)
+
+var verbCases = []verbCase{
+	{name: "create", before: gone, after: []vm.State{gone, vm.Created}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.CreateVM(ctx, api.Create{Name: "a", Spec: small()}, nil)
+		return err
+	}},
+	{name: "run", before: gone, after: []vm.State{gone, vm.Created, vm.Running, vm.Error, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.CreateVM(ctx, api.Create{Name: "a", Spec: small(), Start: true, Force: true}, nil)
+		return err
+	}},
+	{name: "start", before: vm.Stopped, after: []vm.State{vm.Stopped, vm.Running, vm.Error}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.StartVM(ctx, "a", api.Start{Force: true}, nil)
+		return err
+	}},
+	{name: "stop", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.StopVM(ctx, "a", api.Stop{}, nil)
+		return err
+	}},
+	{name: "restart", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped, vm.Error}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.RestartVM(ctx, "a", api.Start{Force: true}, nil)
+		return err
+	}},
+	{name: "kill", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.KillVM(ctx, "a", api.Kill{}, nil)
+		return err
+	}},
+	{name: "kill TERM", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.KillVM(ctx, "a", api.Kill{Signal: "TERM"}, nil)
+		return err
+	}},
+	{name: "delete", before: vm.Stopped, after: []vm.State{vm.Stopped, trash}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.DeleteVM(ctx, "a", api.Delete{}, nil)
+		return err
+	}},
+	{name: "delete -f", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped, trash}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.DeleteVM(ctx, "a", api.Delete{Force: true}, nil)
+		return err
+	}},
+	{name: "delete --discard", before: vm.Stopped, after: []vm.State{vm.Stopped, gone}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.DeleteVM(ctx, "a", api.Delete{Discard: true}, nil)
+		return err
+	}},
+	{name: "set", before: vm.Stopped, after: []vm.State{vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.SetVM(ctx, "a", api.Set{MemMiB: 256}, nil)
+		return err
+	}},
+	{name: "keep", before: vm.Running, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.KeepVM(ctx, "a")
+		return err
+	}},
+	{name: "prune", before: vm.Stopped, after: []vm.State{vm.Stopped, trash}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.PruneVMs(ctx, api.Prune{}, nil)
+		return err
+	}},
+	{name: "trash restore", before: trash, after: []vm.State{vm.Stopped, trash}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.RestoreTrash(ctx, "a", api.TrashRestore{})
+		return err
+	}},
+	{name: "trash empty", before: trash, after: []vm.State{trash, gone}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.EmptyTrash(ctx, api.TrashEmpty{})
+		return err
+	}},
+}
+
+// TestFaults runs each verb with a fault at each point that it reaches, starts
+// the daemon again, and counts what is there. It reaches all points that the
+// source has.
+func TestFaults(t *testing.T) {
+	r := random(t)
+	reached := map[string]bool{}
+	var done, worlds int
+	type job struct {
+		c           verbCase
+		point, mode string
+	}
+	var jobs []job
+	for _, c := range verbCases {
+		for _, point := range trace(t, c) {
+			reached[point] = true
+			chosen := modes
+			if !*full {
+				chosen = []string{modes[r.IntN(len(modes))]}
+			}
+			for _, mode := range chosen {
+				jobs = append(jobs, job{c, point, mode})
+			}
+		}
+	}
+	for _, p := range points(t) {
+		if !reached[p] {
+			t.Errorf("point %s is reached by no verb", p)
+		}
+	}
+	t.Run("points", func(t *testing.T) {
+		for _, j := range jobs {
+			t.Run(fmt.Sprintf("%s/%s/%s", j.c.name, j.point, j.mode), func(t *testing.T) {
+				t.Parallel()
+				runFault(t, j.c, j.point, j.mode)
+			})
+			done++
+		}
+	})
+	worlds = done
+	t.Logf("%d points in the source, %d reached; %d faults tried", len(points(t)), len(reached), worlds)
+}
+
+// trace returns the points that a verb reaches when nothing goes wrong.
+func trace(t *testing.T, c verbCase) []string {
+	w := newWorld(t)
+	w.mustStart()
+	w.prepare(c)
+	w.stop()
+	file := filepath.Join(w.dir, "trace")
+	// Supervisors of earlier runs don't trace: the end of a run is traced by one
+	// that was started with it.
+	w.mustStart("BANGER_FAULT_TRACE=" + file)
+	if c.before == vm.Running {
+		kill(w)
+		if err := start(w); err != nil {
+			t.Fatal(err)
+		}
+		os.Truncate(file, 0)
+	}
+	if err := c.do(w.ctx(), w.client); err != nil {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	if v := w.show("a"); v != nil && v.State == vm.Running { // the run's end has points too
+		w.behave(v.ID, "")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := strings.Fields(string(text))
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// prepare brings VM a into the state that the verb finds, beside VM b, which runs
+// and must go on.
+func (w *world) prepare(c verbCase) (b api.VM) {
+	w.t.Helper()
+	b = w.create("b", true)
+	if c.before == gone {
+		return b
+	}
+	v := w.create("a", true)
+	if c.before != vm.Running {
+		if err := stop(w); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if c.before == trash {
+		if _, err := w.client.DeleteVM(w.ctx(), "a", api.Delete{}, nil); err != nil {
+			w.t.Fatal(err)
+		}
+	} else {
+		w.write(v)
+	}
+	return b
+}
+
+// work is what a user has on a VM's disk.
+const work = "the user's work"
+
+// write puts it there.
+func (w *world) write(v api.VM) {
+	w.t.Helper()
+	f, err := os.OpenFile(filepath.Join(w.vmDir(v.ID), "data.ext4"), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(work), 0)
+		f.Close()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// hasWork reports what is wrong with a VM's disk, or "".
+func (w *world) hasWork(v api.VM) string {
+	text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "data.ext4"))
+	if err != nil || !strings.HasPrefix(string(text), work) {
+		return fmt.Sprintf("the disk of %s is lost: %.20q, %v", v.Name, text, err)
+	}
+	return ""
+}
+
+func runFault(t *testing.T, c verbCase, point, mode string) {
+	w := newWorld(t)
+	w.mustStart()
+	b := w.prepare(c)
+	w.stop()
+	once := filepath.Join(w.dir, "once")
+	fault := fmt.Sprintf("BANGER_FAULT=%s=%s@%s", point, mode, once)
+	w.mustStart(fault)
+	if c.before == vm.Running { // by a supervisor that knows of the fault
+		kill(w)
+		if err := start(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(once, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	limit := generous
+	if mode == "hang" {
+		limit = 3 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	err := c.do(ctx, w.client)
+	cancel()
+	if _, statErr := os.Stat(once); !errors.Is(statErr, fs.ErrNotExist) {
+		os.Remove(once) // reached only when the run ends
+	}
+	var f *api.Fault
+	if errors.As(err, &f) && f.Code == api.CodeInternal && f.Message == "" {
+		t.Errorf("the verb's error has no words: %+v", f)
+	}
+	w.kill9()
+	w.mustStart()
+	w.eventually(func() string { return w.settled(c, b) })
+}
+
+// settled reports what is not as it should be after a fault.
+func (w *world) settled(c verbCase, b api.VM) string {
+	if text := w.census(); text != "" {
+		return text
+	}
+	if now := w.show("b"); now == nil || now.State != vm.Running || now.BootID != b.BootID {
+		return fmt.Sprintf("the VM beside it is %+v", now)
+	}
+	state := gone
+	v := w.show("a")
+	if v != nil {
+		state = v.State
+	} else if list, err := w.client.ListTrash(w.ctx()); err != nil {
+		return err.Error()
+	} else if slices.ContainsFunc(list, func(e api.TrashEntry) bool { return e.Name == "a" }) {
+		state = trash
+	}
+	if !slices.Contains(c.after, state) {
+		return fmt.Sprintf("after %s, VM a is %s; want one of %q", c.name, state, c.after)
+	}
+	if v != nil && c.before != gone && c.before != trash {
+		return w.hasWork(*v)
+	}
+	return ""
+}

@@ -1,0 +1,5 @@
+//go:build standin && race
+
+package life
+
+const raceEnabled = true
