@@ -171,8 +171,14 @@ func TestSudden(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		syscall.Kill(g.supervisor.PID, syscall.SIGKILL)
-		if err := h.Wait(limited(t)); err != nil {
+		own, err := process.Open(g.supervisor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer own.Close()
+		own.Kill()
+		// The VMM ends with a thread of the supervisor, the lock with the last one.
+		if err := errors.Join(own.Wait(limited(t)), h.Wait(limited(t))); err != nil {
 			t.Errorf("the VMM lives on without its supervisor: %v", err)
 		}
 		if held, _, err := supervisor.Held(g.dir); held || err != nil {
