@@ -35,6 +35,8 @@ var noEffects = map[string]string{
 	"internal/instance Prune":          "calls the verb",
 	"internal/instance watchHolder":    "calls the verb",
 	"internal/instance spawnCancel":    "calls the verb",
+	"internal/supervisor saveCoverage": "only in builds with counters",
+	"internal/supervisor copyStream":   "a pool of buffers: nothing outside of the process",
 }
 
 // An effect that a fault can't be put to is one whose failure no test has seen.

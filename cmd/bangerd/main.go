@@ -12,15 +12,11 @@ import (
 	"banger/internal/kvm"
 	"banger/internal/launch"
 	"banger/internal/supervisor"
-	"banger/internal/vmm"
-	"banger/internal/vmm/firecracker"
-	"banger/internal/vmm/qemu"
 )
 
 func main() {
 	args := append(os.Args, "", "") // the verb is at 1
 	program, err := os.Executable()
-	drivers := append(vmm.Drivers{firecracker.New(firecracker.Config{Launcher: program}), qemu.New(qemu.Config{Launcher: program})}, standIns(program)...)
 	switch {
 	case args[1] == "launch":
 		launch.Main()
@@ -28,11 +24,11 @@ func main() {
 		kvm.Main()
 	case err != nil:
 	case args[1] == "supervise" && args[2] != "":
-		err = supervisor.Main(drivers, args[2])
+		err = supervisor.Main(drivers(program), args[2])
 	case args[1] == "probe":
-		err = drivers.WriteReport(os.Stdout)
+		err = drivers(program).WriteReport(os.Stdout)
 	case args[1] == "serve":
-		err = daemon.Main(program, drivers, os.Args[2:])
+		err = daemon.Main(program, drivers(program), os.Args[2:])
 	default:
 		err = fmt.Errorf("usage: bangerd serve [--ready-fd N]; banger starts it by itself")
 	}

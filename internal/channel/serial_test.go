@@ -366,3 +366,37 @@ func BenchmarkStream(b *testing.B) {
 		s.Write(buf)
 	}
 }
+
+// A guest that is silent fails the ping, and its sessions stay until they are
+// dropped. After that the next dial reaches it again.
+func TestPingAndDrop(t *testing.T) {
+	e := connect(t)
+	e.guest.Hello(context.Background(), Hello{Protocol: Protocol})
+	echo(t, e.guest, PortExec, copyBack)
+	if err := e.carrier.Ping(limited(t)); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+	s, err := e.carrier.Dial(limited(t), PortExec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	e.carrier.Drop()
+	if n, err := s.Read(make([]byte, 1)); err == nil {
+		t.Errorf("a dropped stream gave %d bytes", n)
+	}
+	roundTrip(t, e.carrier, PortExec, "again")
+	if err := e.carrier.Ping(limited(t)); err != nil {
+		t.Errorf("Ping after Drop: %v", err)
+	}
+
+	c1, _ := pair(t)
+	s1, _ := pair(t)
+	silent := NewSerialCarrier(c1, s1)
+	defer silent.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if err := silent.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ping of a silent guest: %v, want the deadline", err)
+	}
+}

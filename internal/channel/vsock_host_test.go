@@ -143,6 +143,17 @@ func TestHybridDial(t *testing.T) {
 			t.Errorf("Dial(%d) = %v, %v; want an error with %q", port, s, err, want)
 		}
 	}
+	dropped, err := c.Dial(limited(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Drop()
+	if _, err := io.ReadAll(dropped); err == nil {
+		t.Error("Read of a dropped stream ended well, want an error")
+	}
+	if s, err = c.Dial(limited(t), 1); err != nil {
+		t.Fatalf("Dial after Drop: %v", err)
+	}
 	c.Close()
 	if n, err := s.Read(got); err == nil {
 		t.Errorf("Read of a closed carrier's stream = %d, want an error", n)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"banger/internal/fault"
 	"banger/internal/paths"
 )
 
@@ -75,7 +76,8 @@ func (l *consoleLog) Write(p []byte) (int, error) {
 // rotate makes the current file the older one. If that fails, the current file
 // is emptied: the bound holds.
 func (l *consoleLog) rotate() {
-	if err := os.Rename(l.path, l.path+olderSuffix); err != nil {
+	err := fault.Do("console.rotate", func() error { return os.Rename(l.path, l.path+olderSuffix) })
+	if err != nil {
 		l.file.Truncate(0)
 		l.size = 0
 		return

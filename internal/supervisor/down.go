@@ -84,9 +84,7 @@ func (r *run) kill(m vmm.Machine, sig unix.Signal) *vm.Ending {
 		break
 	}
 	m.Close()
-	e := ended(vm.CauseKilled, "the VMM was sent "+name)
-	e.Forced = true
-	return e
+	return ended(vm.CauseKilled, "the VMM was sent "+name)
 }
 
 // shutDown asks the guest's agent to end the guest and waits for the VMM's end.

@@ -93,9 +93,9 @@ func (r *run) explainBoot(e *vm.Ending) {
 	}
 }
 
-// guestEnded is the end of a run that nobody here asked for; before is oomKills
-// at its beginning.
-func (r *run) guestEnded(x vmm.Exit, before uint64) vm.Ending {
+// guestEnded is the end of a run that nobody here asked for. outOfMemory says that
+// the host's kernel has killed a process for want of memory during the run.
+func (r *run) guestEnded(x vmm.Exit, outOfMemory bool) vm.Ending {
 	line := panicAtEnd(r.console.Tail())
 	var e *vm.Ending
 	switch {
@@ -106,7 +106,7 @@ func (r *run) guestEnded(x vmm.Exit, before uint64) vm.Ending {
 		e = ended(vm.CausePanic, line)
 	case x.Guest != "":
 		return *ended(vm.CauseGuest, "the guest ended itself ("+x.Guest+")")
-	case syscall.Signal(x.Signal) == syscall.SIGKILL && oomKills() > before:
+	case syscall.Signal(x.Signal) == syscall.SIGKILL && outOfMemory:
 		e = ended(vm.CauseMemory, "the host ran out of memory")
 	default:
 		e = ended(vm.CauseVMM, exitText(x))

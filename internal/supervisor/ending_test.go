@@ -42,15 +42,17 @@ func TestGuestEnded(t *testing.T) {
 	for _, c := range []struct {
 		name, console string
 		exit          vmm.Exit
-		before        uint64
+		outOfMemory   bool
 		cause, detail string
 	}{
-		{"reset", "", vmm.Exit{Guest: "reset"}, 0, vm.CauseGuest, "the guest ended itself (reset)"},
-		{"panic by the VMM's word", "", vmm.Exit{Guest: "panic"}, 0, vm.CausePanic, "the guest's kernel panicked"},
-		{"panic by a reset", panicked, vmm.Exit{Guest: "reset"}, 0, vm.CausePanic, "Kernel panic - not syncing: x"},
-		{"shutdown after the message", panicked, vmm.Exit{Guest: "shutdown"}, 0, vm.CauseGuest, "the guest ended itself (shutdown)"},
-		{"killed", "", vmm.Exit{Code: -1, Signal: 9}, oomKills() + 1, vm.CauseVMM, "the VMM was ended by signal 9 (killed)"},
-		{"broken", "", vmm.Exit{Code: 3, Stderr: "a\nout of luck\n"}, 0, vm.CauseVMM, "the VMM ended with status 3: out of luck"},
+		{"reset", "", vmm.Exit{Guest: "reset"}, false, vm.CauseGuest, "the guest ended itself (reset)"},
+		{"panic by the VMM's word", "", vmm.Exit{Guest: "panic"}, false, vm.CausePanic, "the guest's kernel panicked"},
+		{"panic by a reset", panicked, vmm.Exit{Guest: "reset"}, false, vm.CausePanic, "Kernel panic - not syncing: x"},
+		{"shutdown after the message", panicked, vmm.Exit{Guest: "shutdown"}, false, vm.CauseGuest, "the guest ended itself (shutdown)"},
+		{"killed", "", vmm.Exit{Code: -1, Signal: 9}, false, vm.CauseVMM, "the VMM was ended by signal 9 (killed)"},
+		{"killed for want of memory", "", vmm.Exit{Code: -1, Signal: 9}, true, vm.CauseMemory, "the host ran out of memory"},
+		{"aborted beside that", "", vmm.Exit{Code: -1, Signal: 6}, true, vm.CauseVMM, "the VMM was ended by signal 6 (aborted)"},
+		{"broken", "", vmm.Exit{Code: 3, Stderr: "a\nout of luck\n"}, false, vm.CauseVMM, "the VMM ended with status 3: out of luck"},
 	} {
 		l, err := openConsoleLog(filepath.Join(t.TempDir(), paths.ConsoleFile))
 		if err != nil {
@@ -59,7 +61,7 @@ func TestGuestEnded(t *testing.T) {
 		defer l.Close()
 		l.Write([]byte(c.console))
 		r := &run{console: l}
-		if e := r.guestEnded(c.exit, c.before); e.Cause != c.cause || e.Detail != c.detail {
+		if e := r.guestEnded(c.exit, c.outOfMemory); e.Cause != c.cause || e.Detail != c.detail {
 			t.Errorf("%s: guestEnded = %s, %q; want %s, %q", c.name, e.Cause, e.Detail, c.cause, c.detail)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -83,7 +84,8 @@ func Held(dir string) (held bool, by *vm.Process, err error) {
 }
 
 // keepLock takes over the lock that the starter of this supervisor took, and
-// writes into its file who holds it from now on.
+// writes into its file who holds it from now on. A full disk costs only that: the
+// lock is held, and Held's by is nil.
 func keepLock(fd int, self vm.Process) (*os.File, error) {
 	unix.CloseOnExec(fd) // the VMM does not hold it
 	f := os.NewFile(uintptr(fd), LockFile)
@@ -96,7 +98,7 @@ func keepLock(fd int, self vm.Process) (*os.File, error) {
 		return nil, err
 	}
 	if _, err := f.WriteAt(text, 0); err != nil {
-		return nil, fmt.Errorf("write the run's lock: %w", err)
+		slog.Warn("write into the run's lock who holds it", "err", err)
 	}
 	return f, nil
 }

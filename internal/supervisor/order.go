@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"banger/internal/durable"
+	"banger/internal/fault"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
@@ -38,7 +39,7 @@ func WriteOrder(o Order) error {
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(o.Dir, OrderFile), text)
+	return fault.Do("start.order", func() error { return durable.Replace(filepath.Join(o.Dir, OrderFile), text) })
 }
 
 // ReadOrder reads the order in a VM's directory. Fields that it does not know

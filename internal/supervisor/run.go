@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/channel/control"
+	"banger/internal/fault"
 	"banger/internal/paths"
 	"banger/internal/process"
 	"banger/internal/vm"
@@ -79,8 +81,7 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 	r.log.Info("run ended", "cause", ending.Cause, "detail", ending.Detail, "forced", ending.Forced)
 	<-guarding
 	door.close()
-	os.RemoveAll(RunDir(dir))
-	return err
+	return errors.Join(err, fault.Do("end.sockets", func() error { return os.RemoveAll(RunDir(dir)) }))
 }
 
 // live brings the guest up, waits for a request or the VMM's end, and brings the
@@ -108,7 +109,7 @@ func (r *run) live() (ending vm.Ending, failed bool) {
 	select {
 	case <-m.Done():
 		stop() // for the console's last lines
-		return r.guestEnded(m.Exit(), before), false
+		return r.guestEnded(m.Exit(), oomKills() > before), false
 	case q := <-r.requests:
 		q.reply <- nil
 		return r.end(m, q), false

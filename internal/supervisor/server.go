@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"banger/internal/fault"
 	"banger/internal/unixsock"
 )
 
@@ -58,13 +59,15 @@ func (d *door) keep(over <-chan struct{}, log *slog.Logger) {
 		if fi, err := os.Lstat(path); err == nil && d.bound != nil && os.SameFile(fi, d.bound) {
 			continue
 		}
-		os.Remove(path)
-		err := os.MkdirAll(RunDir(d.dir), 0o700)
 		var l *net.UnixListener
-		if err == nil {
-			l, err = unixsock.Listen(path)
-		}
-		if err != nil {
+		err := fault.Do("sockets.anew", func() (err error) {
+			os.Remove(path)
+			if err = os.MkdirAll(RunDir(d.dir), 0o700); err == nil {
+				l, err = unixsock.Listen(path)
+			}
+			return err
+		})
+		if err != nil { // tried again at the next tick
 			log.Warn("make the supervisor's socket anew", "err", err)
 			continue
 		}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -29,24 +30,30 @@ func Spawn(program string, o Order, lock *os.File) (p vm.Process, err error) {
 	o.RunDir, o.Protocol = RunDir(o.Dir), Protocol
 	defer func() {
 		if err != nil {
-			os.RemoveAll(o.RunDir)
-			os.Remove(filepath.Join(o.Dir, OrderFile))
+			fault.Do("start.undo", func() error {
+				return errors.Join(os.RemoveAll(o.RunDir), os.Remove(filepath.Join(o.Dir, OrderFile)))
+			})
 		}
 	}()
-	if err := os.Remove(filepath.Join(o.Dir, RunFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err = fault.Do("start.old-end", func() error { return os.Remove(filepath.Join(o.Dir, RunFile)) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return p, err // it would be taken for this run's end
 	}
 	// The lock is ours: what lies there is left from a run that is over.
-	if err := os.RemoveAll(o.RunDir); err != nil {
+	if err := fault.Do("start.old-sockets", func() error { return os.RemoveAll(o.RunDir) }); err != nil {
 		return p, err
 	}
-	if err := os.Mkdir(o.RunDir, 0o700); err != nil {
+	if err := fault.Do("start.sockets", func() error { return os.Mkdir(o.RunDir, 0o700) }); err != nil {
 		return p, err
 	}
-	if err := fault.Do("start.order", func() error { return WriteOrder(o) }); err != nil {
+	if err := WriteOrder(o); err != nil {
 		return p, err
 	}
-	l, err := unixsock.Listen(SocketPath(o.Dir))
+	var l *net.UnixListener
+	err = fault.Do("start.listen", func() (err error) {
+		l, err = unixsock.Listen(SocketPath(o.Dir))
+		return err
+	})
 	if err != nil {
 		return p, err
 	}

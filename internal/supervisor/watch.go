@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,7 @@ type guard struct {
 	m      vmm.Machine
 	events <-chan vmm.Event // nil if the VMM reports none
 	held   string           // the file that the VMM could not write
+	closed bool             // the guest has closed the channel, by the VMM's word
 }
 
 func newGuard(r *run, m vmm.Machine) *guard {
@@ -51,6 +53,8 @@ func newGuard(r *run, m vmm.Machine) *guard {
 func (g *guard) watch() {
 	room := time.NewTicker(roomPause)
 	defer room.Stop()
+	var pinging sync.WaitGroup
+	defer pinging.Wait()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	pings := make(chan error, 1)
@@ -67,7 +71,11 @@ func (g *guard) watch() {
 				letGo(g.r, g.m)
 			}
 		case <-next:
-			go func() { pings <- g.ping(ctx) }() // ends with ctx at the latest; pings has room
+			next = time.After(pingPause)
+			if !g.closed { // else the VMM tells when it is open again
+				next = nil
+				pinging.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
+			}
 		case err := <-pings:
 			g.judge(err)
 			next = time.After(pingPause)
@@ -93,10 +101,9 @@ func (g *guard) hear(e vmm.Event) {
 		})
 	case vmm.GoesOn:
 		g.r.update(func(s *Status) { s.Held, s.HeldSince = "", time.Time{} })
-	case vmm.AgentGone:
-		g.agent(false)
-	case vmm.AgentBack:
-		g.agent(true)
+	case vmm.AgentGone, vmm.AgentBack:
+		g.closed = e.Kind == vmm.AgentGone
+		g.agent(!g.closed)
 	}
 }
 
@@ -136,7 +143,7 @@ func (g *guard) ping(ctx context.Context) error {
 func (g *guard) judge(err error) {
 	s, _ := g.r.now()
 	switch {
-	case s.Phase != Ready || errors.As(err, &channel.TooManyError{}):
+	case s.Phase != Ready || g.closed || errors.As(err, &channel.TooManyError{}):
 	case err == nil:
 		g.agent(true)
 	case s.Held != "" || vmmSilent(g.m) != nil:

@@ -67,7 +67,7 @@ func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, er
 	case len(not) == 0:
 		return Choice{}, &UnknownDriverError{want, known}
 	}
-	return Choice{}, hint.Add(fmt.Errorf("find a VMM: %s", strings.Join(not, "; ")), "banger doctor says what is missing")
+	return Choice{}, hint.Missing(fmt.Errorf("find a VMM: %s", strings.Join(not, "; ")), "banger doctor says what is missing")
 }
 
 // Find returns the driver of that name.

@@ -56,6 +56,20 @@ func (c *client) put(ctx context.Context, path string, body any) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	return c.call(req)
+}
+
+// get is a GET whose answer is dropped, as of put.
+func (c *client) get(ctx context.Context, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://firecracker"+path, nil)
+	if err != nil {
+		return err
+	}
+	return c.call(req)
+}
+
+func (c *client) call(req *http.Request) error {
+	path := req.URL.Path
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("call Firecracker's %s: %w", path, err)

@@ -6,6 +6,14 @@
 // snapshot can be loaded in another directory. The directory is made by Launch
 // and gone after the machine.
 //
+// When the host's disk is full, Firecracker gives the guest an input/output error
+// and runs on: it can't hold the guest still, so the machine is no vmm.Reporter and
+// no vmm.Continuer. The guest's kernel remounts its file system read-only then.
+//
+// The vsock's socket can't be bound anew. If the run directory is swept while the
+// VMM runs, open streams go on, no new one can be opened, and the agent counts as
+// gone: a stop ends the VMM by force.
+//
 // The API's calls and their order are upstream's
 // (src/firecracker/swagger/firecracker.yaml). There is no SDK between: Go's
 // ties the VMM's life to the context that started it.

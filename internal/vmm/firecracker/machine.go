@@ -114,6 +114,17 @@ func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }
 
+// Answers implements vmm.Asker: it asks the API for what it says of the instance.
+// Only silence counts: an API whose socket is gone says nothing of its VMM.
+func (m *machine) Answers(ctx context.Context) error {
+	api := newClient(m.dir.file(fileAPI))
+	defer api.close()
+	if err := api.get(ctx, "/"); err != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
 func (m *machine) Close() (err error) {
 	m.child.Signal(os.Kill) // an error says that it is gone
 	<-m.done
