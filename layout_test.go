@@ -64,7 +64,8 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/daemon":    "api disk hint image kernel launch paths process progress store supervisor unixsock vm",
+	"internal/instance":  "ballast channel channel/control channel/exec disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch",
+	"internal/daemon":    "api cas disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "debian hint kvm landlock paths unixsock vmm",

@@ -26,6 +26,9 @@ type Behaviour struct {
 	// Panic ends the boot with "Kernel panic - not syncing: " and these words on
 	// the console, and then as a reset does. At start.
 	Panic string `json:"panic,omitempty"`
+	// ConsoleBytes is how much the guest writes to its console before it says
+	// hello. At start.
+	ConsoleBytes int64 `json:"console_bytes,omitempty"`
 	// HelloDelayMillis is how long the guest boots, NoHello that it never says
 	// hello. At start.
 	HelloDelayMillis int64 `json:"hello_delay_ms,omitempty"`

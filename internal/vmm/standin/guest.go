@@ -117,6 +117,9 @@ func (g *guest) boot(s services) error {
 	b := g.now()
 	g.print("Linux version 0.0.0-%s (banger's stand-in: there is no kernel)", Name)
 	g.print("Command line: console=ttyS0 %s", g.spec.Cmdline)
+	for line := strings.Repeat("x", 1000); b.ConsoleBytes > 0; b.ConsoleBytes -= int64(len(line)) {
+		g.print("%s", line)
+	}
 	if b.Panic != "" {
 		g.panic(b.Panic)
 	}
