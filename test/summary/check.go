@@ -32,10 +32,10 @@ var checks = []struct {
 	{"generated files", checkGenerated},
 	{"vet", func() error { return command(nil, "go", "vet", "./...") }},
 	{"vet of tests with guests", func() error {
-		return command(nil, "go", "vet", "-tags=vmtest,smoketest,covered", "./...")
+		return command(nil, "go", "vet", "-tags=vmtest,smoketest,covered,standin,faults", "./...")
 	}},
 	{"staticcheck", func() error {
-		return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest,covered", "./...")
+		return command(nil, "go", "tool", "staticcheck", "-tags=vmtest,smoketest,covered,standin,faults", "./...")
 	}},
 	{"layout", func() error { return command(nil, "go", "test", ".") }},
 	{"shellcheck", checkShell},

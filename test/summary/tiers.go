@@ -28,6 +28,10 @@ func tiers(only string, fresh bool) []tier {
 			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
 			fuzz(c)
 		}},
+		{name: "life", run: func(c *count) {
+			// The owner of VMs, supervisors and stand-in VMMs as real processes.
+			goTest(c, []string{"CGO_ENABLED=1"}, "-race", "-tags=standin", "-timeout=30m", "-parallel=4", "./test/life", "./internal/supervisor", "./internal/vmm/standin")
+		}},
 		{name: "script", run: func(c *count) {
 			// What several goroutines of a daemon do at once is best seen in the
 			// daemon itself.
@@ -94,7 +98,7 @@ func buildRace() error {
 	if err := os.MkdirAll(raceBin, 0o755); err != nil {
 		return err
 	}
-	if err := command([]string{"CGO_ENABLED=1"}, "go", "build", "-race", "-o", raceBin+"/", "./cmd/banger", "./cmd/bangerd"); err != nil {
+	if err := command([]string{"CGO_ENABLED=1"}, "go", "build", "-race", "-tags=standin", "-o", raceBin+"/", "./cmd/banger", "./cmd/bangerd"); err != nil {
 		return err
 	}
 	return command([]string{"CGO_ENABLED=0"}, "go", "build", "-o", raceBin+"/", "./cmd/banger-agent")
