@@ -64,6 +64,7 @@ type plainDisplay struct {
 
 type plainStage struct {
 	begin, last time.Time
+	text        string // of the last event that had one
 }
 
 func (d *plainDisplay) event(who string, e api.Event) {
@@ -80,13 +81,16 @@ func (d *plainDisplay) event(who string, e api.Event) {
 	case s == nil && e.Finished:
 		return // it was there already: nothing was waited for
 	case s == nil:
-		d.stages[key] = &plainStage{now, now}
+		d.stages[key] = &plainStage{now, now, e.Text}
 		d.a.note("%s: %s", key, e.Text)
 	case e.Finished:
+		if e.Text == "" {
+			e.Text = s.text
+		}
 		d.a.note("%s", finished(key, e, now.Sub(s.begin)))
 		delete(d.stages, key)
 	case now.Sub(s.last) >= stageEvery:
-		s.last = now
+		s.last, s.text = now, e.Text
 		d.a.note("%s: %s%s", key, e.Text, amount(e))
 	}
 }

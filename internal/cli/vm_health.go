@@ -62,7 +62,11 @@ func writeHealth(w io.Writer, h api.Health) {
 	}
 	fmt.Fprintf(w, "up for\t%s\n", span(time.Duration(g.UptimeMillis)*time.Millisecond))
 	fmt.Fprintf(w, "init\t%s\n", clean(g.Init))
-	fmt.Fprintf(w, "memory\t%s of %s free\n", bytesText(g.MemFreeKiB<<10), bytesText(g.MemTotalKiB<<10))
-	fmt.Fprintf(w, "disk\t%s of %s free\n", bytesText(g.DiskFreeKiB<<10), bytesText(g.DiskTotalKiB<<10))
+	if g.MemTotalKiB > 0 {
+		fmt.Fprintf(w, "memory\t%s of %s free\n", bytesText(g.MemFreeKiB<<10), bytesText(g.MemTotalKiB<<10))
+	}
+	if g.DiskTotalKiB > 0 {
+		fmt.Fprintf(w, "disk\t%s of %s free\n", bytesText(g.DiskFreeKiB<<10), bytesText(g.DiskTotalKiB<<10))
+	}
 	fmt.Fprintf(w, "commands\t%d\n", g.Processes)
 }

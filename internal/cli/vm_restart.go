@@ -19,7 +19,7 @@ func (a *app) vmRestart() *cobra.Command {
 			Use:   "restart [flags] VM…",
 			Short: "Stop VMs and start them again",
 			Long: `Stop VMs as vm stop does, then start them again. A VM that does not run is only
-started. Changes by vm set take effect.`,
+started.`,
 			Example: `  banger vm restart dev
   banger vm restart --wait=system dev db`,
 			ValidArgsFunction: a.names(0, vm.Running, vm.Paused, vm.Stopped),

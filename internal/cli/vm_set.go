@@ -23,8 +23,8 @@ func (a *app) vmSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set [flags] VM",
 		Short: "Change a VM's CPUs, memory, name or time to live",
-		Long: `Change what a VM is. CPUs and memory of a VM that runs take effect at its next
-start; vm restart gives it one.`,
+		Long: `Change what a VM is. CPUs and memory can be changed only while it does not run;
+a new time to live counts from the start of the run that it has.`,
 		Example: `  banger vm set dev --vcpu 4 --memory 8G
   banger vm set dev --name old
   banger vm set dev --ttl 8h

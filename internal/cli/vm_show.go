@@ -95,5 +95,8 @@ func digestText(digest string) string {
 	if digest == "" {
 		return ""
 	}
-	return fmt.Sprintf(" (%.19s…)", clean(digest))
+	if len(digest) > 19 { // sha256: and 12 digits, as listings have it
+		digest = digest[:19] + "…"
+	}
+	return " (" + clean(digest) + ")"
 }

@@ -21,6 +21,9 @@ const (
 	// statsSample is the time between the two measurements that tell the CPU of
 	// one table.
 	statsSample = 500 * time.Millisecond
+	// startError is how far two readings of one process's start differ: it comes
+	// in ticks of 10 ms since the host's boot.
+	startError = 100 * time.Millisecond
 )
 
 func (a *app) vmStats() *cobra.Command {
@@ -187,7 +190,7 @@ func (s *stats) write(now []api.Stats) error {
 // cpuText is the CPU between two measurements of a run, in percent of one CPU.
 func cpuText(before, now api.Stats) string {
 	took := now.At.Sub(before.At)
-	if before.ID == "" || !before.Since.Equal(now.Since) || took <= 0 {
+	if before.ID == "" || now.Since.Sub(before.Since).Abs() > startError || took <= 0 {
 		return "-"
 	}
 	used := time.Duration(now.CPUMillis-before.CPUMillis) * time.Millisecond
