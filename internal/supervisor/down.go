@@ -28,6 +28,9 @@ const (
 	goneLimit = 3 * time.Second
 	heldLimit = 5 * time.Second
 	askAgain  = time.Second
+	// stageLimit is how long an agent's last words may take after the VMM's end: they
+	// are in the host's memory by then.
+	stageLimit = 500 * time.Millisecond
 )
 
 // end ends a ready guest as q asks. It returns when the VMM is gone.
@@ -120,16 +123,30 @@ func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
 	accepted, asking := false, true
 	var said string // why the agent's force
 	begin := time.Now()
+	hear := func(stage string) {
+		accepted = true
+		if stage == "forced" {
+			said = "the guest's services did not end in time"
+			r.update(func(s *Status) { s.Text = said + ": forcing" })
+		}
+	}
 	for {
 		select {
 		case <-m.Done():
-			return said, nil
-		case stage := <-stages:
-			accepted = true
-			if stage == "forced" {
-				said = "the guest's services did not end in time"
-				r.update(func(s *Status) { s.Text = said + ": forcing" })
+			if !asking {
+				return said, nil
 			}
+			// The agent's last stages may be on their way.
+			select {
+			case stage := <-stages:
+				hear(stage)
+			case <-failed:
+				asking = false
+			case <-time.After(stageLimit):
+				asking = false
+			}
+		case stage := <-stages:
+			hear(stage)
 		case err := <-failed:
 			asking = false
 			if err != nil && !accepted {
