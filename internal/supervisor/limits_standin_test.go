@@ -100,7 +100,7 @@ func TestLimitsOfEnds(t *testing.T) {
 // A supervisor that can't write the end down says it, and ends.
 func TestEndThatIsNotWritten(t *testing.T) {
 	t.Parallel()
-	g := start(t, self(t), standin.Behaviour{})
+	g := start(t, self(t), standin.Behaviour{EndDelayMillis: 500}) // time to follow it
 	g.ready(t)
 	if err := os.MkdirAll(filepath.Join(g.dir, supervisor.RunFile, "in the way"), 0o700); err != nil {
 		t.Fatal(err)
