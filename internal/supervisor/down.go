@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,8 @@ const (
 	graceEmulated = 30 * time.Second
 	graceOver     = 5 * time.Second // the agent forces the end after its grace; ours is the backstop
 	syncLimit     = 5 * time.Second
-	killLimit     = 2 * time.Second // from the signal of a kill to SIGKILL
+	killLimit     = time.Second // from the signal of a kill to SIGKILL
+	launchLimit   = time.Second // for a launch that was given up, to give back what it took
 
 	// askLimit is how long an agent may take to accept an end, goneLimit how long a
 	// VM may go on whose agent is known to be gone, heldLimit how long one that
@@ -26,6 +28,9 @@ const (
 	goneLimit = 3 * time.Second
 	heldLimit = 5 * time.Second
 	askAgain  = time.Second
+	// stageLimit is how long an agent's last words may take after the VMM's end: they
+	// are in the host's memory by then.
+	stageLimit = 500 * time.Millisecond
 )
 
 // end ends a ready guest as q asks. It returns when the VMM is gone.
@@ -34,7 +39,9 @@ func (r *run) end(m vmm.Machine, q request) vm.Ending {
 		return *r.kill(m, q.kill)
 	}
 	r.update(func(s *Status) { s.Phase = Ending })
-	letGo(r, m)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { letGo(r, m) }) // ends with the VMM, or after vmmLimit
 	r.saveCoverage(r.guest(m))
 	discard, host := q.stop.Discard, q.stop.host
 	force, next := "", (*request)(nil)
@@ -110,21 +117,36 @@ func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
 	}
 	go ask()
 	limit := time.After(askLimit)
+	silent := make(chan string, 1)
 	tick := time.NewTicker(askAgain)
 	defer tick.Stop()
 	accepted, asking := false, true
 	var said string // why the agent's force
 	begin := time.Now()
+	hear := func(stage string) {
+		accepted = true
+		if stage == "forced" {
+			said = "the guest's services did not end in time"
+			r.update(func(s *Status) { s.Text = said + ": forcing" })
+		}
+	}
 	for {
 		select {
 		case <-m.Done():
-			return said, nil
-		case stage := <-stages:
-			accepted = true
-			if stage == "forced" {
-				said = "the guest's services did not end in time"
-				r.update(func(s *Status) { s.Text = said + ": forcing" })
+			if !asking {
+				return said, nil
 			}
+			// The agent's last stages may be on their way.
+			select {
+			case stage := <-stages:
+				hear(stage)
+			case <-failed:
+				asking = false
+			case <-time.After(stageLimit):
+				asking = false
+			}
+		case stage := <-stages:
+			hear(stage)
 		case err := <-failed:
 			asking = false
 			if err != nil && !accepted {
@@ -137,7 +159,11 @@ func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
 			}
 		case <-limit:
 			if !accepted {
-				return r.silence(m), nil
+				go func() { silent <- r.silence(m) }() // ends after vmmLimit; silent has room
+			}
+		case why := <-silent:
+			if !accepted {
+				return why, nil
 			}
 		case <-ctx.Done():
 			return "the guest did not end in its time", nil
@@ -164,18 +190,22 @@ func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
 func (r *run) sync(m vmm.Machine) (force string, next *request) {
 	ctx, cancel := context.WithTimeout(context.Background(), syncLimit)
 	defer cancel()
-	synced := make(chan error, 1)
-	go func() { synced <- r.guest(m).Sync(ctx) }() // ends with ctx at the latest; synced has room
+	synced := make(chan string, 1)
+	go func() { // ends vmmLimit after ctx at the latest; synced has room
+		err := r.guest(m).Sync(ctx)
+		if err == nil {
+			synced <- ""
+			return
+		}
+		r.log.Warn("sync before the end", "err", err)
+		synced <- "the guest's disk was not synced: " + r.silence(m)
+	}()
 	for {
 		select {
 		case <-m.Done():
 			return "", nil
-		case err := <-synced:
-			if err == nil {
-				return "", nil
-			}
-			r.log.Warn("sync before the end", "err", err)
-			return "the guest's disk was not synced: " + r.silence(m), nil
+		case force := <-synced:
+			return force, nil
 		case q := <-r.requests:
 			q.reply <- nil
 			if q.stop == nil {

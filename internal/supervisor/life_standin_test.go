@@ -205,13 +205,19 @@ func TestSweptRunDir(t *testing.T) {
 			t.Fatalf("the socket is not made anew: %v", err)
 		}
 	}
+	if h, err := g.Health(limited(t)); err != nil || h.Init != "agent" {
+		t.Errorf("Health = %+v, %v", h, err)
+	}
+	if st, err := g.exec(t, "sh", "-c", "exit 7"); err != nil || st.Code != 7 {
+		t.Errorf("exec: %+v, %v; want 7", st, err)
+	}
 	if fi, err := os.Stat(supervisor.SocketPath(g.dir)); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("the new socket: %v, %v; want mode 0600", fi, err)
 	}
-	if err := g.Kill(limited(t), supervisor.Kill{}); err != nil {
-		t.Errorf("Kill: %v", err)
+	if err := g.Stop(limited(t), supervisor.Stop{}); err != nil {
+		t.Errorf("Stop: %v", err)
 	}
-	g.wants(t, g.gone(t), vm.CauseKilled, "", false)
+	g.wants(t, g.gone(t), vm.CauseStopped, "", false)
 }
 
 func TestAgentGone(t *testing.T) {

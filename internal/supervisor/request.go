@@ -13,7 +13,8 @@ import (
 // Stop asks for the end of a run: first the guest's services, then the guest.
 type Stop struct {
 	// Discard skips the guest's services: its file systems are synced, then the
-	// VMM is ended. For a VM that is deleted.
+	// VMM is ended. For a VM that is deleted. The VMM is gone within 8 s, though the
+	// guest does not answer.
 	Discard bool `json:"discard"`
 	// Cancelled says that the run was given up before it was ready.
 	Cancelled bool `json:"cancelled"`
@@ -22,7 +23,7 @@ type Stop struct {
 }
 
 // Kill asks for the end of a run without the guest: the VMM gets the signal, and
-// SIGKILL after at most 2 s.
+// SIGKILL a second later. The VMM is gone within 2 s, whatever the phase.
 type Kill struct {
 	Signal string `json:"signal"` // as "SIGTERM" or "term"; "" is SIGKILL
 }

@@ -80,7 +80,7 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 	r.update(func(s *Status) { end.Gaps, end.BootID = s.Gaps, s.BootID; *s = end })
 	r.log.Info("run ended", "cause", ending.Cause, "detail", ending.Detail, "forced", ending.Forced)
 	<-guarding
-	door.close()
+	door.close() // whoever follows the events has heard the end, written down or not
 	return errors.Join(err, fault.Do("end.sockets", func() error { return os.RemoveAll(RunDir(dir)) }))
 }
 

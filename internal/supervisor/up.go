@@ -41,7 +41,7 @@ func (r *run) launch(ctx context.Context) (vmm.Machine, *vm.Ending) {
 		err error
 	}
 	launched := make(chan result, 1)
-	go func() { // ends with ctx at the latest; launched has room
+	go func() { // ends soon after ctx, or with the process; launched has room
 		var res result
 		res.err = fault.Do("launch.vmm", func() (err error) {
 			res.m, err = driver.Launch(ctx, r.order.Spec)
@@ -50,8 +50,14 @@ func (r *run) launch(ctx context.Context) (vmm.Machine, *vm.Ending) {
 		launched <- res
 	}()
 	var asked *request
+	var late <-chan time.Time
 	for {
 		select {
+		case <-late:
+			// The launch hangs, in the host's kernel perhaps. A VMM of it ends with this
+			// process.
+			r.log.Warn("the launch was given up and goes on")
+			return nil, endedEarly(*asked)
 		case res := <-launched:
 			switch {
 			case asked != nil:
@@ -66,6 +72,9 @@ func (r *run) launch(ctx context.Context) (vmm.Machine, *vm.Ending) {
 		case q := <-r.requests:
 			q.reply <- nil
 			r.update(func(s *Status) { s.Phase, s.Text = Ending, "giving the start up" })
+			if asked == nil {
+				late = time.After(launchLimit)
+			}
 			asked = &q
 			cancel()
 		}
@@ -115,15 +124,16 @@ func (r *run) bringUp(ctx context.Context, m vmm.Machine) *vm.Ending {
 			return died(m.Exit())
 		case <-time.After(500 * time.Millisecond):
 		}
-		switch s, _ := r.now(); {
-		case s.Held != "":
+		if s, _ := r.now(); s.Held != "" {
 			return ended(vm.CauseBoot, s.Held)
-		case errors.Is(err, context.DeadlineExceeded) && vmmSilent(m) != nil:
-			return ended(vm.CauseBoot, vmmSilent(m).Error())
-		case errors.Is(err, context.DeadlineExceeded):
-			return ended(vm.CauseBoot, "the guest did not come up in its time")
 		}
-		return ended(vm.CauseBoot, err.Error())
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return ended(vm.CauseBoot, err.Error())
+		}
+		if err := vmmSilent(m); err != nil {
+			return ended(vm.CauseBoot, err.Error())
+		}
+		return ended(vm.CauseBoot, "the guest did not come up in its time")
 	case <-m.Done():
 		return died(m.Exit())
 	case q := <-r.requests:

@@ -191,8 +191,17 @@ func handler(s Service) http.Handler {
 		rc := http.NewResponseController(w)
 		rc.Flush()
 		err := s.End(e, func(ev EndEvent) {
-			json.NewEncoder(w).Encode(ev)
-			rc.Flush()
+			text, err := json.Marshal(ev)
+			if err != nil {
+				return
+			}
+			// The guest may end right after this. Flush returns when net/http has
+			// the frame in its own buffer, which it writes out before it takes the
+			// next: the line's end is a frame of its own.
+			for _, part := range [][]byte{text, []byte("\n")} {
+				w.Write(part)
+				rc.Flush()
+			}
 		})
 		if err != nil {
 			json.NewEncoder(w).Encode(EndEvent{Stage: err.Error()})

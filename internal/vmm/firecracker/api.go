@@ -25,12 +25,12 @@ const (
 // client calls one Firecracker's API.
 type client struct{ http *http.Client }
 
-func newClient(socket string) *client {
+func newClient(api *unixsock.Handle) *client {
 	return &client{&http.Client{Transport: &http.Transport{
 		MaxConnsPerHost:    1,
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return unixsock.Dial(ctx, socket)
+			return api.Dial(ctx)
 		},
 	}}}
 }

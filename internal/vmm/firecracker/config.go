@@ -75,7 +75,7 @@ type (
 	}
 )
 
-// configure tells Firecracker all of the machine, and starts it.
+// configure tells Firecracker all of the machine.
 func configure(ctx context.Context, c *client, s vmm.Spec) error {
 	type call struct {
 		path string
@@ -92,7 +92,6 @@ func configure(ctx context.Context, c *client, s vmm.Spec) error {
 	calls = append(calls,
 		call{"/vsock", vsock{guestCID, fileVsock}},
 		call{"/entropy", struct{}{}},
-		call{"/actions", action{"InstanceStart"}},
 	)
 	for _, k := range calls {
 		if err := c.put(ctx, k.path, k.body); err != nil {
@@ -100,6 +99,11 @@ func configure(ctx context.Context, c *client, s vmm.Spec) error {
 		}
 	}
 	return nil
+}
+
+// boot starts the machine that was configured.
+func boot(ctx context.Context, c *client) error {
+	return c.put(ctx, "/actions", action{"InstanceStart"})
 }
 
 func diskName(i int) string { return fileDisk + strconv.Itoa(i) }

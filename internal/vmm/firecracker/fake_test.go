@@ -112,6 +112,14 @@ func fakeMain(behaviour string) {
 		if what == "records" {
 			say(r.Method + " " + r.URL.Path + " " + string(body))
 		}
+		if r.URL.Path == "/vsock" { // as the real one does
+			l, err := net.Listen("unix", fileVsock)
+			if err != nil {
+				say(err.Error())
+				syscall.Exit(1)
+			}
+			go guestAnswers(l, what) // ends with the process
+		}
 		w.WriteHeader(http.StatusNoContent)
 		if r.URL.Path == "/actions" {
 			time.AfterFunc(10*time.Millisecond, func() { guestRuns(what) })
@@ -127,20 +135,22 @@ func guestRuns(what string) {
 	case "halts":
 		fmt.Print("[    1.0] reboot: System halted\r\n")
 	case "lies": // the console says so, and the guest lives
-		l, err := net.Listen("unix", fileVsock)
+		fmt.Print("[    1.0] reboot: System halted\r\n")
+	}
+}
+
+// guestAnswers answers the host's streams, if what lives.
+func guestAnswers(l net.Listener, what string) {
+	for {
+		c, err := l.Accept()
 		if err != nil {
 			syscall.Exit(1)
 		}
-		fmt.Print("[    1.0] reboot: System halted\r\n")
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				syscall.Exit(1)
-			}
-			bufio.NewReader(c).ReadString('\n')
+		bufio.NewReader(c).ReadString('\n')
+		if what == "lies" || what == "stays" {
 			fmt.Fprint(c, "OK 1\n")
-			c.Close()
-			fmt.Print("asked\n")
 		}
+		c.Close()
+		fmt.Print("asked\n")
 	}
 }

@@ -10,9 +10,9 @@
 // and runs on: it can't hold the guest still, so the machine is no vmm.Reporter and
 // no vmm.Continuer. The guest's kernel remounts its file system read-only then.
 //
-// The vsock's socket can't be bound anew. If the run directory is swept while the
-// VMM runs, open streams go on, no new one can be opened, and the agent counts as
-// gone: a stop ends the VMM by force.
+// The VMM's sockets are dialled by descriptor, so a run directory that is swept
+// after the launch costs nothing. One that is swept before the guest's hello costs
+// the boot: the guest finds nobody to say it to.
 //
 // The API's calls and their order are upstream's
 // (src/firecracker/swagger/firecracker.yaml). There is no SDK between: Go's

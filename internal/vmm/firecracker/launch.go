@@ -41,7 +41,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 		p = d.Probe(ctx)
 	}
 	if !p.Usable {
-		return nil, hint.Add(fmt.Errorf("launch Firecracker: %s", p.Why), "banger doctor says what is missing")
+		return nil, hint.Missing(fmt.Errorf("launch Firecracker: %s", p.Why), "banger doctor says what is missing")
 	}
 	err := check(s)
 	if err == nil {
@@ -54,11 +54,18 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("launch Firecracker: %w", err)
 	}
-	api := newClient(m.dir.file(fileAPI))
-	defer api.close()
-	err = awaitAPI(ctx, m.dir.file(fileAPI), m.child.Done())
+	if err = awaitAPI(ctx, m.dir.file(fileAPI), m.child.Done()); err == nil {
+		m.api, err = unixsock.Hold(m.dir.file(fileAPI))
+	}
 	if err == nil {
-		err = configure(ctx, api, s)
+		api := newClient(m.api)
+		defer api.close()
+		if err = configure(ctx, api, s); err == nil {
+			err = m.holdVsock()
+		}
+		if err == nil {
+			err = boot(ctx, api)
+		}
 	}
 	if err == nil {
 		return m, nil
@@ -148,7 +155,10 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 	}
 	m.console = program.NewOutput(&haltWatch{ReadCloser: consoleR, halted: m.sawHalt})
 	m.carrier = channel.NewHybridCarrier(hellos, func(ctx context.Context) (*net.UnixConn, error) {
-		return unixsock.Dial(ctx, dir.file(fileVsock))
+		if h := m.vsock.Load(); h != nil {
+			return h.Dial(ctx)
+		}
+		return nil, errors.New("the guest was not started")
 	}, func() { os.Remove(helloPath) })
 	go m.watch(logR) // ends with Firecracker
 	return m, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"banger/internal/channel"
 	"banger/internal/hint"
 	"banger/internal/kvm"
 )
@@ -118,6 +119,29 @@ func TestGuestThatLies(t *testing.T) {
 	case <-m.Done():
 		t.Errorf("the machine was ended by what its console said: %+v", m.Exit())
 	case <-time.After(2 * answerLimit):
+	}
+}
+
+// Cleaners of old files take the directory of sockets away: both sockets are still
+// reached.
+func TestSweptRunDir(t *testing.T) {
+	s := machineSpec(t)
+	m, err := fake(t, "stays").Launch(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	go io.Copy(io.Discard, m.Console()) // ends with the machine
+	if err := os.RemoveAll(s.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Carrier().Dial(t.Context(), channel.PortControl)
+	if err != nil {
+		t.Fatalf("Dial: %v", err)
+	}
+	c.Close()
+	if err := m.(*machine).apiAnswers(t.Context()); err != nil {
+		t.Errorf("the API: %v", err)
 	}
 }
 

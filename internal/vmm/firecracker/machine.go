@@ -5,11 +5,13 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"banger/internal/channel"
 	"banger/internal/launch"
+	"banger/internal/unixsock"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 	"banger/internal/vmm/program"
@@ -32,6 +34,11 @@ type machine struct {
 	carrier *channel.HybridCarrier
 	log     *program.Tail
 	halted  chan struct{} // has room for one: the console said so
+
+	// The VMM's sockets, by descriptor: cleaners of old files may take the directory
+	// away. Both are open once Launch has returned.
+	api   *unixsock.Handle
+	vsock atomic.Pointer[unixsock.Handle]
 
 	exit vmm.Exit      // written before done is closed
 	done chan struct{} // closed by watch
@@ -115,14 +122,28 @@ func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }
 
 // Answers implements vmm.Asker: it asks the API for what it says of the instance.
-// Only silence counts: an API whose socket is gone says nothing of its VMM.
+// Only silence counts: whatever it answers, it acts.
 func (m *machine) Answers(ctx context.Context) error {
-	api := newClient(m.dir.file(fileAPI))
-	defer api.close()
-	if err := api.get(ctx, "/"); err != nil {
+	if m.apiAnswers(ctx) != nil {
 		return ctx.Err()
 	}
 	return nil
+}
+
+func (m *machine) apiAnswers(ctx context.Context) error {
+	api := newClient(m.api)
+	defer api.close()
+	return api.get(ctx, "/")
+}
+
+// holdVsock takes hold of the socket of the machine's vsock, which is there from
+// its configuration on.
+func (m *machine) holdVsock() error {
+	h, err := unixsock.Hold(m.dir.file(fileVsock))
+	if err == nil {
+		m.vsock.Store(h)
+	}
+	return err
 }
 
 func (m *machine) Close() (err error) {
@@ -130,6 +151,12 @@ func (m *machine) Close() (err error) {
 	<-m.done
 	m.close.Do(func() {
 		m.console.Abandon()
+		if m.api != nil { // nil if the launch failed
+			m.api.Close()
+		}
+		if h := m.vsock.Load(); h != nil {
+			h.Close()
+		}
 		err = m.dir.remove()
 	})
 	return err

@@ -34,7 +34,7 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 		p = d.Probe(ctx)
 	}
 	if !p.Usable {
-		return nil, hint.Add(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
+		return nil, hint.Missing(fmt.Errorf("launch QEMU: %s", p.Why), "banger doctor says what is missing")
 	}
 	sandboxed := slices.Contains(p.Features, featureSandbox)
 	args, err := arguments(s, p.Accel, sandboxed)

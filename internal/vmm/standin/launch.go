@@ -51,7 +51,9 @@ func (d *Driver) Launch(ctx context.Context, s vmm.Spec) (vmm.Machine, error) {
 	}
 	select {
 	case <-m.up:
-		return m, nil
+		if m.vsock, err = unixsock.Hold(m.dir.file(fileVsock)); err == nil {
+			return m, nil
+		}
 	case <-m.done:
 		err = fmt.Errorf("it ended with %v", m.child.State())
 		if words := strings.TrimSpace(m.exit.Stderr); words != "" {
@@ -111,7 +113,7 @@ func (d *Driver) start(s vmm.Spec) (_ *machine, err error) {
 		log: program.NewTail(logKept), up: make(chan struct{}), done: make(chan struct{}),
 	}
 	m.carrier = channel.NewHybridCarrier(hellos, func(ctx context.Context) (*net.UnixConn, error) {
-		return unixsock.Dial(ctx, dir.file(fileVsock))
+		return m.vsock.Dial(ctx)
 	}, func() { os.Remove(dir.file(fileHello)) })
 	go m.watch(ours[1], ours[2]) // ends with the VMM
 	return m, nil

@@ -11,6 +11,7 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/launch"
+	"banger/internal/unixsock"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 	"banger/internal/vmm/program"
@@ -29,6 +30,7 @@ type machine struct {
 	carrier *channel.HybridCarrier
 	log     *program.Tail
 	spec    vmm.Spec
+	vsock   *unixsock.Handle // the VMM's socket; set before Launch returns
 
 	mu     sync.Mutex // held while an event is put
 	events vmm.Events
@@ -126,6 +128,9 @@ func (m *machine) Close() (err error) {
 	<-m.done
 	m.close.Do(func() {
 		m.console.Abandon()
+		if m.vsock != nil { // nil if the launch failed
+			m.vsock.Close()
+		}
 		err = m.dir.remove()
 	})
 	return err
