@@ -44,6 +44,9 @@ func (d Drivers) Choose(ctx context.Context, want string, vcpus int) (Choice, er
 	var not, known []string // why each driver so far was rejected; all names
 	for _, driver := range d {
 		known = append(known, driver.Name())
+		if k, ok := driver.(Kernelless); want == "auto" && ok && k.Kernelless() {
+			continue // only by its name: it is no machine
+		}
 		if want != "auto" && want != driver.Name() {
 			continue
 		}

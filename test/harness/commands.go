@@ -278,7 +278,7 @@ func waitState(s *state, ts *testscript.TestScript, args []string) {
 			ts.Logf("[%s is %s]", args[0], v.State)
 		}
 		last = v
-		return ok && (v.State == args[1] || (args[1] == "vmm" && v.State == "starting" && v.VMM != nil))
+		return ok && (v.State == args[1] || (args[1] == "vmm" && v.State == "starting" && v.VMM != nil && v.VMM.PID != 0))
 	})
 }
 
@@ -398,10 +398,8 @@ func (s *state) nothing(ts *testscript.TestScript) error {
 	if err != nil || len(out) > 0 {
 		return fmt.Errorf("banger vm list -q gave %q, %v; want no VM", out, err)
 	}
-	for _, pattern := range []string{filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*"), filepath.Join(s.run, "vm/*")} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			return fmt.Errorf("left behind: %v", left)
-		}
+	if left, _ := filepath.Glob(filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*")); len(left) > 0 {
+		return fmt.Errorf("left behind: %v", left)
 	}
 	return nil
 }

@@ -209,7 +209,6 @@ type state struct {
 	vmm   string // $VMM
 	begin time.Time
 	work  string          // the script's directory
-	run   string          // pattern of what a daemon of the script has below the runtime directory
 	vars  []string        // the environment that the script began with
 	jobs  map[string]*job // what start started and waitfor has not waited for
 }
@@ -247,10 +246,8 @@ func setup(env *testscript.Env, s *state, shareCache bool) error {
 	if v := os.Getenv("GOCOVERDIR"); v != "" {
 		env.Setenv("GOCOVERDIR", v)
 	}
-	s.run = filepath.Join(env.WorkDir, "run", "banger*")
 	if s.tier.Host {
 		env.Setenv("XDG_RUNTIME_DIR", os.Getenv("XDG_RUNTIME_DIR"))
-		s.run = runDir(os.Getenv("XDG_RUNTIME_DIR"), env.WorkDir)
 	}
 	for _, d := range []string{"home", "run"} {
 		// The second of two halves finds them.

@@ -134,10 +134,10 @@ func (s *state) filesLeft(stateDir string) []error {
 	filepath.WalkDir(stateDir, func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(stateDir, path)
 		switch {
-		case err != nil, rel == ".", rel == "vms", rel == "run", rel == "run/vm":
-		case rel == "trash":
+		case err != nil, rel == ".", rel == "vms":
+		case rel == "trash", rel == "base":
 			return fs.SkipDir
-		case strings.HasPrefix(rel, "banger.db"), strings.HasPrefix(rel, "bangerd.log"), rel == "bangerd.lock":
+		case strings.HasPrefix(rel, "banger.db"), strings.HasPrefix(rel, "bangerd.log"), rel == "bangerd.lock", rel == "ballast":
 		default:
 			errs = append(errs, fmt.Errorf("%s is left in the state directory", rel))
 			if d.IsDir() {
@@ -146,14 +146,6 @@ func (s *state) filesLeft(stateDir string) []error {
 		}
 		return nil
 	})
-	tmp, _ := filepath.Glob(filepath.Join(s.run, "vm", "*"))
-	if s.tier.Host { // it is not below s.work
-		sockets, _ := filepath.Glob(filepath.Join(s.run, "*.sock"))
-		tmp = append(tmp, sockets...)
-	}
-	for _, f := range tmp {
-		errs = append(errs, fmt.Errorf("%s is left in the runtime directory", f))
-	}
 	return errs
 }
 

@@ -1,8 +1,6 @@
 package harness
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,11 +104,4 @@ func halves(vmm string) (string, error) {
 	}
 	dir := filepath.Join(cache, "halves", vmm)
 	return dir, os.MkdirAll(dir, 0o700)
-}
-
-// runDir is where banger has the sockets of the state directory below work,
-// see package paths: a directory that is shared gets a suffix.
-func runDir(runtime, work string) string {
-	sum := sha256.Sum256([]byte(filepath.Join(work, "state", "banger")))
-	return filepath.Join(runtime, "banger-"+hex.EncodeToString(sum[:4]))
 }
