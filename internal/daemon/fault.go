@@ -39,6 +39,8 @@ func toFault(err error, op string) *api.Fault {
 		}
 	case errors.As(err, &field):
 		f.Field = field.Field
+	case f.Code == api.CodeAmbiguous:
+		f.Hint = "type more digits of the id, or the VM's name"
 	case errors.Is(err, image.ErrNotFound):
 		f.Field = "image"
 	case errors.Is(err, store.ErrNameTaken):

@@ -14,6 +14,7 @@ import (
 	"banger/internal/paths"
 	"banger/internal/progress"
 	"banger/internal/store"
+	"banger/internal/supervisor"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
@@ -167,6 +168,12 @@ func (i *Instance) undo() error {
 		return i.removeLocked(true)
 	}
 	i.slot.spawn(verb{name: "undo", key: "undo", goesOn: true}, func(ctx context.Context, step progress.Func) error {
+		if err := i.note(vm.Delete, func(r *vm.Record) { r.Discard = true }); err != nil {
+			return err
+		}
+		if err := i.end(ctx, step, supervisor.Stop{Discard: true, Cancelled: true}); err != nil {
+			return err
+		}
 		return i.delete(ctx, step, DeleteOptions{Force: true, Discard: true})
 	})
 	return nil

@@ -117,7 +117,7 @@ func (i *Instance) await(ctx context.Context, step progress.Func, stage string, 
 			return v, fmt.Errorf("%w: %q was deleted", ErrNotFound, v.Record.Spec.Name)
 		}
 		now := v.Status.Text
-		if v.Status.Phase == supervisor.Ready {
+		if stage == "stop" && v.Status.Phase == supervisor.Ready {
 			now = "" // it has not heard of what is asked yet
 		}
 		if !v.Silent.IsZero() {

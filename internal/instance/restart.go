@@ -12,7 +12,7 @@ import (
 // Restart stops a VM, its services first, and starts it again, as one operation.
 // One that does not run is started.
 func (i *Instance) Restart(ctx context.Context, o StartOptions, step progress.Func) error {
-	v := verb{name: "restart", rank: rankOther, key: fmt.Sprintf("restart %t %t", o.Force, o.System)}
+	v := verb{name: "restart", rank: rankOther, key: fmt.Sprintf("restart %t %t", o.Force, o.System), goesOn: true}
 	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.restart(ctx, step, o) })
 }
 

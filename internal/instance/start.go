@@ -29,11 +29,11 @@ type StartOptions struct {
 }
 
 // Start brings a VM up and waits for it. A VM that runs already is left as it
-// is; one that is stopping is started after its end. If all callers go away
-// before the guest is up, the run is ended again. The errors are *BootError,
+// is; one that is stopping is started after its end. A start goes on when its
+// callers leave: a VM does not hang on the request that started it. The errors are *BootError,
 // *StateError, *MemoryError, *EndedByError.
 func (i *Instance) Start(ctx context.Context, o StartOptions, step progress.Func) error {
-	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t", o.Force, o.System)}
+	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t", o.Force, o.System), goesOn: true}
 	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
 }
 
@@ -56,9 +56,6 @@ func (i *Instance) start(ctx context.Context, step progress.Func, o StartOptions
 	}
 	v, err := i.await(ctx, step, "boot", func(v View) bool { return v.Record.State != vm.Starting || !v.HasRun })
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errAbandoned):
-		i.spawnCancel()
-		return err
 	case err != nil:
 		return err
 	case v.Record.State == vm.Running || v.Record.State == vm.Paused:
@@ -179,17 +176,4 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 		o.Disks = []vmm.Disk{{Path: b.image.Path, ReadOnly: true}, {Path: data}, {Path: b.kernel.ModulesDisk, ReadOnly: true}}
 	}
 	return o, nil
-}
-
-// spawnCancel ends a start that nobody waits for any more.
-func (i *Instance) spawnCancel() {
-	i.slot.spawn(verb{name: "cancel", rank: rankOther, key: "cancel"}, func(ctx context.Context, step progress.Func) error {
-		if v := i.View(); v.Record.State != vm.Starting || !v.HasRun {
-			return nil // it came up in the last moment, or ended
-		}
-		if err := i.note(vm.Stop, nil); err != nil {
-			return err
-		}
-		return i.end(ctx, step, supervisor.Stop{Discard: true, Cancelled: true})
-	})
 }
