@@ -29,8 +29,14 @@ func tiers(only string, fresh bool) []tier {
 			fuzz(c)
 		}},
 		{name: "life", run: func(c *count) {
-			// The owner of VMs, supervisors and stand-in VMMs as real processes.
-			goTest(c, []string{"CGO_ENABLED=1"}, "-race", "-tags=standin", "-timeout=30m", "-parallel=4", "./test/life", "./internal/supervisor", "./internal/vmm/standin")
+			// The owner of VMs, supervisors and stand-in VMMs as real processes. What
+			// is many runs of the same is done without the race detector.
+			const many = "^(TestFaults|TestModel|TestFullDisk)$"
+			standin := func(env []string, args ...string) {
+				goTest(c, env, append([]string{"-tags=standin", "-timeout=30m", "-parallel=4"}, args...)...)
+			}
+			standin([]string{"CGO_ENABLED=1"}, "-race", "-skip="+many, "./test/life", "./internal/supervisor", "./internal/vmm/standin")
+			standin(nil, "-run="+many, "./test/life")
 		}},
 		{name: "script", run: func(c *count) {
 			// What several goroutines of a daemon do at once is best seen in the
