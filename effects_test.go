@@ -30,11 +30,11 @@ var noEffects = map[string]string{
 	"internal/daemon keepSocket":       "tried again each second",
 	"internal/daemon deleteVM":         "calls the verb",
 	"internal/daemon restoreTrash":     "calls the verb",
+	"internal/daemon fixState":         "banger doctor --fix: it is typed again",
 	"internal/instance Open":           "the daemon's own start",
 	"internal/instance dropRows":       "tried again each second",
 	"internal/instance Prune":          "calls the verb",
 	"internal/instance watchHolder":    "calls the verb",
-	"internal/instance spawnCancel":    "calls the verb",
 	"internal/supervisor saveCoverage": "only in builds with counters",
 	"internal/supervisor copyStream":   "a pool of buffers: nothing outside of the process",
 }

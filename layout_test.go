@@ -68,7 +68,7 @@ var imports = map[string]string{
 	"internal/daemon":    "api cas disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
-	"internal/doctor":    "debian hint kvm landlock paths unixsock vmm",
+	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
 	"internal/cli":       "api autostart channel channel/exec config doctor hint paths process session vm",
 
 	// Where parts meet.

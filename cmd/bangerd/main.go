@@ -1,7 +1,6 @@
-// Bangerd keeps banger's VMs: as `bangerd serve` it is the daemon, as `bangerd
-// supervise` the owner of one running VM, as `bangerd launch` the step between
-// either and what it starts, as `bangerd probe-kvm` a guest of a few
-// instructions, as `bangerd probe` the answer, as JSON, of which VMMs the host has.
+// Bangerd keeps banger's VMs. `bangerd serve` is the daemon, `supervise` the owner
+// of one running VM, `launch` the step between either and what it starts, `probe`,
+// `probe-kvm` and `state` answer what banger doctor asks.
 package main
 
 import (
@@ -27,6 +26,8 @@ func main() {
 		err = supervisor.Main(drivers(program), args[2])
 	case args[1] == "probe":
 		err = drivers(program).WriteReport(os.Stdout)
+	case args[1] == "state":
+		err = daemon.CheckState(os.Stdout, args[2] == "--fix")
 	case args[1] == "serve":
 		err = daemon.Main(program, drivers(program), os.Args[2:])
 	default:

@@ -17,12 +17,14 @@ import (
 var errUnwell = errors.New("this host lacks something that banger needs: see above")
 
 func (a *app) doctor() *cobra.Command {
-	var asJSON bool
+	var asJSON, fix bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check what this host has and lacks",
 		Long: `Check what banger needs of this host, say what each lack costs and what mends
-it. Nothing is changed. The exit status is 125 where something needed is missing.`,
-		Example: "  banger doctor\n  banger doctor --json",
+it. Nothing is changed, but with --fix: a damaged database is set aside and made
+anew from the VMs' own records. The exit status is 125 where something needed is
+missing.`,
+		Example: "  banger doctor\n  banger doctor --json\n  banger doctor --fix",
 		Args:    args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := paths.Host()
@@ -34,6 +36,15 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 			host.DaemonVersion = func(ctx context.Context) (string, error) {
 				d, err := api.NewClient(d.Socket()).AnyVersion().ShowDaemon(ctx)
 				return d.Version, err
+			}
+			if fix {
+				fixed, err := doctor.Fix(cmd.Context(), host)
+				for _, line := range fixed {
+					a.note("%s", line)
+				}
+				if err != nil {
+					return err
+				}
 			}
 			results := doctor.Run(cmd.Context(), host)
 			if asJSON {
@@ -60,6 +71,7 @@ it. Nothing is changed. The exit status is 125 where something needed is missing
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend the VMs' records first")
 	return cmd
 }
 

@@ -1,6 +1,6 @@
 // Package doctor holds the checks of a host, as data: what banger needs, what
-// each lack costs, and the line that mends it. It changes nothing and starts
-// nothing but programs' --version and a probe of KVM.
+// each lack costs, and the line that mends it. The checks change nothing and start
+// nothing but programs' --version, bangerd's answers and a probe of KVM.
 package doctor
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"banger/internal/api"
 	"banger/internal/kvm"
 	"banger/internal/landlock"
 	"banger/internal/paths"
@@ -47,6 +48,8 @@ type Env struct {
 	Landlock func() (int, error)
 	// Report asks a bangerd what its drivers find on this host.
 	Report func(ctx context.Context, program string) (vmm.Report, error)
+	// State asks a bangerd how the VMs' records are, and with fix to mend them.
+	State func(ctx context.Context, program string, fix bool) (api.StateReport, error)
 	// Version is this program's. FindDaemon says where its bangerd lies, and
 	// DaemonVersion what the one that runs says of itself.
 	Version       string
@@ -59,7 +62,7 @@ type Env struct {
 // Host is this host, without what the caller knows of the daemon.
 func Host(d paths.Dirs) Env {
 	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", Sys: "/sys", KVM: kvm.Device, Look: exec.LookPath,
-		ProbeKVM: kvm.Probe, Landlock: landlock.Version, Report: askReport}
+		ProbeKVM: kvm.Probe, Landlock: landlock.Version, Report: askReport, State: askState}
 }
 
 // sudo is a line that only root can type.
@@ -100,6 +103,7 @@ var checks = []check{
 	{"cache", checkCache},
 	{"space", checkSpace},
 	{"database", checkDatabase},
+	{"records", checkRecords},
 	{"log", checkLog},
 	{"daemon", checkDaemon},
 }

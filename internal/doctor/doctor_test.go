@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"banger/internal/api"
 	"banger/internal/hint"
 	"banger/internal/paths"
 	"banger/internal/unixsock"
@@ -21,6 +22,7 @@ type host struct {
 	env Env
 	// found are the drivers of its bangerd.
 	found vmm.Drivers
+	state api.StateReport // what its bangerd finds in the state directory
 }
 
 // driver is a driver that found this out.
@@ -66,6 +68,7 @@ func newHost(t *testing.T) *host {
 		ProbeKVM: func(context.Context, string) error { return nil },
 		Landlock: func() (int, error) { return 99, nil },
 		Report:   func(context.Context, string) (vmm.Report, error) { return h.found.Report(context.Background()), nil },
+		State:    func(context.Context, string, bool) (api.StateReport, error) { return h.state, nil },
 		FindDaemon: func() (string, error) {
 			return h.path("bin/bangerd"), nil
 		},
@@ -180,11 +183,16 @@ func TestChecks(t *testing.T) {
 		{"read-only", func(h *host) { h.env.Dirs.Cache = "/proc/sys/x" }, "cache", Fail, "/proc/sys/x can't be made", "XDG_CACHE_HOME"},
 
 		{"no database", nil, "database", OK, "none yet", ""},
-		{"database", func(h *host) { h.file("home/state/banger.db", "SQLite format 3\x00more") }, "database", OK, "banger.db", ""},
-		{"empty database", func(h *host) { h.file("home/state/banger.db", "") }, "database", OK, "banger.db", ""},
-		{"junk", func(h *host) { h.file("home/state/banger.db", "junk") }, "database", Fail, "not a database", "mv "},
-		{"junk of the right length", func(h *host) { h.file("home/state/banger.db", strings.Repeat("x", 100)) }, "database", Fail, "not a database", "mv "},
-		{"a directory", func(h *host) { h.file("home/state/banger.db/x", "") }, "database", Fail, "not a database", "mv "},
+		{"database", func(h *host) { h.state.Database = "banger.db"; h.state.VMs = 3 }, "database", OK, "banger.db", ""},
+		{"records", func(h *host) { h.state.VMs = 3 }, "records", OK, "3 VMs", ""},
+		{"damage", func(h *host) { h.state.Damage = "it is torn"; h.state.Hint = "banger doctor --fix" }, "database", Fail, "torn", "banger doctor --fix"},
+		{"no records", func(h *host) { h.state.Lost = []string{"/x: torn"} }, "records", Warn, "/x: torn", "copy"},
+		{"bad copies", func(h *host) { h.state.Stale = []string{"a: torn"} }, "records", Warn, "a: torn", "doctor --fix"},
+		{"silent state", func(h *host) {
+			h.env.State = func(context.Context, string, bool) (api.StateReport, error) {
+				return api.StateReport{}, hint.Add(errors.New("silence"), "x")
+			}
+		}, "records", Warn, "silence", "x"},
 		{"no log", nil, "log", OK, "none yet", ""},
 		{"log", func(h *host) { h.file("home/state/bangerd.log", "x") }, "log", OK, "bangerd.log", ""},
 		{"no log can be", func(h *host) { h.file("home/state", "") }, "log", Fail, "can't be read", "chown"},

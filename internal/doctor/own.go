@@ -1,17 +1,19 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/api"
 	"banger/internal/hint"
 	"banger/internal/unixsock"
 )
@@ -94,28 +96,71 @@ func checkSpace(_ context.Context, e Env) Result {
 	return Result{Status: OK, Detail: fmt.Sprintf("%d GiB are free", max(least, 0)>>30)}
 }
 
-func checkDatabase(_ context.Context, e Env) Result {
+func checkDatabase(ctx context.Context, e Env) Result {
 	const cost = "bangerd can't start; the VMs' disks are untouched"
 	name := e.Dirs.Database()
-	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(name); err == nil {
+		if err := unix.Access(name, unix.R_OK|unix.W_OK); err != nil {
+			return Result{Status: Fail, Detail: fmt.Sprintf("%s can't be used: %v", name, err), Cost: cost, Fix: "chown $USER " + name + " && chmod 600 " + name}
+		}
+	}
+	r, err := e.state(ctx, false)
+	switch {
+	case err != nil:
+		return Result{Status: Warn, Detail: err.Error(), Cost: "it is not known whether the VMs' records can be read", Fix: hint.Of(err)}
+	case r.Damage != "":
+		return Result{Status: Fail, Detail: r.Damage, Cost: cost, Fix: cmp.Or(r.Hint, "banger doctor --fix")}
+	case r.Database == "":
 		return Result{Status: OK, Detail: "none yet: the first VM makes it"}
 	}
-	if err == nil {
-		defer f.Close()
-		err = unix.Access(name, unix.R_OK|unix.W_OK)
-	}
-	if err != nil {
-		return Result{Status: Fail, Detail: fmt.Sprintf("%s can't be used: %v", name, err), Cost: cost, Fix: "chown $USER " + name + " && chmod 600 " + name}
-	}
-	// The magic string of https://www.sqlite.org/fileformat2.html, section 1.3.1.
-	magic := make([]byte, 16)
-	n, err := io.ReadFull(f, magic)
-	if n > 0 && string(magic) != "SQLite format 3\x00" || n == 0 && !errors.Is(err, io.EOF) {
-		return Result{Status: Fail, Detail: name + " is not a database", Cost: cost,
-			Fix: "mv " + name + " " + name + ".broken: bangerd rebuilds it from the VMs' own records"}
-	}
 	return Result{Status: OK, Detail: name}
+}
+
+func checkRecords(ctx context.Context, e Env) Result {
+	r, err := e.state(ctx, false)
+	switch {
+	case err != nil:
+		return Result{Status: Warn, Detail: err.Error(), Cost: "it is not known whether the VMs' records can be read", Fix: hint.Of(err)}
+	case len(r.Lost) > 0:
+		return Result{Status: Warn, Detail: "there is no record of what lies in " + strings.Join(r.Lost, "; "),
+			Cost: "banger does not show these VMs; their disks are untouched", Fix: "copy what you need out of them, then remove the directories"}
+	case len(r.Stale) > 0:
+		return Result{Status: Warn, Detail: "the copy in the VM's directory can't be read: " + strings.Join(r.Stale, "; "),
+			Cost: "should the database be lost, these VMs are lost with it", Fix: "banger daemon stop && banger doctor --fix"}
+	}
+	return Result{Status: OK, Detail: fmt.Sprintf("%d VMs", r.VMs)}
+}
+
+// stateLimit bounds `bangerd state`, which reads all records.
+const stateLimit = time.Minute
+
+// state asks bangerd how the VMs' records are.
+func (e Env) state(ctx context.Context, fix bool) (api.StateReport, error) {
+	program, err := e.FindDaemon()
+	if err != nil {
+		return api.StateReport{}, err
+	}
+	return e.State(ctx, program, fix)
+}
+
+// askState runs `bangerd state`.
+func askState(ctx context.Context, program string, fix bool) (api.StateReport, error) {
+	var r api.StateReport
+	args := []string{"state"}
+	if fix {
+		args = append(args, "--fix")
+	}
+	return r, askJSON(ctx, stateLimit, &r, program, args...)
+}
+
+// Fix mends what is banger's own in the state directory, and says what it did, a
+// sentence each. No daemon may run.
+func Fix(ctx context.Context, e Env) ([]string, error) {
+	r, err := e.state(ctx, true)
+	if err == nil && r.NotFixed != "" {
+		err = hint.Add(errors.New(r.NotFixed), r.Hint)
+	}
+	return r.Fixed, err
 }
 
 func checkLog(_ context.Context, e Env) Result {

@@ -39,19 +39,28 @@ func firstLine(ctx context.Context, program string, args ...string) (string, err
 
 // askReport asks bangerd what its drivers find on this host.
 func askReport(ctx context.Context, program string) (vmm.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, reportLimit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "probe")
-	cmd.WaitDelay = time.Second // for what it left with its output
-	out, err := cmd.Output()
-	if err != nil {
-		return vmm.Report{}, fmt.Errorf("ask %s for its VMMs: %w", program, errors.Join(ctx.Err(), err))
-	}
 	var r vmm.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		return vmm.Report{}, fmt.Errorf("read the answer of %s probe: %w", program, err)
+	return r, askJSON(ctx, reportLimit, &r, program, "probe")
+}
+
+// askJSON runs bangerd with a verb that answers in JSON, within limit.
+func askJSON(ctx context.Context, limit time.Duration, out any, program string, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = time.Second // for what it left with its output
+	text, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+		}
+		return fmt.Errorf("ask %s %s: %w", program, args[0], errors.Join(ctx.Err(), err))
 	}
-	return r, nil
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("read the answer of %s %s: %w", program, args[0], err)
+	}
+	return nil
 }
 
 // report is what bangerd's drivers found, asked for once a run of the checks.

@@ -16,14 +16,21 @@ import (
 // Check reads all of the database at path and changes nothing. Its errors are
 // Open's; a file that is not there is fine. A daemon may have it open.
 func Check(ctx context.Context, path string) error {
+	_, _, err := Read(ctx, path)
+	return err
+}
+
+// Read is Check, and returns what List does.
+func Read(ctx context.Context, path string) (list []vm.Record, bad []string, err error) {
 	if fi, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
-		return nil
+		return nil, nil, nil
 	}
 	s := &Store{path: path}
 	if err := s.open(ctx, true); err != nil {
-		return err
+		return nil, nil, err
 	}
-	return s.Close()
+	defer s.Close()
+	return s.List(ctx)
 }
 
 // Rebuilt is what Rebuild did.
