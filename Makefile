@@ -20,7 +20,7 @@ export GOFLAGS
 # it is written, dollar signs included.
 ARGS ?= vm run --rm -- sh -c '. /etc/os-release; echo "This is $(hostname): $PRETTY_NAME, Linux $(uname -r), up for $(cut -d. -f1 /proc/uptime) s."'
 
-.PHONY: run test check build bench bench-host coverage install setup setup-test clean \
+.PHONY: run test torture check build bench bench-host coverage install setup setup-test clean \
 	smoke smoke-build smoke-coverage smoke-coverage-html smoke-clean smoke-fresh
 
 run: setup build
@@ -75,6 +75,13 @@ build:
 	@mkdir -p $(BIN)
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/banger ./cmd/bangerd
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w $(LDFLAGS)' -o $(BIN)/ ./cmd/banger-agent
+
+# What takes too long for make test, in parts: make torture PART=faults. A part
+# that was cut goes on where it was; ANEW=-anew begins again.
+PART ?=
+ANEW ?=
+torture: setup-test build
+	@$(GO) run ./test/torture $(ANEW) $(PART)
 
 bench: setup build
 	@$(GO) run ./test/bench

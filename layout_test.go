@@ -78,6 +78,7 @@ var imports = map[string]string{
 
 	"test/harness": "",
 	"test/summary": "",
+	"test/torture": "",
 	"test/bench":   "channel channel/control channel/exec session",
 
 	"test/smoke":          "",
@@ -104,6 +105,7 @@ var mayExec = map[string]string{
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",
+	"test/torture":         "runs go test",
 	"test/bench":           "starts the programs that it measures",
 	"test/smoke":           "builds the programs, reads coverage",
 	"test/smoke/testhost":  "runs the test host's QEMU, ssh, and what makes its disk",

@@ -61,6 +61,7 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	if err := cause(ctx); err != nil {
 		return err
 	}
+	i.set.dropRows()
 	err := i.move("", func(r *vm.Record) { r.Spec = to })
 	if errors.Is(err, store.ErrNameTaken) {
 		return fmt.Errorf("rename VM %q: %w", spec.Name, store.ErrNameTaken)

@@ -119,6 +119,7 @@ func fill[T comparable](field *T, def T) {
 // reserve inserts the row and so takes the name; it makes a name up if none is
 // given.
 func (s *Set) reserve(ctx context.Context, rec vm.Record) (vm.Record, error) {
+	s.dropRows()
 	insert := func() error {
 		return fault.Do("create.row", func() error { return s.store.Insert(ctx, rec) })
 	}

@@ -216,7 +216,7 @@ func (s *Set) boundTrash() {
 	}
 }
 
-// dropRows removes the rows of VMs that are deleted already.
+// dropRows removes the rows of VMs that are deleted already: their names are free.
 func (s *Set) dropRows() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,7 +29,17 @@ var (
 	seed     = flag.Uint64("seed", 0, "seed of what is chosen; 0 is one of the clock's")
 	patience = flag.Duration("patience", time.Minute, "the longest wait for something that must come")
 	full     = flag.Bool("full", false, "every mode at every point, instead of one that the seed chooses")
+	slice    = flag.String("slice", "0/1", "the part of a long test to run, N/OF: those whose number is N modulo OF")
 )
+
+// inSlice reports whether the case of that number is to be run.
+func inSlice(t testing.TB, number int) bool {
+	var n, of int
+	if _, err := fmt.Sscanf(*slice, "%d/%d", &n, &of); err != nil || of < 1 {
+		t.Fatalf("-slice %q: %v", *slice, err)
+	}
+	return number%of == n
+}
 
 // random prints the seed that it begins with, so that a run can be repeated.
 func random(t testing.TB) *rand.Rand {
@@ -267,15 +277,20 @@ func TestFaults(t *testing.T) {
 			t.Errorf("point %s is reached by no verb", p)
 		}
 	}
+	tried := 0
 	t.Run("points", func(t *testing.T) {
-		for _, j := range jobs {
+		for n, j := range jobs {
+			if !inSlice(t, n) {
+				continue
+			}
+			tried++
 			t.Run(fmt.Sprintf("%s/%s/%s", j.c.name, j.point, j.mode), func(t *testing.T) {
 				t.Parallel()
 				runFault(t, j.c, j.point, j.mode, supervised[j.point])
 			})
 		}
 	})
-	t.Logf("%d points in the source, %d reached here; %d faults tried", len(all), len(reached), len(jobs))
+	t.Logf("figures: %d points in the source, %d reached here; %d faults tried", len(all), len(reached), tried)
 }
 
 // trace returns the points that a verb reaches when nothing goes wrong.

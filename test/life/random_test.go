@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,7 +26,8 @@ var rounds = flag.Int("rounds", 200, "rounds of TestRandom")
 const keepers = 2
 
 // TestRandom has eight workers do verbs on five VMs, while the daemon, supervisors
-// and VMMs are killed and held, and files are swept away. Two VMs that nobody
+// and VMMs are killed and held, files are swept away, and commands and daemons get
+// another environment. Two VMs that nobody
 // asked to end must live through all of it, and what is left must fit together.
 func TestRandom(t *testing.T) {
 	r := random(t)
@@ -40,8 +43,18 @@ func TestRandom(t *testing.T) {
 		for range 8 {
 			name, verb := fmt.Sprintf("vm-%d", r.IntN(5)), randomVerbs[r.IntN(len(randomVerbs))]
 			wait := time.Duration(r.IntN(30)) * time.Millisecond
+			var typed []string // a command, instead
+			var env []string
+			if r.IntN(6) == 0 {
+				typed = append(slices.Clone(randomCommands[r.IntN(len(randomCommands))]), name)
+				env = w.environment(r)
+			}
 			wg.Go(func() {
 				time.Sleep(wait)
+				if typed != nil {
+					w.typed(env, typed)
+					return
+				}
 				ctx, cancel := context.WithTimeout(t.Context(), generous)
 				defer cancel()
 				err := verb(ctx, api.NewClient(filepath.Join(w.state(), "bangerd.sock")), name)
@@ -68,7 +81,42 @@ func TestRandom(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	t.Logf("%d rounds with %v", *rounds, counts)
+	t.Logf("figures: %d rounds with %v, 0 of %d runs ended that nobody ended", *rounds, counts, keepers)
+}
+
+// randomCommands are what is typed, without the VM.
+var randomCommands = [][]string{
+	{"vm", "show", "--json"}, {"vm", "start", "--force"}, {"vm", "stop"}, {"vm", "kill"}, {"vm", "delete", "-f"}, {"vm", "health"},
+}
+
+// environment is one in which a command finds the same state directory, though
+// all else is another's, or a daemon is started.
+func (w *world) environment(r *rand.Rand) []string {
+	link := filepath.Join(w.dir, "link")
+	os.Symlink(filepath.Join(w.dir, "s"), link) // the first time
+	all := [][]string{
+		{"XDG_STATE_HOME=" + link},
+		{"HOME=/nonexistent"},
+		{"HOME="},
+		{"XDG_RUNTIME_DIR=/nonexistent"},
+		{"XDG_RUNTIME_DIR=", "TMPDIR=/nonexistent"},
+		{"XDG_RUNTIME_DIR=" + w.dir + "/s"},
+		{"XDG_CACHE_HOME=" + w.dir + "/other", "XDG_CONFIG_HOME=" + w.dir + "/other"},
+		{"PATH="},
+	}
+	return all[r.IntN(len(all))]
+}
+
+// typed runs a command in an environment of its own. It may fail, and must end.
+func (w *world) typed(env, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), generous)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "banger"), args...)
+	cmd.Env = append(append([]string{"BANGER_NO_AUTOSTART=1"}, w.env...), env...)
+	out, _ := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		w.t.Errorf("%v has no answer: %s", args, out)
+	}
 }
 
 // hasRunSince reports whether a VM's VMM is another one than it was.
@@ -152,7 +200,7 @@ func (w *world) mishap(r *rand.Rand) string {
 	switch n := r.IntN(8); {
 	case n < 3:
 		w.kill9()
-		if err := w.start(); err != nil {
+		if err := w.start(w.environment(r)...); err != nil {
 			w.t.Error(err)
 		}
 		return "daemon killed"

@@ -63,14 +63,6 @@ func write(line []byte, e event, final bool) {
 
 func say(format string, args ...any) { write(fmt.Appendf(nil, format+"\n", args...), event{}, false) }
 
-// skip says that a test is not run.
-func skip(t test, why string) {
-	e := event{Package: t.pkg, Test: t.name, Action: "output", Output: why + "\n"}
-	emit(e)
-	e.Action, e.Output = "skip", ""
-	emit(e)
-}
-
 // packageName is what scenarios are counted under.
 const packageName = "banger/test/smoke"
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"banger/test/harness"
@@ -18,20 +17,10 @@ type list struct {
 	user, other bool            // there are scenarios of that kind
 	between     map[string]bool // there are some with two halves, and that between them
 	contracts   []string
-	leftOut     []test // of a short list
 }
 
-// bothVMMs are the scenarios of the short list that run on QEMU too where there
-// is a Firecracker.
-var bothVMMs = []string{"life", "run"}
-
-// whyLeftOut is the reason of those skips.
-const whyLeftOut = "not in the short list, which CI runs; make smoke runs all"
-
-// readList says what of what there is matches only. The short list is for CI,
-// which has some minutes for it: it leaves out QEMU's suite, which the tier vm
-// runs emulated, and where there is a Firecracker most of the scenarios on QEMU.
-func readList(only string, short, firecracker bool) (*list, error) {
+// readList says what of what there is matches only.
+func readList(only string) (*list, error) {
 	files, err := filepath.Glob(scenarioDir + "/*.txtar")
 	if err != nil {
 		return nil, err
@@ -47,11 +36,9 @@ func readList(only string, short, firecracker bool) (*list, error) {
 		} else if !ok {
 			continue
 		}
-		runs := []string{"qemu"}
 		switch {
 		case script.Between != "":
 			l.between[script.Between] = true
-			runs = []string{"qemu-before", "qemu-after"}
 		case script.User == testhost.Other:
 			l.other = true
 		case script.User == "":
@@ -59,19 +46,12 @@ func readList(only string, short, firecracker bool) (*list, error) {
 		default:
 			return nil, fmt.Errorf("%s: the test host has no user %q for scenarios", f, script.User)
 		}
-		if short && firecracker && !script.VMMNone && !slices.Contains(bothVMMs, script.Name) {
-			for _, name := range runs {
-				l.leftOut = append(l.leftOut, test{packageName, "Test/" + script.Name + "/" + name})
-			}
-		}
 	}
 	for _, driver := range drivers {
 		ok, err := matches(only, "contract", driver)
 		switch {
 		case err != nil:
 			return nil, err
-		case ok && short && driver == "qemu":
-			l.leftOut = append(l.leftOut, test{driverPackage(driver), contractTest})
 		case ok:
 			l.contracts = append(l.contracts, driver)
 		}

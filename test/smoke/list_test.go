@@ -10,11 +10,11 @@ import (
 
 func TestReadList(t *testing.T) {
 	t.Chdir("../..")
-	all, err := readList("", false, true)
+	all, err := readList("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !all.user || !all.other || len(all.between) != len(harness.Betweens) || !slices.Equal(all.contracts, drivers) || len(all.leftOut) > 0 {
+	if !all.user || !all.other || len(all.between) != len(harness.Betweens) || !slices.Equal(all.contracts, drivers) {
 		t.Errorf("the whole list is %+v", all)
 	}
 	for only, want := range map[string]list{
@@ -24,36 +24,14 @@ func TestReadList(t *testing.T) {
 		"contract/qemu":        {contracts: []string{"qemu"}},
 		"reboot/qemu|life|run": {user: true, between: map[string]bool{"reboot": true}},
 	} {
-		l, err := readList(only, false, false)
+		l, err := readList(only)
 		if err != nil || l.user != want.user || l.other != want.other || !maps.Equal(l.between, want.between) || !slices.Equal(l.contracts, want.contracts) {
 			t.Errorf("of %q there is %+v, %v", only, l, err)
 		}
 	}
 	for _, only := range []string{"nosuch", "("} {
-		if l, err := readList(only, false, false); err == nil {
+		if l, err := readList(only); err == nil {
 			t.Errorf("of %q there is %+v", only, l)
-		}
-	}
-}
-
-// The short list leaves out what is named, and with a Firecracker no scenario
-// of it.
-func TestShortList(t *testing.T) {
-	t.Chdir("../..")
-	suite := test{"banger/internal/vmm/qemu", "TestContract"}
-	if l, err := readList("", true, false); err != nil || !slices.Equal(l.leftOut, []test{suite}) {
-		t.Errorf("without a Firecracker it leaves out %+v, %v", l, err)
-	}
-	l, err := readList("", true, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, out := range map[string]bool{
-		"daemon/qemu": true, "reboot/qemu-before": true, "reboot/qemu-after": true,
-		"daemon/firecracker": false, "life/qemu": false, "run/qemu": false, "nokvm": false, "nokvm/qemu": false,
-	} {
-		if slices.Contains(l.leftOut, test{packageName, "Test/" + name}) != out {
-			t.Errorf("with a Firecracker the short list leaves out %v", l.leftOut)
 		}
 	}
 }

@@ -27,7 +27,7 @@ const (
 // options are the program's own flags.
 type options struct {
 	only, coverage string
-	fresh, short   bool
+	fresh          bool
 }
 
 // smoke is a whole run.
@@ -35,7 +35,7 @@ func smoke(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
 	defer cancel()
 	fc := testhost.Firecracker()
-	all, err := readList(o.only, o.short, fc != "")
+	all, err := readList(o.only)
 	if err != nil {
 		return err
 	}
@@ -58,12 +58,6 @@ func smoke(ctx context.Context, o options) (err error) {
 		say("%s", line)
 	} else {
 		say("no Firecracker ($BANGER_TEST_FIRECRACKER, PATH): its scenarios are skipped")
-	}
-	if o.short {
-		say("this is the short list: what it leaves out is skipped by name")
-	}
-	for _, t := range all.leftOut {
-		skip(t, whyLeftOut)
 	}
 	for hosts := 1; ; hosts++ {
 		err = oneHost(ctx, o, hand, all)

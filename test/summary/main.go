@@ -3,7 +3,8 @@
 //
 //	go run ./test/summary [-run REGEXP] [TIER…]
 //
-// Without tiers it runs all of them. The last line is alone on its line:
+// Without tiers it runs all but those that take long, which run where they are
+// named. The last line is alone on its line:
 // "N passed, N failed, N skipped". The exit status is 1 where something failed
 // or a tier that has tests ran none.
 package main
@@ -35,8 +36,10 @@ func (c *count) skip(name, reason string) {
 type tier struct {
 	name string
 	run  func(c *count)
-	// none says why there is nothing to run yet.
+	// none says why there is nothing to run yet, or none but where it is named.
 	none string
+	// long tiers run where they are named.
+	long bool
 }
 
 func main() {
@@ -63,7 +66,9 @@ func main() {
 		}
 		start := time.Now()
 		var c count
-		if t.run != nil {
+		none := t.none
+		if t.run != nil && (!t.long || flag.NArg() > 0) {
+			none = ""
 			say("== %s", t.name)
 			t.run(&c)
 			if c.passed+c.failed == 0 {
@@ -71,7 +76,7 @@ func main() {
 				c.fail("no test ran")
 			}
 		}
-		table = append(table, fmt.Sprintf("%-7s %5d passed %4d failed %4d skipped %6.0f s  %s", t.name, c.passed, c.failed, c.skipped, time.Since(start).Seconds(), t.none))
+		table = append(table, fmt.Sprintf("%-7s %5d passed %4d failed %4d skipped %6.0f s  %s", t.name, c.passed, c.failed, c.skipped, time.Since(start).Seconds(), none))
 		for _, f := range c.failures {
 			notes = append(notes, "failed:  "+t.name+": "+f)
 		}

@@ -72,7 +72,7 @@ func tiers(only string, fresh bool) []tier {
 			}
 		}},
 		{name: "host", none: "no test needs root and a host's own devices yet"},
-		{name: "smoke", run: func(c *count) {
+		{name: "smoke", long: true, none: "make smoke runs it", run: func(c *count) {
 			if !fresh {
 				if _, err := prepareGuests(); err != nil {
 					say("FAIL smoke: get kernel and image: %v", err)
@@ -85,9 +85,7 @@ func tiers(only string, fresh bool) []tier {
 				c.fail("build")
 				return
 			}
-			// A gate has some twenty minutes for all tiers.
-			short := os.Getenv("CI") != "" && only == ""
-			tests(c, nil, "build/smoke/smoke", "-run="+only, fmt.Sprintf("-fresh=%v", fresh), fmt.Sprintf("-short=%v", short))
+			tests(c, nil, "build/smoke/smoke", "-run="+only, fmt.Sprintf("-fresh=%v", fresh))
 		}},
 	}
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// part is a kind of torture.
+type part struct {
+	name, what string
+	slices     int
+	longest    time.Duration // that a slice takes on a quiet machine
+	args       func(slice int) []string
+}
+
+var parts = []part{
+	{"faults", "every point of fault of every verb, each with every fault", 12, 4 * time.Minute, func(n int) []string {
+		return life("TestFaults", "-full", fmt.Sprintf("-slice=%d/12", n))
+	}},
+	{"full", "every verb at each 64 KiB from 0 to 16 MiB free", 6, 10 * time.Minute, func(n int) []string {
+		return life("TestFullDisk", "-full", fmt.Sprintf("-slice=%d/6", n))
+	}},
+	{"random", "1,000 rounds of eight workers on all verbs while daemon, supervisors and VMMs are killed and held, and environments change", 10, 3 * time.Minute, func(n int) []string {
+		return append([]string{"-race"}, life("TestRandom", "-rounds=100", fmt.Sprintf("-seed=%d", n+1))...)
+	}},
+	{"model", "20,000 sequences of operations and faults against a model", 10, 3 * time.Minute, func(n int) []string {
+		return life("TestModel", "-rapid.checks=500", fmt.Sprintf("-rapid.seed=%d", n+1))
+	}},
+	{"leak", "an hour of create, run and delete", 2, 29 * time.Minute, func(int) []string {
+		return life("TestLeak", "-lasts=28m")
+	}},
+	{"guests", "100 rounds with real guests that write and sync, while daemon, supervisors and VMMs are killed and held", 10, 8 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestRandomGuests$", "./test/vm", "-args", "-rounds=10", fmt.Sprintf("-seed=%d", n+1)}
+	}},
+	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
+		t := fuzzTargets()[n]
+		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}
+	}},
+}
+
+// life is a test of package test/life, with flags of its own.
+func life(test string, flags ...string) []string {
+	return append([]string{"-tags=standin", "-parallel=4", "-run=^" + test + "$", "./test/life", "-args"}, flags...)
+}
+
+// env is what the tests of all parts need.
+func (part) env() []string {
+	bin, err := filepath.Abs("bin")
+	if err != nil {
+		panic(err) // there is no working directory
+	}
+	return []string{"BANGER_TEST_BIN=" + bin}
+}
+
+// find returns the part of that name.
+func find(name string) (part, error) {
+	var known []string
+	for _, p := range parts {
+		if p.name == name {
+			return p, nil
+		}
+		known = append(known, p.name)
+	}
+	return part{}, fmt.Errorf("no part is called %q: there are %s", name, strings.Join(known, ", "))
+}
+
+// target is a fuzz target.
+type target struct{ pkg, name string }
+
+// fuzzTargets are those of the tests below internal.
+func fuzzTargets() (out []target) {
+	files, _ := filepath.Glob("internal/*/*_test.go") // the pattern is well-formed
+	deeper, _ := filepath.Glob("internal/*/*/*_test.go")
+	for _, file := range append(files, deeper...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // go test says why
+		}
+		for line := range strings.Lines(string(text)) {
+			if rest, found := strings.CutPrefix(line, "func Fuzz"); found {
+				name, _, _ := strings.Cut(rest, "(")
+				out = append(out, target{filepath.Dir(file), "Fuzz" + name})
+			}
+		}
+	}
+	return out
+}
