@@ -1,0 +1,100 @@
+//go:build vmtest
+
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestL11 lets a guest meet the end of the host's disk: it waits, which is shown,
+// and goes on by itself when there is room. Meanwhile one can look at VMs, and
+// stop and delete them.
+func TestL11(t *testing.T) {
+	g := newGuests(t, rand.New(rand.NewPCG(1, 0)))
+	state := filepath.Join(g.dir, "state")
+	if err := unix.Mount("full", state, "tmpfs", 0, "size=3g,mode=0700"); err != nil {
+		t.Skipf("a file system of its own, which needs root: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
+	g.must("vm", "create", "--memory", "512M", "--name", "writer")
+	g.must("vm", "create", "--memory", "256M", "--name", "other")
+	boot := g.show("writer").BootID
+	filler := filepath.Join(state, "filler")
+	fill(t, filler, 8<<20)
+
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	write := g.command(ctx, "vm", "exec", "writer", "--", "sh", "-c", "head -c 64M /dev/urandom >/root/big && sync /root/big && sha256sum </root/big")
+	var out, errs bytes.Buffer
+	write.Stdout, write.Stderr = &out, &errs
+	if err := write.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		State, Held string
+	}
+	for begin := time.Now(); v.Held == ""; time.Sleep(100 * time.Millisecond) {
+		if time.Since(begin) > patience {
+			t.Fatal("a guest that has no room is not shown so")
+		}
+		if err := json.Unmarshal(g.must("vm", "show", "--json", "writer"), &v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.State != "paused" || !strings.Contains(v.Held, "full") && !strings.Contains(v.Held, "space") {
+		t.Errorf("a guest that has no room is shown as %+v", v)
+	}
+	if list := g.must("vm", "list"); !bytes.Contains(list, []byte("paused")) {
+		t.Errorf("list:\n%s", list)
+	}
+	fill(t, filler, 0)
+	g.must("vm", "logs", "writer")
+	g.must("vm", "stop", "other")
+	g.must("vm", "delete", "other")
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := write.Wait(); err != nil || len(out.String()) < 64 {
+		t.Errorf("the command in the guest: %v\n%s%s", err, &out, &errs)
+	}
+	if now := g.show("writer"); now.State != "running" || now.BootID != boot {
+		t.Errorf("the guest afterwards: %+v", now)
+	}
+	again := g.must("vm", "exec", "writer", "--", "sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum </root/big")
+	if !bytes.Equal(again, out.Bytes()) {
+		t.Errorf("what it wrote is %s, was %s", again, &out)
+	}
+	g.must("vm", "delete", "-f", "--discard", "writer")
+	g.must("daemon", "stop")
+}
+
+// fill leaves so many bytes of the file system.
+func fill(t *testing.T, path string, free int64) {
+	t.Helper()
+	os.Remove(path)
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	for {
+		if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+			t.Fatal(err)
+		}
+		n := int64(st.Bavail)*st.Bsize - free
+		if n <= 0 || unix.Fallocate(int(f.Fd()), 0, 0, n) == nil {
+			return
+		}
+	}
+}
