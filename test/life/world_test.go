@@ -31,13 +31,23 @@ import (
 // generous bounds each wait for something that must come.
 var generous time.Duration
 
-// programs are built once, with stand-ins and points of fault.
-var programs = sync.OnceValues(func() (string, error) {
+// programs are built once, with stand-ins and points of fault; nextPrograms speak
+// the next version of the supervisor's protocol.
+var (
+	programs     = sync.OnceValues(func() (string, error) { return buildPrograms("standin,faults") })
+	nextPrograms = sync.OnceValues(func() (string, error) { return buildPrograms("standin,faults,nextprotocol") })
+)
+
+// built are the directories of programs, for removal.
+var built []string
+
+func buildPrograms(tags string) (string, error) {
 	dir, err := os.MkdirTemp("", "life-bin-*")
 	if err != nil {
 		return "", err
 	}
-	args := []string{"build", "-tags", "standin,faults", "-o", dir + "/"}
+	built = append(built, dir)
+	args := []string{"build", "-tags", tags, "-o", dir + "/"}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
@@ -48,7 +58,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	}
 	// The stand-in boots nothing: any file will do for the agent.
 	return dir, os.WriteFile(filepath.Join(dir, "banger-agent"), nil, 0o755)
-})
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -57,7 +67,7 @@ func TestMain(m *testing.M) {
 		flag.Set("rapid.checks", "500") // by each of four workers
 	}
 	code := m.Run()
-	if dir, err := programs(); err == nil {
+	for _, dir := range built {
 		os.RemoveAll(dir)
 	}
 	os.Exit(code)
