@@ -18,7 +18,7 @@ var effects = strings.Fields(`
 	os.Mkdir os.MkdirAll os.Remove os.RemoveAll os.Rename os.WriteFile os.Create os.Symlink os.Link os.Truncate
 	durable.Replace durable.Mkdir disk.Create disk.Remove
 	store.WriteFile .Insert .InsertRestored .Save .Delete
-	.Put .Discard .Restore .Empty
+	image.Prune kernel.Prune .Put .Discard .Restore .Empty
 	supervisor.TakeLock supervisor.Spawn
 	launch.Start unixsock.Listen unixsock.ListenFresh unix.Kill`)
 

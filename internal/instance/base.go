@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"banger/internal/fault"
@@ -9,6 +10,7 @@ import (
 	"banger/internal/image"
 	"banger/internal/kernel"
 	"banger/internal/progress"
+	"banger/internal/store"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
@@ -65,6 +67,30 @@ func (s *Set) keepBase(ctx context.Context, imageDigest, kernelDigest string) (b
 		return err
 	})
 	return b, hint.Add(err, "banger kernel pull")
+}
+
+// pruneBase removes images and kernels that no VM was made from any more, deleted
+// ones in the trash included. Where one of their records can't be read, all stay.
+func (s *Set) pruneBase(ctx context.Context, recs []vm.Record) error {
+	used := map[string]bool{}
+	for _, rec := range recs {
+		used[rec.ImageDigest], used[rec.KernelDigest] = true, true
+	}
+	entries, err := s.trash.List()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		rec, err := store.ReadFile(e.Dir)
+		if err != nil {
+			return err
+		}
+		used[rec.ImageDigest], used[rec.KernelDigest] = true, true
+	}
+	inUse := func(digest string) bool { return used[digest] }
+	return fault.Do("base.prune", func() error {
+		return errors.Join(image.Prune(ctx, s.cfg.Dirs.Base(), inUse), kernel.Prune(ctx, s.cfg.Dirs.Base(), inUse))
+	})
 }
 
 // bootsNothing reports whether the driver needs no kernel and no image.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"banger/internal/fault"
 	"banger/internal/process"
 	"banger/internal/supervisor"
 	"banger/internal/vm"
@@ -39,7 +40,7 @@ func (i *Instance) hearAll(run int) {
 		if i.set.life.Err() != nil {
 			return
 		}
-		if last.Phase == supervisor.Gone || i.isRunGone() {
+		if i.isOver(last) || i.isRunGone() {
 			i.ended(run, err)
 			return
 		}
@@ -52,6 +53,23 @@ func (i *Instance) hearAll(run int) {
 		i.pause(wait)
 		wait = min(2*wait, askAgain)
 	}
+}
+
+// isOver reports whether the supervisor has said that the run is over, by last or
+// in its file, and sees to it that the supervisor itself ends: it holds the run's
+// lock, and nothing of the user's.
+func (i *Instance) isOver(last supervisor.Status) bool {
+	if last.Phase != supervisor.Gone {
+		var err error
+		p := i.View().Record.Run.Supervisor
+		if last, err = supervisor.ReadRun(i.Dir()); err != nil || p == nil || last.Phase != supervisor.Gone || last.Supervisor != *p {
+			return false
+		}
+	}
+	if err := fault.Do("over.supervisor", func() error { return endOrphan(last.Supervisor) }); err != nil {
+		i.log.Error("end the supervisor of a run that is over", "pid", last.Supervisor.PID, "err", err)
+	}
+	return true
 }
 
 // hearOnce opens one stream and hears it to its end, which comes at the latest

@@ -26,6 +26,9 @@ func (s *Set) reconcile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.pruneBase(ctx, recs); err != nil {
+		slog.Warn("remove images and kernels that no VM needs", "err", err)
+	}
 	for _, rec := range recs {
 		_, err := os.Lstat(s.cfg.Dirs.VM(rec.ID))
 		switch {

@@ -206,7 +206,10 @@ var verbCases = []verbCase{
 		if err := os.Remove(v.Session.Socket); err != nil {
 			return err
 		}
-		for ctx.Err() == nil {
+		for begin := time.Now(); ctx.Err() == nil; {
+			if v, err := c.ShowVM(ctx, "a"); err != nil || v.State != vm.Running || time.Since(begin) > 10*time.Second {
+				return err
+			}
 			if _, err := os.Lstat(v.Session.Socket); err == nil {
 				return nil
 			}
@@ -429,6 +432,9 @@ func runFault(t *testing.T, c verbCase, point, mode string, supervised bool) {
 			t.Errorf("kill: %v", err)
 		}
 		c.after = append(slices.Clone(c.after), vm.Stopped)
+	}
+	if supervised && strings.HasPrefix(mode, "crash") { // which ends its VM
+		c.after = append(slices.Clone(c.after), vm.Stopped, vm.Error)
 	}
 	w.eventually(func() string { return w.settled(c, b) })
 }

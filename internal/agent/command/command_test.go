@@ -180,7 +180,7 @@ func TestExecSignal(t *testing.T) {
 func TestExecHostGone(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "mark")
 	for name, script := range map[string]string{
-		"hung up": `trap 'echo hup > "$1"; exit' HUP; echo ready; while :; do sleep 0.01; done`,
+		"hung up": `trap 'echo hup > "$1"; exit' HUP; echo ready; sleep 100 & wait`,
 		"killed":  `trap '' HUP; echo $$ > "$1"; echo ready; while :; do sleep 0.01; done`,
 	} {
 		t.Run(name, func(t *testing.T) {
