@@ -55,7 +55,7 @@ func (x *b) measureHost(out io.Writer) error {
 		if _, err := x.banger("vm", "delete", "-f", "-q", vmName); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "## %s %s, %s\n\n", x.vm.Driver, x.vm.Version, x.vm.Accel)
+		fmt.Fprintf(out, "## %s %s, %s\n\n", x.vm.VMM.Driver, x.vm.VMM.Version, x.vm.VMM.Accel)
 		x.table(out)
 		fmt.Fprintln(out)
 	}
@@ -74,7 +74,7 @@ func (x *b) beyondGuest() error {
 		return err
 	}
 	x.add(row{what: "supervisor, resident", got: sup / 1024, unit: "MiB"})
-	x.add(row{what: x.vm.Driver + ", resident beyond the guest's memory", got: vmm / 1024, unit: "MiB"})
+	x.add(row{what: x.vm.VMM.Driver + ", resident beyond the guest's memory", got: vmm / 1024, unit: "MiB"})
 	x.add(row{what: "both", got: (sup + vmm) / 1024, limit: 25, unit: "MiB"})
 	return nil
 }
@@ -133,7 +133,7 @@ func (x *b) six() error {
 		floor = append(floor, took)
 		time.Sleep(settle)
 		took, err = together(func(i int) error {
-			_, err := x.banger("vm", "create", "-q", "--vmm", x.vm.Driver, "--name", name(i))
+			_, err := x.banger("vm", "create", "-q", "--vmm", x.vm.VMM.Driver, "--name", name(i))
 			return err
 		})
 		if err != nil {
@@ -148,7 +148,7 @@ func (x *b) six() error {
 		}
 	}
 	f, o := median(floor), median(ours)
-	x.add(row{what: fmt.Sprintf("%d bare %s at once, until all are ready", atOnce, x.vm.Driver), got: f.Seconds(), unit: "s"})
+	x.add(row{what: fmt.Sprintf("%d bare %s at once, until all are ready", atOnce, x.vm.VMM.Driver), got: f.Seconds(), unit: "s"})
 	x.add(row{what: fmt.Sprintf("%d `banger vm create` at once, until all are ready", atOnce), got: o.Seconds(), limit: 1.3 * f.Seconds(), unit: "s", of: "1.30 × bare"})
 	return nil
 }

@@ -92,6 +92,7 @@ func (x *b) measure(out string) error {
 		step{"exec", x.exec},
 		step{"floor and whole run", func() error { return x.boots(1.25) }},
 		step{"bytes", x.raw},
+		step{"many VMs", x.many},
 	)
 	if err != nil {
 		return err
@@ -106,16 +107,17 @@ const (
 
 // shown is what vm show --json says that is needed here.
 type shown struct {
-	ID      string
-	Dir     string
-	Driver  string
-	Version string
-	Spec    struct {
+	ID   string
+	Dir  string
+	Spec struct {
 		MemMiB int64 `json:"mem_mib"`
 	}
-	Accel      string
-	VMM        struct{ PID int }
+	VMM struct {
+		Driver, Version, Accel string
+		PID                    int
+	}
 	Supervisor struct{ PID int }
+	Session    struct{ Socket string }
 	Used       int64 `json:"disk_used_bytes"`
 }
 

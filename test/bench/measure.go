@@ -63,13 +63,13 @@ func (x *b) boots(times float64) error {
 
 		time.Sleep(settle)
 		begin := time.Now()
-		if _, err := x.banger("vm", "run", "--vmm", x.vm.Driver, "--rm", "-q", "--", "true"); err != nil {
+		if _, err := x.banger("vm", "run", "--vmm", x.vm.VMM.Driver, "--rm", "-q", "--", "true"); err != nil {
 			return err
 		}
 		whole = append(whole, time.Since(begin))
 	}
 	f, w := median(floor), median(whole)
-	x.add(row{what: "bare " + x.vm.Driver + " until the agent reports the root joined (floor)", got: f.Seconds(), unit: "s"})
+	x.add(row{what: "bare " + x.vm.VMM.Driver + " until the agent reports the root joined (floor)", got: f.Seconds(), unit: "s"})
 	x.add(row{what: "`banger vm run --rm -- true`, all of it", got: w.Seconds(), limit: times * f.Seconds(), unit: "s", of: fmt.Sprintf("%.2f × floor", times)})
 	return nil
 }
@@ -86,7 +86,7 @@ func (x *b) bare(name string) (*bare, error) {
 
 func (x *b) startBare(name, disk string) (*bare, error) {
 	defer os.Remove(disk) // it stays as long as it is open
-	if x.vm.Driver == "firecracker" {
+	if x.vm.VMM.Driver == "firecracker" {
 		return x.startFirecracker(filepath.Join(x.dir, name), disk)
 	}
 	return startQEMU(x.bareArgs(disk), false)
@@ -145,11 +145,7 @@ func resident(pid int) (float64, error) {
 // guest is the measured VM's control service, by way of its supervisor.
 func (x *b) guest() *control.Client {
 	return control.NewClient(func(ctx context.Context) (net.Conn, error) {
-		sockets, err := filepath.Glob(filepath.Join(x.dir, "banger*", "vm", x.vm.ID, "supervisor.sock"))
-		if err != nil || len(sockets) != 1 {
-			return nil, fmt.Errorf("find the supervisor's socket: %v, %w", sockets, err)
-		}
-		return session.Dial(ctx, sockets[0], channel.PortControl)
+		return session.Dial(ctx, x.vm.Session.Socket, channel.PortControl)
 	})
 }
 

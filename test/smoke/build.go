@@ -18,7 +18,7 @@ const (
 // over its control service), the scenarios' tests and the drivers'. The host's
 // machine code runs in the test host as it is: no C library is asked for.
 func build(ctx context.Context) error {
-	for _, dir := range []string{binDir, contractDir} {
+	for _, dir := range []string{binDir + "/next", contractDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -26,6 +26,8 @@ func build(ctx context.Context) error {
 	commands := [][]string{
 		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-o", binDir + "/", "./cmd/banger", "./cmd/bangerd"},
 		{"build", "-cover", "-covermode=atomic", "-tags=covered", "-coverpkg=./internal/...,./cmd/...", "-trimpath", "-ldflags=-s -w", "-o", binDir + "/", "./cmd/banger-agent"},
+		// The programs of a next version, which speak the next protocol.
+		{"build", "-tags=nextprotocol", "-o", binDir + "/next/", "./cmd/banger", "./cmd/bangerd", "./cmd/banger-agent"},
 		{"test", "-c", "-tags=smoketest", "-o", scenarioFile, "./" + scenarioDir},
 		{"build", "-ldflags=-s -w", "-o", contractDir + "/guest", "./internal/vmm/vmmtest/guest"},
 	}

@@ -100,6 +100,7 @@ for user in `+testhost.User+" "+testhost.Other+`; do
 	[ -e /home/$user/.cache ] || cp -a `+from+` /home/$user/.cache
 	chown -R $user: /home/$user/.cache
 done
+mountpoint -q /small || { mkdir -p /small && mount -t tmpfs -o size=1500m,mode=1777 small /small; } # for a full disk
 sync`) // a power cut is not about what a run hands in
 	return err
 }

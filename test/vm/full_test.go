@@ -57,12 +57,14 @@ func TestL11(t *testing.T) {
 	if list := g.must("vm", "list"); !bytes.Contains(list, []byte("paused")) {
 		t.Errorf("list:\n%s", list)
 	}
-	fill(t, filler, 0)
+	fill(t, filler+"-2", 0) // beside the first: the guest waits for room
 	g.must("vm", "logs", "writer")
 	g.must("vm", "stop", "other")
 	g.must("vm", "delete", "other")
-	if err := os.Remove(filler); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{filler, filler + "-2"} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := write.Wait(); err != nil || len(out.String()) < 64 {
 		t.Errorf("the command in the guest: %v\n%s%s", err, &out, &errs)
@@ -81,7 +83,6 @@ func TestL11(t *testing.T) {
 // fill leaves so many bytes of the file system.
 func fill(t *testing.T, path string, free int64) {
 	t.Helper()
-	os.Remove(path)
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
