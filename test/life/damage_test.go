@@ -45,6 +45,7 @@ var recordDamage = []struct {
 // Whatever happens to the records, doctor names it, doctor --fix mends it, each VM
 // is found again and what runs goes on.
 func TestDamagedRecords(t *testing.T) {
+	t.Parallel()
 	for _, c := range recordDamage {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -255,6 +255,7 @@ func spoil(w *world) {
 // the daemon again, and counts what is there. It reaches all points that the
 // source has.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	r := random(t)
 	reached := map[string]bool{}
 	type job struct {

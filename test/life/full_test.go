@@ -77,6 +77,7 @@ var long = map[string]bool{"kill TERM": true, "swept sockets": true, "start, muc
 // Every verb with little room, and none: it does what it says or says that there
 // is no room, where, and leaves what can be used again when there is.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	top := int64(2 << 20)
 	if *full {
 		top = 16 << 20

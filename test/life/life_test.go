@@ -303,6 +303,7 @@ func TestManyCreates(t *testing.T) {
 // Pairs of verbs at once, on a VM in each state: every call ends, and what is
 // left fits together.
 func TestPairs(t *testing.T) {
+	t.Parallel()
 	verbs := map[string]func(*world) error{
 		"start": start, "stop": stop, "restart": restart, "kill": kill, "delete": deleteForce,
 		"set": func(w *world) error {

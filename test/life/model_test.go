@@ -183,6 +183,7 @@ func (w *world) dies(name string, who func(*api.VM) int) error {
 // Sequences of verbs and mishaps leave the VM as its user expects, after every
 // single step.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for worker := range 4 {
 		t.Run(fmt.Sprint(worker), func(t *testing.T) {
 			t.Parallel()

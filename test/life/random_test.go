@@ -30,6 +30,7 @@ const keepers = 2
 // another environment. Two VMs that nobody
 // asked to end must live through all of it, and what is left must fit together.
 func TestRandom(t *testing.T) {
+	t.Parallel()
 	r := random(t)
 	w := newWorld(t)
 	w.mustStart()

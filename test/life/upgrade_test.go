@@ -15,6 +15,7 @@ import (
 // A daemon of one version takes over the VMs of another, in both directions, while
 // a session lives: one field of the protocol was added, and one dropped.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	now, err := programs()
 	if err != nil {
 		t.Fatal(err)

@@ -32,13 +32,13 @@ func tiers(only string, fresh bool) []tier {
 		}},
 		{name: "life", run: func(c *count) {
 			// The owner of VMs, supervisors and stand-in VMMs as real processes. What
-			// is many runs of the same is done without the race detector.
-			const many = "^(TestFaults|TestModel|TestFullDisk|TestRandom)$"
+			// starts many of them is done without the race detector.
+			const many = "^(TestFaults|TestModel|TestFullDisk|TestRandom|TestPairs|TestDamagedRecords|TestUpgrade)$"
 			standin := func(env []string, args ...string) {
 				goTest(c, env, append([]string{"-tags=standin", "-timeout=30m", "-parallel=4"}, args...)...)
 			}
 			standin([]string{"CGO_ENABLED=1"}, "-race", "-skip="+many, "./test/life", "./internal/supervisor", "./internal/vmm/standin")
-			standin(nil, "-run="+many, "./test/life")
+			standin(nil, "-parallel=6", "-run="+many, "./test/life")
 		}},
 		{name: "script", run: func(c *count) {
 			// What several goroutines of a daemon do at once is best seen in the
