@@ -25,9 +25,11 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
@@ -76,17 +78,22 @@ type VMM struct {
 	Missing string
 }
 
+// programs is the directory of the programs under test.
+func programs() (string, error) {
+	if bin := os.Getenv("BANGER_TEST_BIN"); bin != "" {
+		return bin, nil
+	}
+	return filepath.Abs("../../bin")
+}
+
 // Run runs all scripts of the current directory, several at once.
 func Run(t *testing.T) { RunWith(t, Options{}) }
 
 // RunWith runs the scripts of the current directory that o chooses.
 func RunWith(t *testing.T, o Options) {
-	bin := os.Getenv("BANGER_TEST_BIN")
-	if bin == "" {
-		var err error
-		if bin, err = filepath.Abs("../../bin"); err != nil {
-			t.Fatal(err)
-		}
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, p := range []string{"banger", "bangerd", "banger-agent"} {
 		if _, err := os.Stat(filepath.Join(bin, p)); err != nil {
@@ -187,6 +194,13 @@ func condition(cond string) (bool, error) {
 	case "kvm":
 		text, err := os.ReadFile("/proc/cpuinfo")
 		return regexp.MustCompile(`(?m)^flags\s*:.* (vmx|svm)\b`).Match(text), err
+	case "standin": // the programs under test have it only where a build tag says so
+		bin, err := programs()
+		if err != nil {
+			return false, err
+		}
+		out, err := exec.Command(filepath.Join(bin, "bangerd"), "probe").Output()
+		return bytes.Contains(out, []byte(`"driver":"standin"`)), err
 	}
 	return false, fmt.Errorf("no condition is called %q", cond)
 }
