@@ -43,9 +43,21 @@ func report(p part, at progress) error {
 // maxFigures is how many lines of figures a row has.
 const maxFigures = 3
 
-// figures are the last lines of what the tests said.
+// figures are the last lines of what the tests said, equal ones once.
 func figures(all []string) string {
-	return strings.ReplaceAll(strings.Join(all[max(0, len(all)-maxFigures):], "; "), "|", "/")
+	times := map[string]int{}
+	var once []string
+	for _, f := range all {
+		if times[f]++; times[f] == 1 {
+			once = append(once, f)
+		}
+	}
+	for n, f := range once {
+		if times[f] > 1 {
+			once[n] = fmt.Sprintf("%d times: %s", times[f], f)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(once[max(0, len(once)-maxFigures):], "; "), "|", "/")
 }
 
 // version is the commit under test.
