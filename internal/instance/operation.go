@@ -74,9 +74,11 @@ func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(cont
 		leave()
 		return op.err
 	case <-ctx.Done():
+		s.mu.Lock() // nobody joins between the two
 		if last := leave(); last && !op.goesOn {
 			op.cancel(errAbandoned)
 		}
+		s.mu.Unlock()
 		if s.life.Err() != nil { // a request's context ends with the daemon's
 			return ErrClosing
 		}
