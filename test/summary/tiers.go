@@ -33,7 +33,7 @@ func tiers(only string, fresh bool) []tier {
 		{name: "life", run: func(c *count) {
 			// The owner of VMs, supervisors and stand-in VMMs as real processes. What
 			// starts many of them is done without the race detector.
-			const many = "^(TestFaults|TestModel|TestFullDisk|TestRandom|TestPairs|TestDamagedRecords|TestUpgrade)$"
+			const many = "^(TestFaults|TestModel|TestFullDisk|TestRandom|TestPairs|TestDamagedRecords|TestUpgrade|TestCancel)$"
 			standin := func(env []string, args ...string) {
 				goTest(c, env, append([]string{"-tags=standin", "-timeout=30m", "-parallel=4"}, args...)...)
 			}
