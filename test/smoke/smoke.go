@@ -13,7 +13,7 @@ import (
 
 const (
 	// limit bounds a run.
-	limit = 30 * time.Minute
+	limit = 60 * time.Minute
 	// leaveLimit bounds what is fetched from the test host at the end.
 	leaveLimit = time.Minute
 	// atOnce is how many scenarios run at once: the host has one processor.
