@@ -38,7 +38,7 @@ func tiers(only string, fresh bool) []tier {
 				goTest(c, env, append([]string{"-tags=standin", "-timeout=30m", "-parallel=4"}, args...)...)
 			}
 			standin([]string{"CGO_ENABLED=1"}, "-race", "-skip="+many, "./test/life", "./internal/supervisor", "./internal/vmm/standin")
-			standin(nil, "-parallel=6", "-run="+many, "./test/life")
+			standin(nil, "-parallel=8", "-run="+many, "./test/life")
 		}},
 		{name: "script", run: func(c *count) {
 			// What several goroutines of a daemon do at once is best seen in the
