@@ -50,3 +50,18 @@ func span(d time.Duration) string {
 	}
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
+
+// left is how long is left until something ends, in two units: the larger one alone
+// could take half away.
+func left(d time.Duration) string {
+	s := int(max(d, 0).Seconds())
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", s)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm %ds", s/60, s%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh %dm", s/3600, s/60%60)
+	}
+	return fmt.Sprintf("%dd %dh", s/86400, s/3600%24)
+}

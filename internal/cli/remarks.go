@@ -37,7 +37,7 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 	}
 	switch {
 	case !v.EndsAt.IsZero():
-		add("ends", "in "+span(v.EndsAt.Sub(now))+", at "+moment(v.EndsAt), "ends in "+span(v.EndsAt.Sub(now)))
+		add("ends", "in "+left(v.EndsAt.Sub(now))+", at "+moment(v.EndsAt), "ends in "+left(v.EndsAt.Sub(now)))
 	case v.Spec.TTLSeconds > 0:
 		add("ttl", "each run ends after "+(time.Duration(v.Spec.TTLSeconds)*time.Second).String(), "")
 	}

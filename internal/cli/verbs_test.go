@@ -198,7 +198,7 @@ func TestRemarks(t *testing.T) {
 		{api.VM{SilentSince: before}, "does not answer since 14:59:00|silent: its supervisor does not answer since 2026-01-02 14:59:00"},
 		{api.VM{Name: "a", AgentGoneSince: before}, "agent gone since 14:59:00|agent: its agent is gone since 2026-01-02 14:59:00: commands can't run; banger vm restart a"},
 		{api.VM{Held: "the host's disk is full"}, "the host's disk is full|held: the VMM holds it still: the host's disk is full"},
-		{api.VM{EndsAt: now.Add(90 * time.Minute)}, "ends in 1h|ends: in 1h, at 2026-01-02 16:30:00"},
+		{api.VM{EndsAt: now.Add(90 * time.Minute)}, "ends in 1h 30m|ends: in 1h 30m, at 2026-01-02 16:30:00"},
 		{api.VM{Spec: api.Spec{TTLSeconds: 5400}}, "|ttl: each run ends after 1h30m0s"},
 		{api.VM{Operation: "stop"}, "stop is under way|under way: stop"},
 		{api.VM{NotRecorded: "no space"}, "not recorded|not recorded: this state could not be written to disk: no space"},
