@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
@@ -37,7 +36,7 @@ type Client struct {
 // call.
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialOwn(ctx, socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return unixsock.DialOwn(ctx, socket) },
 	}}}
 }
 
@@ -51,33 +50,8 @@ func (c *Client) AnyVersion() *Client {
 // ErrNoDaemon says that nothing answers on the socket.
 var ErrNoDaemon = errors.New("bangerd does not run")
 
-// StrangerError says that another user's process listens on the daemon's
-// socket. Nothing was sent to it.
-type StrangerError struct {
-	Socket string
-	UID    int
-}
-
-func (e *StrangerError) Error() string {
-	return fmt.Sprintf("connect to %q: a process of uid %d listens there, and this program runs as uid %d", e.Socket, e.UID, os.Geteuid())
-}
-
-// dialOwn connects to a server of this process's user.
-func dialOwn(ctx context.Context, socket string) (net.Conn, error) {
-	c, err := unixsock.Dial(ctx, socket)
-	if err != nil {
-		return nil, err
-	}
-	cred, err := unixsock.Peer(c)
-	if err == nil && int(cred.Uid) != os.Geteuid() {
-		err = &StrangerError{socket, int(cred.Uid)}
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
+// StrangerError says that another user's process listens on the daemon's socket.
+type StrangerError = unixsock.StrangerError
 
 // answer makes a call whose answer is one value.
 func answer[In, Out any](ctx context.Context, c *Client, call Call[In, Out], ref string, in In) (out Out, err error) {

@@ -25,7 +25,7 @@ func NewClient(dir string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return unixsock.Dial(ctx, SocketPath(dir))
+			return unixsock.DialOwn(ctx, SocketPath(dir))
 		},
 	}}}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,9 +13,7 @@ import (
 // noted them when the connection was made (SO_PEERCRED, unix(7)): for a server
 // those of the process that connected, for a client those of the process that
 // called listen.
-func Peer(c *net.UnixConn) (*unix.Ucred, error) { return peer(c) }
-
-func peer(c syscall.Conn) (*unix.Ucred, error) {
+func Peer(c *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -36,42 +32,31 @@ func peer(c syscall.Conn) (*unix.Ucred, error) {
 // ownUID is this process's user; tests stand for another one.
 var ownUID = os.Geteuid
 
-// SameUser returns nil if the process at the other end of c, a connection of a
-// Unix socket, belongs to the user of this process. Root is a user like any
-// other. Both ends may ask. The connection stays open.
-func SameUser(c net.Conn) error {
-	s, ok := c.(syscall.Conn)
-	if !ok {
-		return fmt.Errorf("ask for the other end's user: a %T is not a socket", c)
-	}
-	cred, err := peer(s)
-	if err != nil {
-		return fmt.Errorf("ask for the other end's user: %w", err)
-	}
-	if own := ownUID(); int(cred.Uid) != own {
-		return fmt.Errorf("the process at the other end belongs to user %d, this one to user %d", cred.Uid, own)
-	}
-	return nil
+// StrangerError says that another user's process listens on a socket. Nothing was
+// sent to it. Root is a user like any other.
+type StrangerError struct {
+	Socket string
+	UID    int
 }
 
-// HTTPClient returns a client whose requests all go to the server on the socket
-// at path, whatever host their URL names. A server of another user gets no byte:
-// the request fails. Nothing is dialled before the first request. There is no
-// limit of time but the request's context; CloseIdleConnections gives the
-// connections back. The client may be used at once.
-func HTTPClient(path string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := Dial(ctx, path)
-			if err != nil {
-				return nil, err
-			}
-			if err := SameUser(c); err != nil {
-				c.Close()
-				return nil, fmt.Errorf("use the socket %q: %w", path, err)
-			}
-			return c, nil
-		},
-	}}
+func (e *StrangerError) Error() string {
+	return fmt.Sprintf("connect to %q: a process of uid %d listens there, and this program runs as uid %d", e.Socket, e.UID, ownUID())
+}
+
+// DialOwn is Dial to a server of this process's user; another's is a
+// *StrangerError.
+func DialOwn(ctx context.Context, path string) (*net.UnixConn, error) {
+	c, err := Dial(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := Peer(c)
+	if err == nil && int(cred.Uid) != ownUID() {
+		err = &StrangerError{path, int(cred.Uid)}
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }

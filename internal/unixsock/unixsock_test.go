@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,43 +155,20 @@ func TestOnlyTheSameUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := 0
-	served := make(chan error, 1)
-	go func() { // ends with the listener
-		served <- http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			asked++
-			io.WriteString(w, r.URL.Path)
-		}))
-	}()
-	defer func() { l.Close(); <-served }()
-	get := func() (string, error) {
-		client := HTTPClient(path)
-		defer client.CloseIdleConnections()
-		resp, err := client.Get("http://any/path")
-		if err != nil {
-			return "", err
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		return string(b), err
+	defer l.Close()
+	c, err := DialOwn(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got, err := get(); got != "/path" || err != nil {
-		t.Errorf("Get = %q, %v; want /path", got, err)
-	}
+	c.Close()
 	defer func(f func() int) { ownUID = f }(ownUID)
+	own := os.Geteuid()
 	ownUID = func() int { return 4711 }
-	if got, err := get(); err == nil || !strings.Contains(err.Error(), "user 4711") || asked != 1 {
-		t.Errorf("Get from another user's server = %q, %v after %d requests; want an error with both users", got, err, asked)
+	var stranger *StrangerError
+	if _, err := DialOwn(t.Context(), path); !errors.As(err, &stranger) || stranger.UID != own || !strings.Contains(err.Error(), "uid 4711") {
+		t.Errorf("DialOwn of another user's server: %v; want a *StrangerError with both users", err)
 	}
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	if err := SameUser(a); err == nil {
-		t.Error("SameUser of a pipe: no error")
-	}
-	if _, err := HTTPClient(path + "none").Get("http://any/"); err == nil {
-		t.Error("Get from no socket: no error")
-	} else if op := (*net.OpError)(nil); !errors.As(err, &op) || op.Op != "dial" {
-		t.Errorf("Get from no socket: %v; want a dial's error", err)
+	if _, err := DialOwn(t.Context(), path+"none"); errors.As(err, &stranger) || err == nil {
+		t.Errorf("DialOwn of no socket: %v; want a dial's error", err)
 	}
 }
