@@ -109,8 +109,8 @@ func TestFailures(t *testing.T) {
 	}{
 		"network": {`cat >&2 <<'E'
 I: running apt-get update...
-Err:1 http://deb.debian.org/debian bookworm InRelease
-E: Failed to fetch http://deb.debian.org/debian/dists/bookworm/InRelease  Temporary failure resolving 'deb.debian.org'
+Err:1 http://example.org/debian bookworm InRelease
+E: Failed to fetch http://example.org/debian/dists/bookworm/InRelease  Temporary failure resolving 'example.org'
 E: Some index files failed to download.
 E: mmdebstrap failed to run
 E
