@@ -3,7 +3,6 @@ package instance
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"banger/internal/fault"
@@ -11,8 +10,6 @@ import (
 	"banger/internal/supervisor"
 	"banger/internal/vm"
 )
-
-var errProcessDone = os.ErrProcessDone
 
 const (
 	// silentAfter is when a supervisor that has said nothing is called silent: five

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -251,5 +252,5 @@ func isGone(p vm.Process) bool {
 		h.Close()
 		return false
 	}
-	return errors.Is(err, errProcessDone)
+	return errors.Is(err, os.ErrProcessDone)
 }

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -43,7 +45,7 @@ func (x *b) many() error {
 	}
 	x.add(row{what: fmt.Sprintf("`banger vm list` of %d VMs", rowsMany), got: ms(list), limit: 50, unit: "ms"})
 
-	start, err := y.times(5, func() error { return y.restart("SIGKILL") })
+	start, err := y.times(5, func() error { return y.restart() })
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func (x *b) many() error {
 		}
 	}
 	adopt, err := y.times(5, func() error {
-		if err := y.restart("SIGKILL"); err != nil {
+		if err := y.restart(); err != nil {
 			return err
 		}
 		return y.allWell("runs-", runningMany)
@@ -96,19 +98,15 @@ func (x *b) times(n int, do func() error) (time.Duration, error) {
 }
 
 // restart kills the daemon; the next command starts another one.
-func (x *b) restart(signal string) error {
-	var daemon struct{ PID int }
-	text, err := x.banger("daemon", "status", "--json")
+func (x *b) restart() error {
+	pid, err := x.daemonPID()
 	if err == nil {
-		err = json.Unmarshal(text, &daemon)
+		err = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	if err != nil {
 		return err
 	}
-	if out, err := exec.Command("kill", "-s", signal, strconv.Itoa(daemon.PID)).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	for daemonLives(daemon.PID) {
+	for daemonLives(pid) {
 		time.Sleep(time.Millisecond)
 	}
 	_, err = x.banger("vm", "list", "-q")
@@ -136,7 +134,7 @@ func (x *b) allWell(prefix string, n int) error {
 		}
 		well := 0
 		for _, v := range list {
-			if len(v.Name) > len(prefix) && v.Name[:len(prefix)] == prefix && v.State == "running" && v.VMM.PID > 0 {
+			if strings.HasPrefix(v.Name, prefix) && v.State == "running" && v.VMM.PID > 0 {
 				well++
 			}
 		}

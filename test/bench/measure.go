@@ -103,19 +103,15 @@ func (x *b) small() error {
 		help = append(help, time.Since(begin))
 	}
 	x.add(row{what: "`banger --help`", got: ms(median(help)), limit: 30, unit: "ms"})
-	var daemon struct{ PID int }
-	text, err := x.banger("daemon", "status", "--json")
+	daemon, err := x.daemonPID()
 	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, &daemon); err != nil {
 		return err
 	}
 	for _, p := range []struct {
 		what  string
 		pid   int
 		limit float64
-	}{{"bangerd", daemon.PID, 30}, {"supervisor", x.vm.Supervisor.PID, 20}} {
+	}{{"bangerd", daemon, 30}, {"supervisor", x.vm.Supervisor.PID, 20}} {
 		kib, err := resident(p.pid)
 		if err != nil {
 			return err
@@ -130,6 +126,17 @@ func (x *b) small() error {
 	}
 	x.add(row{what: "agent in the guest, resident, idle", got: float64(h.AgentRSSKiB) / 1024, limit: 12, unit: "MiB"})
 	return nil
+}
+
+// daemonPID is the daemon's.
+func (x *b) daemonPID() (int, error) {
+	text, err := x.banger("daemon", "status", "--json")
+	if err != nil {
+		return 0, err
+	}
+	var daemon struct{ PID int }
+	err = json.Unmarshal(text, &daemon)
+	return daemon.PID, err
 }
 
 // resident is a process's VmRSS in KiB (proc(5)).

@@ -305,7 +305,7 @@ func killOf(s *state, ts *testscript.TestScript, args []string) {
 	pid := 0
 	switch {
 	case args[0] == "daemon":
-		for p, line := range processes(s.work) {
+		for p, line := range Processes(s.work) {
 			if strings.Contains(line, "bangerd serve") {
 				pid = p
 			}

@@ -311,7 +311,7 @@ func (s *state) papers() string {
 			out += fmt.Sprintf("== %s\n%s\n", rel, text)
 		}
 	}
-	for pid, args := range processes(s.work) {
+	for pid, args := range Processes(s.work) {
 		out += fmt.Sprintf("== process %d: %s\n", pid, args)
 	}
 	if s.tier.Papers != nil {

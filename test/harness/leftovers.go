@@ -53,7 +53,7 @@ func (s *state) processesLeft(ctx context.Context) []error {
 	soon, cancel := context.WithTimeout(ctx, endLimit)
 	defer cancel()
 	var errs []error
-	for pid, args := range processes(s.work) {
+	for pid, args := range Processes(s.work) {
 		if err := waitPID(soon, pid); err == nil {
 			continue
 		}
@@ -92,10 +92,10 @@ func waitPID(ctx context.Context, pid int) error {
 	}
 }
 
-// processes finds all that belong to a script: its directory is in their
+// Processes finds all that belong to a directory of a test: it is in their
 // arguments, their environment, or where they work or write. Zombies have none
 // of it.
-func processes(work string) map[int]string {
+func Processes(work string) map[int]string {
 	out := map[int]string{}
 	names, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range names {

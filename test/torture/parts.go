@@ -33,7 +33,7 @@ var parts = []part{
 		return life("TestLeak", "-lasts=28m")
 	}},
 	{"guests", "100 rounds with real guests that write and sync, while daemon, supervisors and VMMs are killed and held", 10, 8 * time.Minute, func(n int) []string {
-		return []string{"-tags=vmtest", "-run=^TestRandomGuests$", "./test/vm", "-args", "-rounds=10", fmt.Sprintf("-seed=%d", n+1)}
+		return []string{"-tags=vmtest", "-run=^TestL9$", "./test/vm", "-args", "-rounds=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]

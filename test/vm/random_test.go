@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -20,10 +19,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"banger/test/harness"
 )
 
 var (
-	rounds = flag.Int("rounds", 10, "rounds of TestRandomGuests")
+	rounds = flag.Int("rounds", 10, "rounds of TestL9")
 	seed   = flag.Uint64("seed", 0, "seed of what is chosen; 0 is one of the clock's")
 )
 
@@ -33,11 +34,11 @@ const patience = 2 * time.Minute
 // writer is what runs in a guest: it says each number after the disk has it.
 const writer = `i=$(tail -n1 /root/log 2>/dev/null || echo 0); while :; do i=$((i+1)); echo $i >>/root/log && sync /root/log && echo $i || exit 9; done`
 
-// TestRandomGuests has real guests write and sync while the daemon, supervisors
+// TestL9 has real guests write and sync while the daemon, supervisors
 // and VMMs are killed and held, and each command gets another environment. What
 // was acknowledged is there afterwards, and a run that nobody ended goes on, its
 // session too.
-func TestRandomGuests(t *testing.T) {
+func TestL9(t *testing.T) {
 	s := *seed
 	if s == 0 {
 		s = uint64(time.Now().UnixNano())
@@ -78,7 +79,7 @@ func TestRandomGuests(t *testing.T) {
 	<-keeper.over
 	<-victim.over
 	g.must("daemon", "stop")
-	if left := g.processes(); len(left) > 0 {
+	if left := harness.Processes(g.dir); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
 }
@@ -101,7 +102,7 @@ func newGuests(t *testing.T, r *rand.Rand) *guests {
 	}
 	g := &guests{t, r, bin, dir}
 	t.Cleanup(func() {
-		for pid := range g.processes() {
+		for pid := range harness.Processes(g.dir) {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -279,22 +280,4 @@ func (g *guests) daemon() int {
 		g.t.Fatalf("the daemon's pid: %d, %v", d.PID, err)
 	}
 	return d.PID
-}
-
-// processes are all with the directory in their command line or environment.
-func (g *guests) processes() map[int]string {
-	out := map[int]string{}
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if len(cmdline) > 0 && (bytes.Contains(cmdline, []byte(g.dir)) || bytes.Contains(environ, []byte(g.dir))) {
-			out[pid] = string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
-		}
-	}
-	return out
 }
