@@ -72,15 +72,30 @@ func (b *bench) do(ctx context.Context, v verb) *call {
 	return c
 }
 
+// said is what the caller was told so far.
+func (c *call) said() string {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return strings.Join(c.steps, "; ")
+}
+
+// answered gives the answer, if there is one by now.
+func (c *call) answered() (over bool, err error) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return c.over, c.err
+}
+
 // answer waits for it.
 func (c *call) answer() error {
 	c.b.t.Helper()
 	time.Sleep(10 * time.Minute) // of the bubble's
 	synctest.Wait()
-	if !c.over {
+	over, err := c.answered()
+	if !over {
 		c.b.t.Fatal("a caller has no answer")
 	}
-	return c.err
+	return err
 }
 
 func (b *bench) wantRan(want ...string) {
@@ -116,7 +131,7 @@ func TestOperationsQueue(t *testing.T) {
 		set := b.do(t.Context(), verb{name: "set", key: "set"})
 		start := b.do(t.Context(), aStart)
 		again := b.do(t.Context(), verb{name: "set", key: "set"}) // behind the start: no equal of the first
-		if got := strings.Join(start.steps, "; "); !strings.Contains(got, "waiting for set of a") {
+		if got := start.said(); !strings.Contains(got, "waiting for set of a") {
 			t.Errorf("the second says %q", got)
 		}
 		if err := errors.Join(set.answer(), start.answer(), again.answer()); err != nil {
@@ -164,8 +179,8 @@ func TestWaitingOperationIsEnded(t *testing.T) {
 		start := b.do(t.Context(), aStart)
 		b.do(t.Context(), aStop)
 		var by *EndedByError
-		if !start.over || !errors.As(start.err, &by) || by.By != "stop" {
-			t.Errorf("a start that waits, and then a stop: %v, %v", start.over, start.err)
+		if over, err := start.answered(); !over || !errors.As(err, &by) || by.By != "stop" {
+			t.Errorf("a start that waits, and then a stop: %v, %v", over, err)
 		}
 		if err := kill.answer(); err != nil {
 			t.Error(err)
