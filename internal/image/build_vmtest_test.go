@@ -119,7 +119,9 @@ func TestCancelledBuild(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			var cancelled time.Time
+			var said []string
 			_, err = s.Build(ctx, Default, func(p progress.Step) {
+				said = append(said, p.Text)
 				if p.Text == at && cancelled.IsZero() {
 					cancelled = time.Now()
 					cancel()
@@ -134,6 +136,11 @@ func TestCancelledBuild(t *testing.T) {
 			}
 			if left, _ := filepath.Glob(filepath.Join(dir, "tmp-*")); len(left) != 0 {
 				t.Errorf("left in the store: %v", left)
+			}
+			// The build says what it does, step by step.
+			got, want := strings.Join(said, "; "), "building the Debian 12 image; reading Debian's package lists; downloading packages; unpacking packages"
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("the steps are %q, want %q first", got, want)
 			}
 		})
 	}
