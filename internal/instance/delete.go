@@ -73,7 +73,9 @@ func (i *Instance) delete(ctx context.Context, step progress.Func, o DeleteOptio
 		}
 	}
 	// There is no run: what follows is short, and is not cut.
-	step(progress.Step{Stage: "delete", Text: "moving it to the trash"})
+	if o.Discard {
+		step(progress.Step{Stage: "delete", Text: "removing its files"})
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.removeLocked(o.Discard)

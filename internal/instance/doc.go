@@ -1,9 +1,11 @@
 // Package instance is a VM as the daemon owns it, and the set of all of them.
 //
-// One goroutine owns each VM (Instance). It alone changes the VM's record, and
-// publishes a View that anybody reads without waiting. A verb is one file, one
+// An Instance is one VM. Its record changes under a lock, and each change is
+// published as a View that anybody reads without waiting. A verb is one file, one
 // method and one operation in the VM's slot: operations on one VM run one after
 // the other, equal ones join, and a stronger one ends the weaker ones before it.
+// Beside the slot a follower (follow.go) hears what the supervisor of the run
+// says.
 //
 // A supervisor that does not answer is not gone. Gone is what the lock of the
 // run and the process identity say is gone: until then the VM keeps its state,
