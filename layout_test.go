@@ -38,6 +38,8 @@ var imports = map[string]string{
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
+	"internal/git":             "",
+	"internal/workspace/wire":  "",
 	"internal/paths":           "vm",
 	"internal/process":         "vm",
 	"internal/launch":          "landlock process vm",
@@ -54,12 +56,16 @@ var imports = map[string]string{
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
-	"internal/vmm/standin":       "agent/command channel channel/control launch unixsock vm vmm vmm/program",
+	"internal/vmm/standin":       "agent/command agent/workspace channel channel/control launch unixsock vm vmm vmm/program workspace/wire",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command channel channel/control",
+	"internal/agent":             "agent/command agent/workspace channel channel/control workspace/wire",
 	"internal/agent/command":     "channel/exec",
+	"internal/agent/workspace":   "git workspace/wire",
+
+	// What goes in and comes out.
+	"internal/workspace": "durable git hint workspace/wire",
 
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
@@ -99,6 +105,7 @@ var mayExec = map[string]string{
 	"internal/kvm":         "runs the probe's guest in a process that may hang",
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
+	"internal/git":         "runs git, on the host and in the guest",
 	"internal/agent":       "starts processes in the guest",
 	"internal/doctor":      "asks programs for their versions",
 	"internal/autostart":   "starts bangerd",

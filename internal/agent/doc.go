@@ -17,6 +17,9 @@ package agent
 import (
 	"fmt"
 	"os"
+
+	"banger/internal/agent/workspace"
+	"banger/internal/workspace/wire"
 )
 
 // Name is the long-lived agent's argv[0]. systemd leaves processes whose name
@@ -24,10 +27,16 @@ import (
 // (systemd.io/ROOT_STORAGE_DAEMONS).
 const Name = "@banger-agent"
 
-// Main runs the half that this process is. It does not return.
+// program is the argv[0] of the agent's program as a process of a session.
+const program = "banger-agent"
+
+// Main runs the half that this process is, or what a session asks of the program.
+// It does not return.
 func Main() {
 	var err error
 	switch {
+	case len(os.Args) > 1 && os.Args[0] == program && os.Args[1] == wire.Program:
+		os.Exit(workspace.Main(os.Args[2:]))
 	case os.Getpid() == 1:
 		err = boot()
 	case os.Args[0] == Name:

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,9 +33,13 @@ type process struct {
 	tty            bool
 }
 
+// self is the running program, whatever its path has become.
+const self = "/proc/self/exe"
+
 // start starts what req asks for with env over root's own; without a process
-// the status says why.
-func start(req exec.Request, env []string) (*process, exec.Status) {
+// the status says why. A request of the agent's own program gets agent before its
+// arguments.
+func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	env = environment(req, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
@@ -46,7 +51,9 @@ func start(req exec.Request, env []string) (*process, exec.Status) {
 	}
 	var path string
 	var err error
-	if len(argv) == 0 {
+	if req.Agent {
+		path, argv = self, append(slices.Clone(agent), argv...)
+	} else if len(argv) == 0 {
 		path = getenv(env, "SHELL")
 		argv = []string{"-" + filepath.Base(path)}
 	} else if path, err = lookPath(argv[0], getenv(env, "PATH"), dir); err != nil {

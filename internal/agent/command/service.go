@@ -24,6 +24,9 @@ type Service struct {
 	// Env are KEY=VALUE pairs that each session has in the place of root's own;
 	// a request's come after them. They are set before Serve.
 	Env []string
+	// Agent is the argument vector of the agent's own program, without the
+	// arguments that a request has. It is set before Serve.
+	Agent []string
 
 	count atomic.Int64
 }
@@ -53,7 +56,7 @@ func (s *Service) run(c net.Conn) {
 		out.WriteStatus(exec.Status{Kind: exec.Failed, Message: err.Error()})
 		return
 	}
-	p, status := start(req, s.Env)
+	p, status := start(req, s.Env, s.Agent)
 	if p == nil {
 		out.WriteStatus(status)
 		return

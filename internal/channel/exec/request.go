@@ -11,6 +11,9 @@ import (
 type Request struct {
 	// Argv is the argument vector. An empty one asks for root's login shell.
 	Argv [][]byte `json:"argv"`
+	// Agent asks for the agent's own program, with Argv as its arguments: for what
+	// the image need not have.
+	Agent bool `json:"agent,omitempty"`
 	// Env are KEY=VALUE pairs beside the guest's own PATH, HOME, USER, ….
 	Env [][]byte `json:"env,omitempty"`
 	// Dir is the working directory; "" is root's home.

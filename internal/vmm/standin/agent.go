@@ -23,6 +23,7 @@ func agentPorts(g *guest) (map[uint32]func(net.Listener), error) {
 		return nil, err
 	}
 	g.exec.Env = []string{"HOME=" + guestDir(g.spec), "PATH=" + bin + ":" + command.DefaultPath}
+	g.exec.Agent = []string{"bangerd", Verb, roleAgent}
 	return map[uint32]func(net.Listener){
 		channel.PortControl: func(l net.Listener) { control.Serve(l, g) },
 		channel.PortExec:    g.exec.Serve,

@@ -11,13 +11,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/agent/workspace"
 	"banger/internal/vmm"
+	"banger/internal/workspace/wire"
 )
 
 // Roles of the process that Main is.
 const (
 	roleVMM   = "vmm"
 	roleGuest = "guest"
+	// roleAgent is the agent's program in a session: its arguments follow.
+	roleAgent = "agent"
 )
 
 // order is what both processes are told.
@@ -29,8 +33,14 @@ type order struct {
 // endSignals ask a process to end; neither process does.
 var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT}
 
-// Main is `bangerd standin ROLE ORDER`. It does not return.
-func Main() { run(services{agent: "standin", open: agentPorts}) }
+// Main is `bangerd standin ROLE ORDER`, or `bangerd standin agent ARG…`. It does not
+// return.
+func Main() {
+	if len(os.Args) > 3 && os.Args[2] == roleAgent && os.Args[3] == wire.Program {
+		os.Exit(workspace.Main(os.Args[4:]))
+	}
+	run(services{agent: "standin", open: agentPorts})
+}
 
 // run is the process that the arguments name; its guest has these services.
 func run(s services) {

@@ -1,0 +1,66 @@
+// Package workspace is the guest's half of a workspace: it makes the repository
+// out of the stream that the host sends, and reports what has become of it. It
+// runs as a process of a session (Main), not in the agent. What is said is package
+// wire's.
+//
+// Receiving needs no program of the image's; a report needs its git.
+package workspace
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"banger/internal/workspace/wire"
+)
+
+// Main runs the half that args name: "receive" or "report", from stdin to stdout.
+// It returns the process's exit status. What went wrong stands in the answer.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
+	if err := run(ctx, args, os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent:", err)
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%q: want %s or %s", args, wire.Receive, wire.Answer)
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case wire.Receive:
+		got, err := Receive(in, home)
+		if err != nil {
+			got = wire.Received{Error: err.Error()}
+		}
+		return wire.WriteJSON(out, got)
+	case wire.Answer:
+		var q wire.Question
+		if err := wire.ReadJSON(bufio.NewReader(in), &q); err != nil {
+			return err
+		}
+		return Report(ctx, q, home, out)
+	}
+	return fmt.Errorf("%q: want %s or %s", args[0], wire.Receive, wire.Answer)
+}
+
+// place is where a workspace's tree is: path, beneath home if it is relative.
+func place(path []byte, home string) string {
+	if filepath.IsAbs(string(path)) {
+		return filepath.Clean(string(path))
+	}
+	return filepath.Join(home, string(path))
+}

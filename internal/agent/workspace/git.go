@@ -1,0 +1,22 @@
+package workspace
+
+import (
+	"os"
+
+	"banger/internal/git"
+)
+
+// guestGit runs the image's git in a work tree, with the guest's own configuration:
+// what is ignored and how lines end is the guest's to say. Its index and objects
+// may be others than the repository's, by env.
+func guestGit(tree string, env ...string) git.Git {
+	return git.Git{
+		Dir: tree,
+		// Nothing of these may stop a look at the tree, or write where the user looks.
+		Settings: []string{
+			"core.fsmonitor=false", "core.safecrlf=false", "core.hooksPath=/dev/null", "gc.auto=0",
+			"advice.addEmbeddedRepo=false", "core.quotePath=true",
+		},
+		Env: append(append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), env...),
+	}
+}

@@ -1,0 +1,234 @@
+package workspace
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/workspace/wire"
+)
+
+// gitDir is the git directory's name in a tree.
+const gitDir = ".git"
+
+// Receive makes the workspace that the stream brings. It is made beside its place
+// and then renamed: a stream that is cut leaves nothing under the path. What is
+// there already is refused, unless it is an empty directory or the stream says
+// Force.
+func Receive(in io.Reader, home string) (wire.Received, error) {
+	r := tar.NewReader(in)
+	h, err := readHeader(r)
+	if err != nil {
+		return wire.Received{}, err
+	}
+	dest := place(h.Path, home)
+	if err := checkFree(dest, h.Force); err != nil {
+		return wire.Received{}, err
+	}
+	parent := filepath.Dir(dest)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return wire.Received{}, err
+	}
+	prefix := "." + filepath.Base(dest) + ".banger-"
+	if len(prefix) > 200 {
+		prefix = ".banger-"
+	}
+	sweep(parent, prefix)
+	temp, err := os.MkdirTemp(parent, prefix)
+	if err != nil {
+		return wire.Received{}, err
+	}
+	defer os.RemoveAll(temp) // nothing is there after the rename
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return wire.Received{}, err
+	}
+	got, err := unpack(r, temp, h.Hash)
+	if err != nil {
+		return wire.Received{}, err
+	}
+	got.Path = []byte(dest)
+	return got, replace(temp, dest)
+}
+
+func readHeader(r *tar.Reader) (h wire.Header, err error) {
+	e, err := r.Next()
+	if err != nil {
+		return h, fmt.Errorf("read the stream: %w", err)
+	}
+	if e.Name != wire.PartHeader {
+		return h, fmt.Errorf("the stream begins with %q, not with its header", e.Name)
+	}
+	if err := json.NewDecoder(io.LimitReader(r, wire.MaxLine)).Decode(&h); err != nil {
+		return h, fmt.Errorf("read the stream's header: %w", err)
+	}
+	if len(h.Path) == 0 {
+		return h, errors.New("the stream's header names no path")
+	}
+	return h, nil
+}
+
+// checkFree refuses a place that holds something.
+func checkFree(dest string, force bool) error {
+	fi, err := os.Lstat(dest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case force:
+		return nil
+	case !fi.IsDir():
+		return fmt.Errorf("%q is there already, and is no directory", dest)
+	}
+	entries, err := os.ReadDir(dest)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%q is there already, with %d entries", dest, len(entries))
+	}
+	return nil
+}
+
+// sweep removes what streams that were cut left.
+func sweep(parent, prefix string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			os.RemoveAll(filepath.Join(parent, e.Name()))
+		}
+	}
+}
+
+// replace puts temp in the place of what is at dest.
+func replace(temp, dest string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		// temp holds the old content then, and is removed by the caller.
+		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dest, unix.RENAME_EXCHANGE)
+	}
+	if err != nil {
+		return fmt.Errorf("rename %q to %q: %w", temp, dest, err)
+	}
+	return nil
+}
+
+// unpacker writes a stream beneath a directory.
+type unpacker struct {
+	root *os.Root
+	made map[string]bool // directories that are there
+	got  wire.Received
+	buf  []byte
+}
+
+func unpack(r *tar.Reader, dir, hash string) (wire.Received, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return wire.Received{}, err
+	}
+	defer root.Close()
+	u := &unpacker{root: root, made: map[string]bool{".": true}, buf: make([]byte, 1<<20)}
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return u.got, errors.New("the stream ends before its index")
+		} else if err != nil {
+			return u.got, fmt.Errorf("read the stream: %w", err)
+		}
+		if h.Name == wire.PartIndex {
+			if err := writeIndex(root, r, hash); err != nil {
+				return u.got, fmt.Errorf("write the index: %w", err)
+			}
+			// To the archive's end: the host has sent all.
+			if _, err := r.Next(); !errors.Is(err, io.EOF) {
+				return u.got, errors.Join(err, errors.New("the stream goes on after its index"))
+			}
+			return u.got, nil
+		}
+		if err := u.entry(h, r); err != nil {
+			return u.got, err
+		}
+	}
+}
+
+// entry writes one entry of the stream.
+func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
+	name, inTree := strings.CutPrefix(h.Name, wire.PartTree)
+	if !inTree {
+		git, found := strings.CutPrefix(h.Name, wire.PartGit)
+		if !found {
+			return fmt.Errorf("the stream has an entry %q", h.Name)
+		}
+		name = path.Join(gitDir, git)
+	}
+	name = strings.TrimSuffix(name, "/")
+	if !fs.ValidPath(name) && !filepath.IsLocal(name) {
+		return fmt.Errorf("the stream has a path %q", h.Name)
+	}
+	if err := u.mkdir(path.Dir(name)); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return u.mkdir(name)
+	case tar.TypeSymlink:
+		if err := u.root.Symlink(h.Linkname, name); err != nil {
+			return err
+		}
+		u.got.Files++
+		return nil
+	case tar.TypeReg:
+		return u.file(name, h, r, inTree)
+	}
+	return fmt.Errorf("the stream has an entry of type %q: %q", h.Typeflag, h.Name)
+}
+
+func (u *unpacker) file(name string, h *tar.Header, r io.Reader, inTree bool) error {
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(h.Mode)&0o777)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, r, u.buf)
+	if err != nil {
+		return fmt.Errorf("write %q: %w", name, err)
+	}
+	if inTree {
+		u.got.Files++
+		u.got.Bytes += n
+		// Before the index takes the file's stat data.
+		t := unix.NsecToTimespec(h.ModTime.UnixNano())
+		if err := futimes(f, t); err != nil {
+			return fmt.Errorf("set the time of %q: %w", name, err)
+		}
+	}
+	return f.Close()
+}
+
+// futimes sets both times of an open file.
+func futimes(f *os.File, t unix.Timespec) error {
+	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH)
+}
+
+func (u *unpacker) mkdir(name string) error {
+	if u.made[name] {
+		return nil
+	}
+	if err := u.root.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	u.made[name] = true
+	return nil
+}

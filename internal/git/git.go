@@ -1,0 +1,168 @@
+// Package git runs git and reads what it says. It knows no repository: which one,
+// with which settings and in which environment, is the caller's to say.
+package git
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// ErrMissing says that there is no git in PATH.
+var ErrMissing = errors.New("git is not in PATH")
+
+// killDelay is how long git may take to end after its caller gave up.
+const killDelay = 2 * time.Second
+
+// Git is how git is run. It is a value: a copy with another Env is another one.
+type Git struct {
+	Dir      string   // the working directory
+	Settings []string // KEY=VALUE, which go before every file's (git -c)
+	Env      []string // the whole environment
+}
+
+// Error is a git that ended with a status other than 0.
+type Error struct {
+	Args   []string
+	Err    error
+	Stderr string // its end, not escaped
+}
+
+func (e *Error) Error() string {
+	if e.Stderr == "" {
+		return fmt.Sprintf("git %s: %v", e.Args[0], e.Err)
+	}
+	return fmt.Sprintf("git %s: %v: %s", e.Args[0], e.Err, e.Stderr)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Status is the command's exit status; -1 if it had none.
+func (e *Error) Status() int {
+	var exit *exec.ExitError
+	if errors.As(e.Err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// Stream runs a command with stdin from in, which may be nil, and stdout to out.
+func (g Git) Stream(ctx context.Context, in io.Reader, out io.Writer, args ...string) error {
+	cmd, errs := g.command(ctx, in, args)
+	cmd.Stdout = out
+	return explain(args, cmd.Run(), errs)
+}
+
+// Run returns a command's output.
+func (g Git) Run(ctx context.Context, in io.Reader, args ...string) ([]byte, error) {
+	var out bytes.Buffer
+	err := g.Stream(ctx, in, &out, args...)
+	return out.Bytes(), err
+}
+
+// Line returns a command's output without the newline at its end.
+func (g Git) Line(ctx context.Context, in io.Reader, args ...string) (string, error) {
+	out, err := g.Run(ctx, in, args...)
+	return strings.TrimSuffix(string(out), "\n"), err
+}
+
+// Read has do read a command's output. An error of do ends the command.
+func (g Git) Read(ctx context.Context, in io.Reader, do func(*bufio.Reader) error, args ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd, errs := g.command(ctx, in, args)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return explain(args, err, errs)
+	}
+	if err := do(bufio.NewReaderSize(out, 64<<10)); err != nil {
+		cancel()
+		cmd.Wait()
+		return err
+	}
+	return explain(args, cmd.Wait(), errs)
+}
+
+// Names passes on what a command lists, each ended by NUL (-z). The name is the
+// callee's to keep.
+func (g Git) Names(ctx context.Context, in io.Reader, each func(name []byte) error, args ...string) error {
+	return g.Read(ctx, in, func(r *bufio.Reader) error {
+		for {
+			name, err := r.ReadBytes(0)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err == nil {
+				err = each(name[:len(name)-1])
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}, args...)
+}
+
+func (g Git) command(ctx context.Context, in io.Reader, args []string) (*exec.Cmd, *tail) {
+	all := make([]string, 0, 2*len(g.Settings)+len(args))
+	for _, s := range g.Settings {
+		all = append(all, "-c", s)
+	}
+	cmd := exec.CommandContext(ctx, "git", append(all, args...)...)
+	errs := &tail{}
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = g.Dir, g.Env, in, errs, killDelay
+	return cmd, errs
+}
+
+// explain is a command's error in words.
+func explain(args []string, err error, errs *tail) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return ErrMissing
+	}
+	return &Error{args, err, strings.TrimSpace(string(errs.text))}
+}
+
+// tail keeps the last bytes that a program says.
+type tail struct{ text []byte }
+
+// maxTail bounds them.
+const maxTail = 2 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if n := len(t.text) - maxTail; n > 0 {
+		t.text = append(t.text[:0], t.text[n:]...)
+	}
+	return len(p), nil
+}
+
+// Quote writes a path as git's lists of directories take it
+// (GIT_ALTERNATE_OBJECT_DIRECTORIES, objects/info/alternates): in C quotes.
+func Quote(path string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range []byte(path) {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < ' ' || c >= 0x7f:
+			fmt.Fprintf(&b, "\\%03o", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,42 @@
+package workspace
+
+import (
+	"errors"
+	"os"
+
+	"banger/internal/git"
+	"banger/internal/hint"
+)
+
+// settings are told to every git: none runs a program, asks the network, or writes
+// what nobody asked for, whatever the user's git is configured to do.
+var settings = []string{
+	"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false",
+	"core.quotePath=true", "core.safecrlf=false", "core.commitGraph=false", "gc.auto=0", "maintenance.auto=false",
+	"protocol.allow=never", "safe.bareRepository=explicit", "safe.directory=*", "color.ui=false",
+}
+
+// hostGit runs the host's git in a repository of ours: dir is its git directory,
+// tree its work tree, "" for a bare one.
+func hostGit(dir, tree string, env ...string) git.Git {
+	g := git.Git{Dir: dir, Settings: settings, Env: []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "GIT_DIR=" + dir,
+		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_ATTR_NOSYSTEM=1",
+		"GIT_NO_LAZY_FETCH=1", "GIT_NO_REPLACE_OBJECTS=1", "GIT_ALLOW_PROTOCOL=none", "GIT_TERMINAL_PROMPT=0",
+		"GIT_OPTIONAL_LOCKS=0",
+	}}
+	if tree != "" {
+		g.Dir = tree
+		g.Env = append(g.Env, "GIT_WORK_TREE="+tree)
+	}
+	g.Env = append(g.Env, env...)
+	return g
+}
+
+// withHint says what to do about a git that the host lacks.
+func withHint(err error) error {
+	if errors.Is(err, git.ErrMissing) {
+		return hint.Missing(err, "install git, version 2.39 or newer")
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package workspace
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"banger/internal/git"
+)
+
+// userConfig is the configuration that the user's git has everywhere: the system's
+// and their own. It is the user's to trust, includes too.
+func userConfig(ctx context.Context) (c config, err error) {
+	g := git.Git{Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "GIT_CEILING_DIRECTORIES=/"}}
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"} {
+		if v, set := os.LookupEnv(name); set {
+			g.Env = append(g.Env, name+"="+v)
+		}
+	}
+	err = g.Names(ctx, nil, func(item []byte) error {
+		key, value, found := strings.Cut(string(item), "\n")
+		if !found {
+			value = valueless
+		}
+		c = append(c, setting{key, value})
+		return nil
+	}, "config", "-z", "--list", "--includes")
+	return c, err
+}
+
+// Names of a host that has no git identity.
+const (
+	standInName  = "banger"
+	standInEmail = "banger@localhost"
+)
+
+// guestConfig is the configuration of the guest's repository: how it is stored, the
+// meanings of the user's, who commits, and where the repository came from.
+func (p *Plan) guestConfig() string {
+	all := p.Repo.all()
+	var b strings.Builder
+	writeFormat(&b, p.Repo.Hash)
+	own := append(config{{"core.bare", "false"}, {"core.logallrefupdates", "true"}}, meant(all)...)
+	own = append(own, setting{"user.name", orElse(all, "user.name", standInName)}, setting{"user.email", orElse(all, "user.email", standInEmail)},
+		setting{"commit.gpgsign", "false"}, setting{"tag.gpgsign", "false"})
+	if v, set := all.last("init.defaultbranch"); set {
+		own = append(own, setting{"init.defaultbranch", v})
+	}
+	writeSettings(&b, own)
+	if v, set := p.Repo.config.last("remote.origin.url"); set {
+		if v = withoutUser(v); v != "" {
+			b.WriteString("[remote \"origin\"]\n\turl = " + quoteValue(v) + "\n\tfetch = \"+refs/heads/*:refs/remotes/origin/*\"\n")
+		}
+	}
+	return b.String()
+}
+
+func orElse(c config, key, other string) string {
+	if v, set := c.last(key); set && v != valueless && strings.TrimSpace(v) != "" {
+		return v
+	}
+	return other
+}
+
+// withoutUser is a remote's URL without user info. A remote that is a path of the
+// host's is "".
+func withoutUser(remote string) string {
+	if u, err := url.Parse(remote); err == nil && u.Scheme != "" && u.Host != "" {
+		if u.Scheme == "file" {
+			return ""
+		}
+		if u.User != nil {
+			// For ssh the user is part of the address, and no secret.
+			if name := u.User.Username(); u.Scheme == "ssh" && name != "" {
+				u.User = url.User(name)
+			} else {
+				u.User = nil
+			}
+		}
+		return u.String()
+	}
+	// scp's form, user@host:path, in which there is no password.
+	if host, path, found := strings.Cut(remote, ":"); found && !strings.Contains(host, "/") && path != "" {
+		return remote
+	}
+	return ""
+}
+
+// excludes is the text of the user's own excludes files: that of core.excludesFile
+// and the repository's info/exclude, which goes before it and therefore stands
+// after it.
+func (r *Repository) excludes() ([]byte, error) {
+	var text []byte
+	if path := excludesFile(r.user); path != "" {
+		// The user's own: it may be a link.
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			if text, err = readSmall(resolved, maxConfig); err != nil {
+				return nil, err
+			}
+		}
+	}
+	own, err := readSmall(filepath.Join(r.Common, "info", "exclude"), maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		text = append(text, '\n')
+	}
+	return append(text, own...), nil
+}
+
+// excludesFile is the user's core.excludesFile, by its default if it is not set
+// (gitignore(5)).
+func excludesFile(user config) string {
+	home := os.Getenv("HOME")
+	v, set := user.last("core.excludesfile")
+	switch {
+	case set && strings.HasPrefix(v, "~/"):
+		return filepath.Join(home, v[2:])
+	case set && filepath.IsAbs(v):
+		return v
+	case set:
+		return ""
+	}
+	base := os.Getenv("XDG_CONFIG_HOME")
+	if base == "" {
+		base = filepath.Join(home, ".config")
+	}
+	return filepath.Join(base, "git", "ignore")
+}

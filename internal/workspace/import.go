@@ -1,0 +1,294 @@
+package workspace
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"banger/internal/git"
+	"banger/internal/workspace/wire"
+)
+
+// Limits of what a guest may report.
+const (
+	maxRefs = 10_000
+	// maxPack bounds a pack, in bytes.
+	maxPack = 4 << 30
+)
+
+// Work is what a guest made of its workspace, checked, and in the store.
+type Work struct {
+	Tree    string // of all files
+	Commit  string // whose tree is Tree: what refs/banger/work names
+	Head    string // of the guest; "" on an unborn branch
+	Branch  string // full name; "" if the guest's HEAD is detached
+	Commits int    // since the host's HEAD, on Head
+	Files   int    // in which Tree differs from the base's
+	Ignored int    // files that git ignores in the guest, and that are not in Tree
+	Nested  []string
+}
+
+// Question is what a guest is asked about the store's workspace.
+func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
+	i, err := s.Info()
+	if err != nil {
+		return q, err
+	}
+	return wire.Question{Path: i.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash}, nil
+}
+
+// Import reads a guest's report and brings it into the store. Nothing of it is
+// believed: each object is hashed again in quarantine, each must be whole and be
+// what it says, and the tree is built once more and compared. An error leaves the
+// store as it was.
+func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
+	i, err := s.Info()
+	if err != nil {
+		return w, err
+	}
+	r := bufio.NewReaderSize(in, 64<<10)
+	var report wire.Report
+	if err := wire.ReadJSON(r, &report); err != nil {
+		return w, fmt.Errorf("read the guest's report: %w", err)
+	}
+	if report.Error != "" {
+		return w, fmt.Errorf("the guest says: %.1000q", report.Error)
+	}
+	if err := checkReport(i, report); err != nil {
+		return w, fmt.Errorf("the guest's report is refused: %w", err)
+	}
+	q, err := s.quarantine()
+	if err != nil {
+		return w, err
+	}
+	defer q.remove()
+	if report.Pack {
+		if err := q.index(ctx, r); err != nil {
+			return w, fmt.Errorf("the guest's objects are refused: %w", err)
+		}
+	}
+	if err := q.check(ctx, report); err != nil {
+		return w, fmt.Errorf("the guest's work is refused: %w", err)
+	}
+	if err := q.keep(); err != nil {
+		return w, err
+	}
+	w = Work{Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored}
+	for _, n := range report.Nested {
+		w.Nested = append(w.Nested, string(n))
+	}
+	return w, s.record(ctx, i, report, &w)
+}
+
+// checkReport refuses what can't be a report.
+func checkReport(i Info, r wire.Report) error {
+	length := 40
+	if i.Hash == "sha256" {
+		length = 64
+	}
+	isID := func(id string) bool {
+		return len(id) == length && strings.Trim(id, "0123456789abcdef") == ""
+	}
+	switch {
+	case !isID(r.Tree):
+		return fmt.Errorf("%.80q is no tree's id", r.Tree)
+	case r.Head != "" && !isID(r.Head):
+		return fmt.Errorf("%.80q is no commit's id", r.Head)
+	case len(r.Refs) > maxRefs:
+		return fmt.Errorf("it has %d branches: the most is %d", len(r.Refs), maxRefs)
+	case len(r.Branch) > 0 && !isBranch(r.Branch):
+		return fmt.Errorf("%.80q is no branch's name", r.Branch)
+	}
+	for _, ref := range r.Refs {
+		if !isBranch(ref.Name) {
+			return fmt.Errorf("%.80q is no branch's name", ref.Name)
+		}
+		if !isID(ref.ID) {
+			return fmt.Errorf("%.80q is no commit's id", ref.ID)
+		}
+	}
+	return nil
+}
+
+// isBranch reports whether a full ref name is a branch's, by the rules of
+// git-check-ref-format(1).
+func isBranch(name []byte) bool {
+	rest, found := bytes.CutPrefix(name, []byte("refs/heads/"))
+	if !found || len(name) > 1024 {
+		return false
+	}
+	for part := range bytes.SplitSeq(rest, []byte("/")) {
+		if len(part) == 0 || part[0] == '.' || bytes.HasSuffix(part, []byte(".lock")) || bytes.HasSuffix(part, []byte(".")) {
+			return false
+		}
+	}
+	for _, c := range rest {
+		if c <= ' ' || c == 0x7f || strings.IndexByte("~^:?*[\\", c) >= 0 {
+			return false
+		}
+	}
+	return !bytes.Contains(rest, []byte("..")) && !bytes.Contains(rest, []byte("@{")) && string(rest) != "@"
+}
+
+// quarantine holds a guest's objects until they are checked.
+type quarantine struct {
+	store Store
+	dir   string
+	git   git.Git
+}
+
+func (s Store) quarantine() (*quarantine, error) {
+	dir, err := os.MkdirTemp(s.Dir, "incoming-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "pack"), 0o700); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return &quarantine{s, dir, s.git(
+		"GIT_OBJECT_DIRECTORY="+dir,
+		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(s.repo(), "objects")),
+		"GIT_INDEX_FILE="+filepath.Join(dir, "index"),
+	)}, nil
+}
+
+func (q *quarantine) remove() { os.RemoveAll(q.dir) }
+
+// index writes the pack and its index, and looks at each object as git fsck does.
+func (q *quarantine) index(ctx context.Context, r io.Reader) error {
+	_, err := q.git.Run(ctx, r, "-c", "transfer.fsckObjects=true", "-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", "--strict", fmt.Sprintf("--max-input-size=%d", maxPack))
+	return err
+}
+
+// check looks whether all that the report names is there and is what it should be.
+func (q *quarantine) check(ctx context.Context, r wire.Report) error {
+	for id, want := range named(r) {
+		kind, err := q.git.Line(ctx, nil, "cat-file", "-t", id)
+		if err != nil {
+			return fmt.Errorf("the %s %s is not among its objects", want, id)
+		}
+		if kind != want {
+			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
+		}
+	}
+	var all strings.Builder
+	for id := range named(r) {
+		all.WriteString(id + "\n")
+	}
+	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects", "--quiet", "--stdin"); err != nil {
+		return fmt.Errorf("objects are missing: %w", err)
+	}
+	// The tree once more: its paths are looked at as those of a work tree on any
+	// system, and its id is made anew.
+	strict := q.git
+	strict.Settings = append(append([]string{}, strict.Settings...), "core.protectHFS=true", "core.protectNTFS=true")
+	if _, err := strict.Run(ctx, nil, "read-tree", r.Tree); err != nil {
+		return err
+	}
+	tree, err := strict.Line(ctx, nil, "write-tree")
+	if err != nil {
+		return err
+	}
+	if tree != r.Tree {
+		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
+	}
+	return nil
+}
+
+// named are the ids that a report names, and what each should be.
+func named(r wire.Report) map[string]string {
+	ids := map[string]string{r.Tree: "tree"}
+	if r.Head != "" {
+		ids[r.Head] = "commit"
+	}
+	for _, ref := range r.Refs {
+		ids[ref.ID] = "commit"
+	}
+	return ids
+}
+
+// keep moves the checked objects into the store.
+func (q *quarantine) keep() error {
+	entries, err := os.ReadDir(filepath.Join(q.dir, "pack"))
+	if err != nil {
+		return err
+	}
+	// The index makes a pack visible, so it comes last.
+	for _, last := range []bool{false, true} {
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".idx") != last {
+				continue
+			}
+			to := filepath.Join(q.store.repo(), "objects", "pack", e.Name())
+			if err := os.Rename(filepath.Join(q.dir, "pack", e.Name()), to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// record makes the commit of the whole tree and writes the store's refs in one
+// transaction.
+func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err error) {
+	parent := i.Base
+	if r.Head != "" && r.Head != i.Head {
+		parent = r.Head
+	}
+	if w.Commit, err = s.git(commitEnv...).Line(ctx, nil, "commit-tree", r.Tree, "-p", parent, "-m", "the work tree of the guest"); err != nil {
+		return err
+	}
+	have := map[string]bool{}
+	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(refname)", refHead)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(list)) {
+		have[strings.TrimSuffix(line, "\n")] = true
+	}
+	var tx bytes.Buffer
+	tx.WriteString("start\x00")
+	fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", refWork, w.Commit)
+	for _, ref := range r.Refs {
+		name := refHead + strings.TrimPrefix(string(ref.Name), "refs/heads/")
+		delete(have, name)
+		fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", name, ref.ID)
+	}
+	for name := range have {
+		fmt.Fprintf(&tx, "delete %s\x00\x00", name)
+	}
+	tx.WriteString("prepare\x00commit\x00")
+	if _, err := s.git().Run(ctx, &tx, "update-ref", "-z", "--stdin"); err != nil {
+		return err
+	}
+	return s.count(ctx, i, w)
+}
+
+// count counts a work's commits and changed files.
+func (s Store) count(ctx context.Context, i Info, w *Work) error {
+	err := s.git().Names(ctx, nil, func([]byte) error { w.Files++; return nil },
+		"diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", i.Base, w.Tree)
+	if err != nil || w.Head == "" {
+		return err
+	}
+	args := []string{"rev-list", "--count", w.Head}
+	if i.Head != "" {
+		args = append(args, "^"+i.Head)
+	}
+	n, err := s.git().Line(ctx, nil, args...)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Sscan(n, &w.Commits)
+	return err
+}
+
+// ErrNoWork says that a store has no work yet.
+var ErrNoWork = errors.New("nothing has come out of the workspace yet")

@@ -1,0 +1,58 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Form is how a difference is written.
+type Form string
+
+// Forms of a difference.
+const (
+	FormPatch Form = "patch" // for plain git apply
+	FormStat  Form = "stat"  // a line a file, with what was added and removed
+	FormNames Form = "names" // a path a line
+)
+
+// PatchOptions say which difference is meant.
+type PatchOptions struct {
+	// Base is the commit since which: a commit that the store has, by id or unique
+	// prefix; "HEAD" is the guest's HEAD; "" is what went in.
+	Base string
+	Form Form
+}
+
+// Patch writes the difference between a base and the work. Its bytes depend on
+// nothing but these two.
+func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions) error {
+	i, err := s.Info()
+	if err != nil {
+		return err
+	}
+	base := i.Base
+	switch {
+	case o.Base == "HEAD" && w.Head != "":
+		base = w.Head
+	case o.Base != "":
+		base, err = s.git().Line(ctx, nil, "rev-parse", "-q", "--verify", "--end-of-options", o.Base+"^{commit}")
+		if err != nil {
+			return fmt.Errorf("%.80q names no commit that came out of the workspace", o.Base)
+		}
+	}
+	args := []string{
+		"-c", "diff.renameLimit=1000", "-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/dev/null",
+		"diff-tree", "-r", "--full-index", "--binary", "-M", "--no-ext-diff", "--no-textconv", "--no-color",
+		"--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers", "--unified=3", "--no-indent-heuristic", "--ita-invisible-in-index",
+	}
+	switch o.Form {
+	case FormStat:
+		args = append(args, "--stat=120")
+	case FormNames:
+		args = append(args, "--name-only")
+	default:
+		args = append(args, "-p")
+	}
+	return s.git().Stream(ctx, nil, out, append(args, base, w.Tree)...)
+}

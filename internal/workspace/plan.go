@@ -1,0 +1,339 @@
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/hint"
+	"banger/internal/workspace/wire"
+)
+
+// Options say what of a repository goes in.
+type Options struct {
+	// Scratch is the directory in which the scratch repository is made; it needs room
+	// for the changed files and for a pack of the history's last commit.
+	Scratch string
+	// IncludeUntracked takes in the files that git does not track and does not
+	// ignore.
+	IncludeUntracked bool
+}
+
+// File is a file that goes in.
+type File struct {
+	Path []byte
+	Mode uint32 // git's
+	Size int64  // bytes; of a link, of its target's name
+
+	stat indexStat
+}
+
+// Plan is what goes in, and the base: the state that what comes out is compared
+// with. It holds a scratch repository; Close removes that.
+type Plan struct {
+	Repo  *Repository
+	Files []File // in the order of their paths
+	Bytes int64  // of all files
+	// Head is the commit of HEAD, "" on an unborn branch; Subject its first line;
+	// Branch the full name of the branch that HEAD names, "" if it is detached.
+	Head, Subject, Branch string
+	// Base is a commit whose tree is Tree, the clean form of all that goes in; its
+	// parent is Head.
+	Base, Tree string
+	// Changed counts the paths in which Base differs from Head.
+	Changed int
+	// Untracked counts the files that stay behind because git does not track them;
+	// those that git ignores are not counted.
+	Untracked int
+	// Secrets are tracked files whose names say that they hold secrets.
+	Secrets [][]byte
+
+	entries []entry // of the user's index
+	same    map[string]bool
+	pack    string // of the guest's repository, without its ending
+	s       *scratch
+	files   *tree
+}
+
+// Close removes the scratch repository.
+func (p *Plan) Close() {
+	p.files.Close()
+	p.s.Remove()
+}
+
+// NewPlan reads r and finds out what goes in. It changes nothing in r.
+func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error) {
+	s, err := newScratch(ctx, o.Scratch, r)
+	if err != nil {
+		return nil, err
+	}
+	files, err := openTree(r.Root)
+	if err != nil {
+		s.Remove()
+		return nil, err
+	}
+	p := &Plan{Repo: r, s: s, files: files, same: map[string]bool{}}
+	defer func() {
+		if err != nil {
+			p.Close()
+			err = fmt.Errorf("read the repository %q: %w", r.Root, err)
+		}
+	}()
+	if err := p.readHead(ctx); err != nil {
+		return nil, err
+	}
+	if p.entries, err = readIndex(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := p.refuseSubmodules(); err != nil {
+		return nil, err
+	}
+	if err := p.compare(ctx, o); err != nil {
+		return nil, err
+	}
+	return p, p.makeBase(ctx)
+}
+
+// readHead finds where HEAD is.
+func (p *Plan) readHead(ctx context.Context) error {
+	if name, err := p.s.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
+		p.Branch = name
+	} else if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	head, err := p.s.Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}")
+	if err != nil {
+		if p.Branch == "" {
+			return fmt.Errorf("HEAD names no commit: %w", withHint(err))
+		}
+		return ctx.Err() // an unborn branch
+	}
+	p.Head = head
+	p.Subject, err = p.s.Line(ctx, nil, "log", "-1", "--no-show-signature", "--format=%s", head)
+	return err
+}
+
+func (p *Plan) refuseSubmodules() error {
+	for _, e := range p.entries {
+		if e.Mode == modeGitlink {
+			return hint.Add(fmt.Errorf("%q is a submodule, and in overlay mode only files go in", e.Path), "--mode full brings submodules, each as a repository of its own")
+		}
+	}
+	return nil
+}
+
+// compare looks at each file of the index, and copies those into the scratch work
+// tree that may be another than git last saw.
+func (p *Plan) compare(ctx context.Context, o Options) error {
+	written := unix.Timespec{}
+	if fi, err := os.Stat(filepath.Join(p.Repo.GitDir, "index")); err == nil {
+		written = unix.NsecToTimespec(fi.ModTime().UnixNano())
+	}
+	trust := true
+	if v, set := p.Repo.config.last("core.filemode"); set {
+		trust = isTrue(v)
+	}
+	var changed, gone bytes.Buffer
+	seen := ""
+	for _, e := range p.entries {
+		if string(e.Path) == seen { // a conflict's other stages
+			continue
+		}
+		seen = string(e.Path)
+		st, err := p.files.stat(seen)
+		mode := gitMode(st.Mode, trust)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			if e.Bits&wire.SkipWorktree == 0 {
+				gone.WriteString(seen + "\x00")
+			}
+			continue
+		case err != nil:
+			return err
+		case mode == 0:
+			return fmt.Errorf("%q is %s: git can't have tracked that", seen, kind(st.Mode))
+		}
+		if !trust && mode == modeFile && e.Mode == modeExec {
+			mode = modeExec
+		}
+		known := e.Stage == 0 && e.Bits&wire.IntentToAdd == 0 && mode == e.Mode && e.stat.matches(st) && e.stat.before(written)
+		if base := path.Base(seen); base == ".gitattributes" || !known {
+			if err := p.copyIn(seen); err != nil {
+				return err
+			}
+		}
+		if !known {
+			changed.WriteString(seen + "\x00")
+		}
+		p.same[seen] = known
+		p.add(seen, mode, st)
+	}
+	if err := p.findUntracked(ctx, o.IncludeUntracked, &changed); err != nil {
+		return err
+	}
+	return p.hash(ctx, &changed, &gone)
+}
+
+func (p *Plan) add(name string, mode uint32, st unix.Stat_t) {
+	p.Files = append(p.Files, File{Path: []byte(name), Mode: mode, Size: st.Size, stat: statOf(st)})
+	p.Bytes += st.Size
+	if isSecretName(name) {
+		p.Secrets = append(p.Secrets, []byte(name))
+	}
+}
+
+// hash brings the scratch index up to the work tree: the clean form of each file
+// that may have changed, by git's own conversions. It learns which of them are what
+// the user's index names.
+func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
+	if gone.Len() > 0 {
+		if _, err := p.s.Run(ctx, gone, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
+			return err
+		}
+	}
+	if changed.Len() == 0 {
+		return nil
+	}
+	names := bytes.Split(bytes.TrimSuffix(changed.Bytes(), []byte{0}), []byte{0})
+	// A mark that says not to look would hide the change.
+	for _, args := range [][]string{{"--no-assume-unchanged"}, {"--no-skip-worktree"}, {"--add", "--replace"}} {
+		var in bytes.Buffer
+		for _, name := range names {
+			if args[0] == "--add" || p.hasEntry(name) {
+				in.Write(append(bytes.Clone(name), 0))
+			}
+		}
+		if in.Len() == 0 {
+			continue
+		}
+		if _, err := p.s.Run(ctx, &in, append(append([]string{"update-index"}, args...), "-z", "--stdin")...); err != nil {
+			return err
+		}
+	}
+	now := map[string]wire.Entry{}
+	err := p.s.Names(ctx, nil, func(line []byte) error {
+		e, err := parseStaged(line)
+		now[string(e.Path)] = e
+		return err
+	}, "ls-files", "-z", "-s")
+	if err != nil {
+		return err
+	}
+	for _, e := range p.entries {
+		if n, found := now[string(e.Path)]; found && e.Stage == 0 && e.Bits&wire.IntentToAdd == 0 && n.Mode == e.Mode && bytes.Equal(n.ID, e.ID) {
+			if _, there := p.same[string(e.Path)]; there {
+				p.same[string(e.Path)] = true
+			}
+		}
+	}
+	return nil
+}
+
+// hasEntry reports whether the user's index has a merged entry of name.
+func (p *Plan) hasEntry(name []byte) bool {
+	_, found := slices.BinarySearchFunc(p.entries, name, func(e entry, name []byte) int { return bytes.Compare(e.Path, name) })
+	return found
+}
+
+// makeBase writes the base's tree and commit.
+func (p *Plan) makeBase(ctx context.Context) (err error) {
+	if p.Tree, err = p.s.Line(ctx, nil, "write-tree", "--missing-ok"); err != nil {
+		return err
+	}
+	args := []string{"commit-tree", p.Tree, "-m", "what went into the workspace"}
+	if p.Head != "" {
+		args = append(args, "-p", p.Head)
+	}
+	own := p.s.Git
+	own.Env = append(slices.Clone(own.Env), commitEnv...)
+	if p.Base, err = own.Line(ctx, nil, args...); err != nil {
+		return err
+	}
+	if p.Head == "" {
+		p.Changed = len(p.Files)
+		return nil
+	}
+	return p.s.Names(ctx, nil, func([]byte) error { p.Changed++; return nil },
+		"diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", p.Head, p.Base)
+}
+
+// commitEnv makes a commit of ours the same whenever and by whomever it is made.
+var commitEnv = []string{
+	"GIT_AUTHOR_NAME=banger", "GIT_AUTHOR_EMAIL=banger@localhost", "GIT_AUTHOR_DATE=@0 +0000",
+	"GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost", "GIT_COMMITTER_DATE=@0 +0000",
+}
+
+// copyIn copies a file of the user's into the scratch work tree.
+func (p *Plan) copyIn(name string) error {
+	to := filepath.Join(p.s.tree, name)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if target, _, err := p.files.link(name); err == nil {
+		return os.Symlink(target, to)
+	}
+	f, st, err := p.files.file(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return writeNew(to, f, fs.FileMode(st.Mode&0o700|0o400))
+}
+
+// ChangedError is a file that changed while it was read.
+type ChangedError struct{ Path []byte }
+
+func (e *ChangedError) Error() string { return fmt.Sprintf("%q changed while it was read", e.Path) }
+
+// isSecretName reports whether a file's name says that it holds a secret.
+func isSecretName(name string) bool {
+	base := strings.ToLower(path.Base(name))
+	switch base {
+	case ".netrc", ".npmrc", ".pypirc", ".pgpass", ".git-credentials", ".htpasswd", "credentials", "credentials.json",
+		"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "secrets.yml", "secrets.yaml", "secrets.json", "service-account.json":
+		return true
+	}
+	if base == ".env" || strings.HasPrefix(base, ".env.") {
+		return !slices.Contains([]string{".env.example", ".env.sample", ".env.template", ".env.dist"}, base)
+	}
+	return slices.Contains([]string{".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx"}, path.Ext(base))
+}
+
+// objects passes on the ids of all objects that the guest's repository needs: those
+// of HEAD's tree, of the base's, and of the index.
+func (p *Plan) objects(ctx context.Context) (io.Reader, error) {
+	var out bytes.Buffer
+	commits := []string{p.Base}
+	if p.Head != "" {
+		commits = append(commits, p.Head)
+	}
+	args := append([]string{"rev-list", "--objects", "--no-walk", "--missing=allow-any"}, commits...)
+	if err := p.s.Stream(ctx, nil, &out, args...); err != nil {
+		return nil, err
+	}
+	staged := map[string]bool{}
+	for _, e := range p.entries {
+		staged[fmt.Sprintf("%x", e.ID)] = true
+		if e.Bits&wire.IntentToAdd != 0 {
+			// It names the empty blob, which git itself need not have.
+			if _, err := p.s.Run(ctx, nil, "hash-object", "-w", "--stdin"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(staged)) {
+		out.WriteString(id + "\n")
+	}
+	return &out, nil
+}

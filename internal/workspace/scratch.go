@@ -1,0 +1,160 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"banger/internal/git"
+)
+
+// scratch is a repository of ours beside a user's: its objects are the user's as
+// alternates, its refs are the user's to read, its configuration, index and work
+// tree are its own. The work tree holds nothing but copies of .gitattributes,
+// .gitignore and changed files.
+type scratch struct {
+	git.Git
+	dir  string // holds all of it
+	repo string // the git directory
+	tree string // the work tree
+}
+
+// newScratch makes one below parent. The caller removes it.
+func newScratch(ctx context.Context, parent string, r *Repository) (_ *scratch, err error) {
+	dir, err := os.MkdirTemp(parent, "workspace-")
+	if err != nil {
+		return nil, err
+	}
+	s := &scratch{dir: dir, repo: filepath.Join(dir, "git"), tree: filepath.Join(dir, "tree")}
+	s.Git = hostGit(s.repo, s.tree)
+	defer func() {
+		if err != nil {
+			s.Remove()
+		}
+	}()
+	for _, d := range []string{s.tree, filepath.Join(s.repo, "objects", "info"), filepath.Join(s.repo, "objects", "pack"), filepath.Join(s.repo, "info")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.borrow(r); err != nil {
+		return nil, err
+	}
+	exclude, err := r.excludes()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(s.repo, "info", "exclude"), exclude, 0o600); err != nil {
+		return nil, err
+	}
+	text := scratchConfig(r)
+	return s, os.WriteFile(filepath.Join(s.repo, "config"), []byte(text), 0o600)
+}
+
+// Remove removes it.
+func (s *scratch) Remove() { os.RemoveAll(s.dir) }
+
+// borrow brings in what of the user's repository the scratch one reads: by copy
+// what is small, by name what is only read by its object ids.
+func (s *scratch) borrow(r *Repository) error {
+	alternate := git.Quote(filepath.Join(r.Common, "objects")) + "\n"
+	if err := os.WriteFile(filepath.Join(s.repo, "objects", "info", "alternates"), []byte(alternate), 0o600); err != nil {
+		return err
+	}
+	for _, name := range []string{"refs", "reftable"} {
+		if fi, err := os.Stat(filepath.Join(r.Common, name)); err == nil && fi.IsDir() {
+			if err := os.Symlink(filepath.Join(r.Common, name), filepath.Join(s.repo, name)); err != nil {
+				return err
+			}
+		}
+	}
+	for name, from := range map[string]string{
+		"HEAD": r.GitDir, "index": r.GitDir, "packed-refs": r.Common, "shallow": r.Common, "info/attributes": r.Common,
+	} {
+		if err := copyRegular(filepath.Join(s.repo, name), filepath.Join(from, name)); err != nil {
+			return err
+		}
+	}
+	// A split index names the file that holds the rest.
+	entries, err := os.ReadDir(r.GitDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "sharedindex.") {
+			if err := copyRegular(filepath.Join(s.repo, e.Name()), filepath.Join(r.GitDir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// A meaning is a setting that says what a repository's content is, and that
+// therefore travels: with the values that it can have, nil for any.
+type meaning struct {
+	key    string
+	values []string
+}
+
+var (
+	boolean  = []string{"true", "false", "yes", "no", "on", "off", "1", "0", valueless}
+	meanings = []meaning{
+		{"core.autocrlf", append([]string{"input"}, boolean...)},
+		{"core.eol", []string{"lf", "crlf", "native"}},
+		{"core.filemode", boolean},
+		{"core.symlinks", boolean},
+		{"core.ignorecase", boolean},
+		{"core.precomposeunicode", boolean},
+	}
+)
+
+// meant are the meanings that c sets, as settings of another configuration.
+func meant(c config) (out config) {
+	for _, m := range meanings {
+		v, set := c.last(m.key)
+		if !set || !slices.Contains(m.values, strings.ToLower(v)) {
+			continue
+		}
+		if v == valueless {
+			v = "true"
+		}
+		out = append(out, setting{m.key, v})
+	}
+	return out
+}
+
+// scratchConfig is the configuration of a repository of ours for r's objects.
+func scratchConfig(r *Repository) string {
+	var b strings.Builder
+	writeFormat(&b, r.Hash)
+	if v, _ := r.config.last("extensions.refstorage"); v == "reftable" {
+		b.WriteString("[extensions]\n\trefStorage = reftable\n")
+	}
+	b.WriteString("[core]\n\tbare = false\n")
+	writeSettings(&b, meant(r.all()))
+	return b.String()
+}
+
+// writeFormat writes the settings that say how a repository is stored.
+func writeFormat(b *strings.Builder, hash string) {
+	b.WriteString("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = " + hash + "\n")
+}
+
+// writeSettings writes settings whose keys have no subsection.
+func writeSettings(b *strings.Builder, c config) {
+	for _, s := range c {
+		section, name, _ := strings.Cut(s.key, ".")
+		fmt.Fprintf(b, "[%s]\n\t%s = %s\n", section, name, quoteValue(s.value))
+	}
+}
+
+// quoteValue quotes a value of a configuration file.
+func quoteValue(v string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`, "\x00", "").Replace(v) + `"`
+}

@@ -1,0 +1,132 @@
+package workspace
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"banger/internal/durable"
+	"banger/internal/git"
+)
+
+// Store is what banger keeps of one workspace: a bare repository with the base and
+// with all that the guest reported. It needs nothing of the user's repository, nor
+// of the VM. A Store is a value; its methods may run in several processes, but one
+// Import at a time.
+type Store struct {
+	Dir string // absolute
+}
+
+// Names in a store.
+const (
+	storeGit  = "git"
+	storeFile = "workspace.json"
+)
+
+// Refs of a store's repository.
+const (
+	refBase = "refs/banger/base"
+	refWork = "refs/banger/work"
+	refHead = "refs/banger/heads/" // and the branch's name
+)
+
+// InfoFormat is the version of Info's JSON.
+const InfoFormat = 1
+
+// Info is a store's own description.
+type Info struct {
+	Format     int       `json:"format"`
+	Repository string    `json:"repository"` // the user's work tree
+	GuestPath  []byte    `json:"guest_path"` // absolute
+	Hash       string    `json:"hash"`
+	Head       string    `json:"head,omitempty"`
+	Subject    string    `json:"subject,omitempty"`
+	Branch     string    `json:"branch,omitempty"`
+	Base       string    `json:"base"`
+	Tree       string    `json:"tree"` // Base's
+	Changed    int       `json:"changed"`
+	MadeAt     time.Time `json:"made_at"`
+}
+
+// NewStore makes the store of a plan's workspace in dir, which is not there yet.
+func NewStore(ctx context.Context, dir string, p *Plan, guestPath []byte) (Store, error) {
+	s := Store{dir}
+	pack, err := p.Pack(ctx)
+	if err != nil {
+		return s, err
+	}
+	repo := s.repo()
+	for _, d := range []string{"objects/info", "objects/pack", "refs/heads", "info"} {
+		if err := os.MkdirAll(filepath.Join(repo, d), 0o700); err != nil {
+			return s, err
+		}
+	}
+	var conf strings.Builder
+	writeFormat(&conf, p.Repo.Hash)
+	conf.WriteString("[core]\n\tbare = true\n")
+	files := map[string]string{"config": conf.String(), "HEAD": "ref: refs/heads/none\n"}
+	if p.Head != "" {
+		files["shallow"] = p.Head + "\n"
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(repo, name), []byte(text), 0o600); err != nil {
+			return s, err
+		}
+	}
+	for _, ending := range []string{".pack", ".idx"} { // the index makes the pack visible
+		if err := linkOrCopy(filepath.Join(repo, "objects", "pack", filepath.Base(pack)+ending), pack+ending); err != nil {
+			return s, err
+		}
+	}
+	if _, err := s.git().Run(ctx, nil, "update-ref", refBase, p.Base); err != nil {
+		return s, err
+	}
+	return s, s.write(Info{
+		Format: InfoFormat, Repository: p.Repo.Root, GuestPath: guestPath, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
+		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, MadeAt: time.Now().UTC(),
+	})
+}
+
+func linkOrCopy(to, from string) error {
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return copyRegular(to, from)
+}
+
+func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
+
+// git runs in the store's repository.
+func (s Store) git(env ...string) git.Git { return hostGit(s.repo(), "", env...) }
+
+func (s Store) write(i Info) error {
+	text, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	return durable.Replace(filepath.Join(s.Dir, storeFile), append(text, '\n'))
+}
+
+// Info reads the store's description.
+func (s Store) Info() (i Info, err error) {
+	text, err := readSmall(filepath.Join(s.Dir, storeFile), maxConfig)
+	if err != nil {
+		return i, err
+	}
+	if len(text) == 0 {
+		return i, fmt.Errorf("%q is no workspace's store", s.Dir)
+	}
+	if err := json.Unmarshal(text, &i); err != nil {
+		return i, fmt.Errorf("read the store %q: %w", s.Dir, err)
+	}
+	if i.Format != InfoFormat {
+		return i, fmt.Errorf("the store %q has the format %d: this banger knows %d", s.Dir, i.Format, InfoFormat)
+	}
+	return i, nil
+}

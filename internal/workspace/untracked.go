@@ -1,0 +1,250 @@
+package workspace
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/git"
+)
+
+// findUntracked walks the tree for files that git does not track and does not
+// ignore: it counts them or, if they are to go in, adds them. It must come after
+// the tracked files.
+func (p *Plan) findUntracked(ctx context.Context, include bool, changed *bytes.Buffer) error {
+	tracked := map[string]bool{}
+	for _, e := range p.entries {
+		tracked[string(e.Path)] = true
+	}
+	ig, err := p.startIgnores(ctx)
+	if err != nil {
+		return err
+	}
+	w := untracked{Plan: p, include: include, tracked: tracked, ignores: ig, changed: changed}
+	err = errors.Join(w.dir(ctx, "."), ig.close())
+	slices.SortFunc(p.Files, func(a, b File) int { return bytes.Compare(a.Path, b.Path) })
+	return err
+}
+
+type untracked struct {
+	*Plan
+	include bool
+	tracked map[string]bool
+	ignores *ignores
+	changed *bytes.Buffer
+}
+
+// dir looks at one directory: its .gitignore first, which goes into the scratch
+// work tree, then the rest.
+func (w *untracked) dir(ctx context.Context, at string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := w.list(at)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.name == ".gitignore" && e.mode == unix.S_IFREG {
+			if err := w.copyOver(path.Join(at, e.name)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range entries {
+		name := path.Join(at, e.name)
+		switch {
+		case w.tracked[name]:
+			continue
+		case e.mode == unix.S_IFDIR:
+			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil {
+				w.Untracked++ // a repository inside: it counts as git counts it, once
+				continue
+			}
+			if err := os.MkdirAll(filepath.Join(w.s.tree, name), 0o700); err != nil {
+				return err
+			}
+			ignored, err := w.ignores.ask(name)
+			if err != nil {
+				return err
+			}
+			if ignored && !w.hasTracked(name) {
+				continue
+			}
+			if err := w.dir(ctx, name); err != nil {
+				return err
+			}
+		case e.mode == unix.S_IFREG, e.mode == unix.S_IFLNK:
+			ignored, err := w.ignores.ask(name)
+			if err != nil {
+				return err
+			}
+			if ignored {
+				continue
+			}
+			if !w.include {
+				w.Untracked++
+				continue
+			}
+			if err := w.takeIn(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hasTracked reports whether a tracked file lies below dir.
+func (w *untracked) hasTracked(dir string) bool {
+	below := []byte(dir + "/")
+	i, _ := slices.BinarySearchFunc(w.entries, below, func(e entry, below []byte) int { return bytes.Compare(e.Path, below) })
+	return i < len(w.entries) && bytes.HasPrefix(w.entries[i].Path, below)
+}
+
+// takeIn adds an untracked file to what goes in.
+func (w *untracked) takeIn(name string) error {
+	st, err := w.files.stat(name)
+	if err != nil {
+		return err
+	}
+	mode := gitMode(st.Mode, true)
+	if mode == 0 {
+		return nil // it became something else
+	}
+	if err := w.copyOver(name); err != nil {
+		return err
+	}
+	w.changed.WriteString(name + "\x00")
+	w.add(name, mode, st)
+	return nil
+}
+
+// copyOver is copyIn for a file that may be in the scratch work tree already.
+func (w *untracked) copyOver(name string) error {
+	os.Remove(filepath.Join(w.s.tree, name))
+	return w.copyIn(name)
+}
+
+// dirEntry is an entry of a directory, with its type as in a mode.
+type dirEntry struct {
+	name string
+	mode uint32
+}
+
+// list reads a directory, in the order of names. A .git is left out.
+func (w *untracked) list(at string) ([]dirEntry, error) {
+	f, err := w.files.open(at, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var out []dirEntry
+	for _, name := range names {
+		if name == dotGit {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
+			return nil, fmt.Errorf("stat %q: %w", path.Join(at, name), err)
+		}
+		out = append(out, dirEntry{name, st.Mode & unix.S_IFMT})
+	}
+	return out, nil
+}
+
+// ignores asks one git, which runs on, what it ignores.
+type ignores struct {
+	in    *os.File
+	ended chan error
+	asks  chan string
+	says  chan answer
+}
+
+type answer struct {
+	ignored bool
+	err     error
+}
+
+// startIgnores starts git check-ignore in the scratch repository, which reads the
+// copies of .gitignore files there.
+func (p *Plan) startIgnores(ctx context.Context) (*ignores, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	ig := &ignores{in: w, ended: make(chan error, 1), asks: make(chan string), says: make(chan answer)}
+	go func() { // ends when in is closed, or with ctx
+		defer r.Close()
+		defer close(ig.says)
+		err := p.s.Read(ctx, r, func(out *bufio.Reader) error {
+			for {
+				said, err := readIgnore(out)
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				ig.says <- answer{ignored: said}
+			}
+		}, "check-ignore", "-z", "-v", "-n", "--no-index", "--stdin")
+		ig.ended <- err
+	}()
+	return ig, nil
+}
+
+// readIgnore reads an answer of check-ignore -z -v -n: source, line, pattern, path.
+// A pattern that begins with ! takes back what an earlier one ignored.
+func readIgnore(r *bufio.Reader) (ignored bool, err error) {
+	var fields [4][]byte
+	for i := range fields {
+		if fields[i], err = r.ReadBytes(0); err != nil {
+			return false, err
+		}
+	}
+	pattern := fields[2]
+	return len(pattern) > 1 && pattern[0] != '!', nil
+}
+
+// ask reports whether git ignores a path. A directory is there in the scratch work
+// tree, so that git sees what it is.
+func (ig *ignores) ask(name string) (bool, error) {
+	if _, err := ig.in.WriteString(name + "\x00"); err != nil {
+		return false, err
+	}
+	a, ok := <-ig.says
+	if !ok {
+		return false, errors.New("git check-ignore ended")
+	}
+	return a.ignored, a.err
+}
+
+// close ends git. One that ignored nothing ends with status 1.
+func (ig *ignores) close() error {
+	ig.in.Close()
+	for range ig.says {
+	}
+	err := <-ig.ended
+	var failed *git.Error
+	if errors.As(err, &failed) && failed.Status() == 1 {
+		return nil
+	}
+	return err
+}
