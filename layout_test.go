@@ -70,12 +70,12 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "ballast channel channel/control channel/exec disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch",
+	"internal/instance":  "ballast channel channel/control channel/exec disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor hint paths process session vm",
+	"internal/cli":       "api autostart channel channel/exec config doctor hint paths process session vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

@@ -84,8 +84,10 @@ type VM struct {
 	// NotSaved says why work in the VM was not saved.
 	NotSaved string `json:"not_saved,omitempty"`
 	// Remove says that the VM goes with its session (--rm).
-	Remove bool    `json:"remove,omitempty"`
-	Ending *Ending `json:"ending,omitempty"`
+	Remove bool `json:"remove,omitempty"`
+	// Workspaces are the repositories that went in.
+	Workspaces []Workspace `json:"workspaces,omitempty"`
+	Ending     *Ending     `json:"ending,omitempty"`
 	// Dir is the VM's directory on the host.
 	Dir string `json:"dir"`
 	// DiskUsedBytes is the space that its disk takes on the host.
@@ -93,6 +95,27 @@ type VM struct {
 	// Notes are lines that a user should know: confinement that could not be
 	// applied, slowness of emulation.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Workspace is a repository that went into a VM.
+type Workspace struct {
+	GuestPath  string `json:"guest_path"`
+	Repository string `json:"repository"`
+	// Dir is the directory on the host of what came out of it.
+	Dir string `json:"dir"`
+	// SavedAt is when its work was last saved; zero before the first time. Final says
+	// that nothing has run in the VM since.
+	SavedAt time.Time `json:"saved_at,omitzero"`
+	Final   bool      `json:"final,omitempty"`
+}
+
+// WorkspaceAdd gives a VM a workspace that was copied in.
+type WorkspaceAdd struct {
+	GuestPath  string `json:"guest_path"`
+	Repository string `json:"repository"`
+	// Staged names the directory, beneath the state directory's work, that the
+	// client made; it becomes the daemon's.
+	Staged string `json:"staged"`
 }
 
 // VMM is the VMM of a VM's run, or of its last one.
@@ -221,6 +244,9 @@ type Session struct {
 	ID     vm.ID  `json:"id"`
 	Name   string `json:"name"`
 	Socket string `json:"socket"`
+	// Dir is where commands run unless they say otherwise: the VM's workspace, if it
+	// has exactly one; "" is root's home.
+	Dir string `json:"dir,omitempty"`
 }
 
 // Health is how a VM is, seen from outside and by its guest's agent.
@@ -349,6 +375,8 @@ const (
 	StageStop   Stage = "stop"
 	StageDelete Stage = "delete"
 	StageWait   Stage = "wait"
+	StageCopy   Stage = "copy" // a repository goes in
+	StageSave   Stage = "save" // work comes out
 )
 
 // Event is one line of a long call's answer.

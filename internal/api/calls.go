@@ -88,6 +88,14 @@ func (c *Client) VMLogs(ctx context.Context, ref string, in Logs, w io.Writer) e
 	return raw(ctx, c, VMLogs, ref, in, w)
 }
 
+func (c *Client) AddWorkspace(ctx context.Context, ref string, in WorkspaceAdd) (VM, error) {
+	return answer(ctx, c, AddWorkspace, ref, in)
+}
+
+func (c *Client) SaveWork(ctx context.Context, ref string, each Each) (VM, error) {
+	return stream(ctx, c, SaveWork, ref, None{}, each)
+}
+
 func (c *Client) ListImages(ctx context.Context) ([]Image, error) {
 	return answer(ctx, c, ListImages, "", None{})
 }

@@ -56,7 +56,7 @@ func TestAnswer(t *testing.T) {
 		io.WriteString(w, `{"id":"0123456789abcdef","name":"a","socket":"/s"}`)
 	})
 	got, err := c.VMSession(t.Context(), "a")
-	if want := (Session{"0123456789abcdef", "a", "/s"}); got != want || err != nil {
+	if want := (Session{ID: "0123456789abcdef", Name: "a", Socket: "/s"}); got != want || err != nil {
 		t.Errorf("VMSession = %+v, %v; want %+v", got, err, want)
 	}
 }

@@ -61,6 +61,9 @@ var (
 	VMStats   = row[None, Stats]("vm.stats", http.MethodGet, "/v1/vms/{ref}/stats", Plain, "Measure what a VM takes of the host")
 	VMLogs    = row[Logs, None]("vm.logs", http.MethodGet, "/v1/vms/{ref}/logs", Raw, "Read a VM's console")
 
+	AddWorkspace = row[WorkspaceAdd, VM]("vm.workspace.add", http.MethodPost, "/v1/vms/{ref}/workspaces", Plain, "Give a VM a workspace that was copied in")
+	SaveWork     = row[None, VM]("vm.workspace.save", http.MethodPost, "/v1/vms/{ref}/workspaces/save", Events, "Save the work in a running VM's workspaces")
+
 	ListImages  = row[None, []Image]("image.list", http.MethodGet, "/v1/images", Plain, "List the base images")
 	BuildImage  = row[ImageBuild, Image]("image.build", http.MethodPost, "/v1/images/build", Events, "Build a base image anew")
 	ListKernels = row[None, []Kernel]("kernel.list", http.MethodGet, "/v1/kernels", Plain, "List the kernels")

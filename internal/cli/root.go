@@ -86,6 +86,10 @@ this host is mounted into the machine.`,
   banger vm list`)
 	vms.AddCommand(a.vmRun(), a.vmCreate(), a.vmStart(), a.vmStop(), a.vmRestart(), a.vmKill(), a.vmSet(), a.vmDelete(), a.vmPrune(),
 		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH())
+	workspaces := group("workspace", "Repositories in VMs, and what comes out of them", "", `  banger vm workspace prepare dev ~/src/project
+  banger vm workspace export dev | git apply`)
+	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport())
+	vms.AddCommand(workspaces)
 	images := group("image", "Base images of VMs", "", "  banger image list\n  banger image build")
 	images.AddCommand(a.imageList(), a.imageBuild())
 	kernels := group("kernel", "Kernels of VMs", "", "  banger kernel list\n  banger kernel pull")

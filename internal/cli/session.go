@@ -47,7 +47,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		return a.explainDial(ctx, c, where, err)
 	}
 	so := session.Options{
-		Request: exec.Request{Argv: exec.Args(o.argv...)},
+		Request: exec.Request{Argv: exec.Args(o.argv...), Dir: []byte(where.Dir)},
 		Stdin:   a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
 	if o.tty.force || (!o.tty.never && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))) {

@@ -22,26 +22,33 @@ const (
 func (a *app) vmRun() *cobra.Command {
 	var (
 		f          vmFlags
+		w          workspaceFlags
 		tty        ttyFlags
 		rm, detach bool
 	)
 	cmd := &cobra.Command{
-		Use:   "run [flags] [-- COMMAND [ARG…]]",
+		Use:   "run [flags] [REPO] [-- COMMAND [ARG…]]",
 		Short: "Run a command, or a shell, in a new VM",
 		Long: `Boot a new VM and run a command in it, or a shell if none is given. The exit
 status is the command's: 128+n after signal n, 127 if the command is not found,
 126 if it can't be executed. It is 125 if banger itself failed.
 
+With REPO, a path in a git repository, the repository is copied into the VM first,
+and the command runs there: the files that git tracks, as they are in the work tree.
+What the command changes stays in the VM until you take it out, as with
+banger vm workspace export.
+
 The VM stays when the command ends, unless --rm is given.`,
 		Example: `  banger vm run -- uname -a
+  banger vm run . -- make test
   banger vm run --rm -- sh -c 'exit 42'; echo $?
   banger vm run --rm --memory 4G --vcpu 2
   tar c . | banger vm run --rm -- tar tv
   banger vm run -d --name dev --ttl 8h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dash := cmd.ArgsLenAtDash()
-			if dash > 0 || (dash < 0 && len(args) > 0) {
-				return usagef("argument %q: a command goes after --, and repositories can't be copied in by this version", args[0])
+			repo, args, err := splitRun(args, cmd.ArgsLenAtDash())
+			if err != nil {
+				return err
 			}
 			switch {
 			case rm && detach:
@@ -49,7 +56,7 @@ The VM stays when the command ends, unless --rm is given.`,
 			case detach && len(args) > 0:
 				return usagef("--detach runs no command: banger vm run --detach, then banger vm exec NAME -- %s", args[0])
 			}
-			if err := tty.check(); err != nil {
+			if err := errors.Join(tty.check(), w.check()); err != nil {
 				return err
 			}
 			req, err := f.create(a, cmd)
@@ -58,7 +65,7 @@ The VM stays when the command ends, unless --rm is given.`,
 			}
 			req.Remove = rm
 			show := a.display(f.quiet, f.json)
-			err = a.run(cmd.Context(), req, runOptions{argv: args, tty: tty, detach: detach, show: show})
+			err = a.run(cmd.Context(), req, runOptions{argv: args, tty: tty, detach: detach, show: show, repo: repo, workspace: &w})
 			show.close()
 			var status statusError
 			if f.json && err != nil && !errors.As(err, &status) {
@@ -68,8 +75,14 @@ The VM stays when the command ends, unless --rm is given.`,
 			return err
 		},
 	}
-	cmd.ValidArgsFunction = nothing
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
 	f.add(a, cmd)
+	w.add(cmd)
 	tty.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "progress as JSON lines on stderr")
 	cmd.Flags().BoolVar(&rm, "rm", false, "delete the VM when the command or the shell ends, whatever happens")
@@ -77,11 +90,30 @@ The VM stays when the command ends, unless --rm is given.`,
 	return cmd
 }
 
+// splitRun splits the arguments of run: the repository, and the command after --.
+func splitRun(args []string, dash int) (repo string, argv []string, err error) {
+	before := args
+	if dash >= 0 {
+		before, argv = args[:dash], args[dash:]
+	}
+	switch {
+	case len(before) > 1:
+		return "", nil, usagef("argument %q: a command goes after --, and there is one repository at most", before[1])
+	case len(before) == 1 && before[0] == "":
+		return "", nil, usagef("the repository's path is empty")
+	case len(before) == 1:
+		repo = before[0]
+	}
+	return repo, argv, nil
+}
+
 type runOptions struct {
-	argv   []string
-	tty    ttyFlags
-	detach bool
-	show   display
+	argv      []string
+	tty       ttyFlags
+	detach    bool
+	show      display
+	repo      string // "" for none
+	workspace *workspaceFlags
 }
 
 func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
@@ -89,18 +121,42 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	var in *copyIn
+	if o.repo != "" {
+		staging, err := stagingDir()
+		if err != nil {
+			return err
+		}
+		if in, err = a.openCopy(ctx, o.workspace, o.repo, staging, o.show); err != nil {
+			return err
+		}
+		defer in.close()
+		in.say()
+	}
 	v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(o.show)) })
-	o.show.close()
 	if err != nil {
+		o.show.close()
 		return err // the daemon has taken the VM back, or kept it and said so
 	}
 	name := v.Name
-	if o.detach {
+	var where api.Session
+	if in != nil || !o.detach {
+		where, err = sessionOf(ctx, c, v)
+	}
+	if err == nil && in != nil {
+		if v, err = in.into(ctx, c, where); err == nil {
+			where, err = sessionOf(ctx, c, v)
+		}
+	}
+	o.show.close()
+	if o.detach && err == nil {
 		return a.write("%s\n", clean(name))
 	}
-	where, err := sessionOf(ctx, c, v)
 	if err == nil {
 		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, tty: o.tty})
+		if in != nil {
+			a.tellWork(ctx, c, v, req.Remove, o.show)
+		}
 	}
 	if !req.Remove {
 		o.show.event("", api.Event{Notice: fmt.Sprintf("%s keeps running: banger vm exec %s -- COMMAND, banger vm stop %s, banger vm delete -f %s", name, name, name, name)})

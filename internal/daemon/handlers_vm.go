@@ -35,6 +35,8 @@ func (d *Daemon) handlers() []handler {
 		plain(api.VMHealth, d.vmHealth),
 		plain(api.VMStats, d.vmStats),
 		raw(api.VMLogs, d.vmLogs),
+		plain(api.AddWorkspace, d.addWorkspace),
+		events(api.SaveWork, d.saveWork),
 		plain(api.ListImages, d.listImages),
 		events(api.BuildImage, d.buildImage),
 		plain(api.ListKernels, d.listKernels),

@@ -36,6 +36,19 @@ func show(i *instance.Instance) api.VM {
 	if v.HasRun && slices.Contains([]vm.State{vm.Running, vm.Paused}, rec.State) {
 		out.Session = &api.Session{ID: rec.ID, Name: rec.Spec.Name, Socket: supervisor.SocketPath(i.Dir())}
 	}
+	for _, w := range rec.Workspaces {
+		shown := api.Workspace{GuestPath: w.GuestPath, Repository: w.Repository, Dir: i.WorkDir(w)}
+		if w.Saved != nil {
+			shown.SavedAt, shown.Final = w.Saved.At, w.Saved.Final
+		}
+		out.Workspaces = append(out.Workspaces, shown)
+	}
+	if out.Session != nil && len(rec.Workspaces) == 1 {
+		out.Session.Dir = rec.Workspaces[0].GuestPath
+	}
+	if !v.HasRun {
+		out.NotSaved = rec.Unsaved()
+	}
 	if e := rec.Ending; e != nil {
 		out.Ending = &api.Ending{At: e.At, Cause: e.Cause, Detail: e.Detail, Hint: e.Hint, Forced: e.Forced, Console: e.Console}
 	}

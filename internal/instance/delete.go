@@ -68,7 +68,11 @@ func (i *Instance) delete(ctx context.Context, step progress.Func, o DeleteOptio
 		return i.stateError(err, "deleted")
 	}
 	if v.HasRun {
-		if err := i.end(ctx, step, supervisor.Stop{Discard: true}); err != nil {
+		end := i.endSaved
+		if o.Discard {
+			end = i.end // what is in it is not wanted
+		}
+		if err := end(ctx, step, supervisor.Stop{Discard: true}); err != nil {
 			return err
 		}
 	}
@@ -97,7 +101,7 @@ func (i *Instance) removeLocked(forGood bool) error {
 			return fmt.Errorf("remove VM %q: %w", rec.Spec.Name, err)
 		}
 	} else {
-		o := disk.PutOptions{Name: rec.Spec.Name, ID: rec.ID, Session: rec.Remove, NotSaved: rec.NotSaved}
+		o := disk.PutOptions{Name: rec.Spec.Name, ID: rec.ID, Session: rec.Remove, NotSaved: rec.Unsaved()}
 		if err := fault.Do("delete.trash", func() error { return i.set.trash.Put(dir, o) }); err != nil {
 			return fmt.Errorf("move VM %q to the trash: %w", rec.Spec.Name, err)
 		}

@@ -21,7 +21,7 @@ func (i *Instance) restart(ctx context.Context, step progress.Func, o StartOptio
 		if err := i.note(vm.Stop, func(r *vm.Record) { r.Restart = true }); err != nil {
 			return i.stateError(err, "restarted")
 		}
-		if err := i.end(ctx, step, supervisor.Stop{}); err != nil {
+		if err := i.endSaved(ctx, step, supervisor.Stop{}); err != nil {
 			return err
 		}
 		i.tellForced(step)

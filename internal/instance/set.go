@@ -72,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 		}
 	}()
 	dirs := cfg.Dirs
-	for _, dir := range []string{dirs.VMs(), dirs.Base(), dirs.Cache} {
+	for _, dir := range []string{dirs.VMs(), dirs.Base(), dirs.Work(), dirs.Cache} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory: %w", err)
 		}

@@ -38,7 +38,7 @@ func (i *Instance) stop(ctx context.Context, step progress.Func) error {
 	if err := i.note(vm.Stop, func(r *vm.Record) { r.Restart = false }); err != nil {
 		return i.stateError(err, "stopped")
 	}
-	if err := i.end(ctx, step, supervisor.Stop{}); err != nil {
+	if err := i.endSaved(ctx, step, supervisor.Stop{}); err != nil {
 		return err
 	}
 	i.tellForced(step)

@@ -3,12 +3,10 @@ package instance
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"banger/internal/channel"
 	"banger/internal/channel/exec"
 	"banger/internal/progress"
 	"banger/internal/session"
@@ -42,7 +40,7 @@ func (i *Instance) waitSystem(ctx context.Context, step progress.Func) error {
 // before it has its bus, and calls itself "offline" then.
 func (i *Instance) systemState(ctx context.Context) (string, exec.Status, error) {
 	for {
-		out, status, err := i.output(ctx, "systemctl", "is-system-running", "--wait")
+		out, status, err := session.Output(ctx, supervisor.SocketPath(i.Dir()), "systemctl", "is-system-running", "--wait")
 		state := strings.TrimSpace(out)
 		if err != nil || status.ExitCode() == 127 || !slices.Contains([]string{"offline", "unknown", "initializing", "starting", ""}, state) {
 			return state, status, err
@@ -53,28 +51,4 @@ func (i *Instance) systemState(ctx context.Context) (string, exec.Status, error)
 		case <-time.After(200 * time.Millisecond): // nothing tells when it can be asked
 		}
 	}
-}
-
-// output runs a command in the guest and returns the first 4 KiB of its stdout.
-func (i *Instance) output(ctx context.Context, words ...string) (string, exec.Status, error) {
-	stream, err := session.Dial(ctx, supervisor.SocketPath(i.Dir()), channel.PortExec)
-	if err != nil {
-		return "", exec.Status{}, err
-	}
-	out := &head{left: 4 << 10}
-	status, err := session.Run(ctx, stream, session.Options{Request: exec.Request{Argv: exec.Args(words...)}, Stdout: out, Stderr: io.Discard})
-	return out.String(), status, err
-}
-
-// head keeps the beginning of what is written.
-type head struct {
-	strings.Builder
-	left int
-}
-
-func (h *head) Write(p []byte) (int, error) {
-	n := min(h.left, len(p))
-	h.left -= n
-	h.Builder.Write(p[:n])
-	return len(p), nil
 }

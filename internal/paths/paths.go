@@ -95,6 +95,9 @@ func (d Dirs) Base() string { return filepath.Join(d.State, "base") }
 // Trash holds deleted VMs' directories for a while.
 func (d Dirs) Trash() string { return filepath.Join(d.State, "trash") }
 
+// Work holds what came out of workspaces, a directory each. It outlives the VMs.
+func (d Dirs) Work() string { return filepath.Join(d.State, "work") }
+
 // Images holds base images by digest.
 func (d Dirs) Images() string { return filepath.Join(d.Cache, "images") }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -74,6 +75,49 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 		}
 	})
 	return receive(ctx, s, o)
+}
+
+// RunAgent runs the agent's own program in the guest whose supervisor listens on
+// socket, and waits for its end. What it says on stderr is in the error, escaped.
+func RunAgent(ctx context.Context, socket string, args []string, in io.Reader, out io.Writer) error {
+	s, err := Dial(ctx, socket, channel.PortExec)
+	if err != nil {
+		return err
+	}
+	errs := &head{left: 2 << 10}
+	status, err := Run(ctx, s, Options{Request: exec.Request{Argv: exec.Args(args...), Agent: true}, Stdin: in, Stdout: out, Stderr: errs})
+	switch {
+	case err != nil:
+		return err
+	case status.Kind != exec.Exited || status.Code != 0:
+		return fmt.Errorf("the guest's agent ended with status %d: %q", status.ExitCode(), errs.String()+status.Message)
+	}
+	return nil
+}
+
+// Output runs a command in the guest whose supervisor listens on socket, without
+// input, and returns the first 4 KiB of its stdout.
+func Output(ctx context.Context, socket string, words ...string) (string, exec.Status, error) {
+	s, err := Dial(ctx, socket, channel.PortExec)
+	if err != nil {
+		return "", exec.Status{}, err
+	}
+	out := &head{left: 4 << 10}
+	status, err := Run(ctx, s, Options{Request: exec.Request{Argv: exec.Args(words...)}, Stdout: out, Stderr: io.Discard})
+	return out.String(), status, err
+}
+
+// head keeps the beginning of what is written.
+type head struct {
+	strings.Builder
+	left int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	n := min(h.left, len(p))
+	h.left -= n
+	h.Builder.Write(p[:n])
+	return len(p), nil
 }
 
 // receive copies the process's output until its status comes.

@@ -4,7 +4,7 @@ import "time"
 
 // RecordFormat is the version of Record's JSON. A record of another format is
 // refused untouched: nothing is released yet, so no older form is read.
-const RecordFormat = 2
+const RecordFormat = 3
 
 // Process identifies a process for good: a pid alone is reused, so it is only
 // valid together with the boot it ran in and its start time.
@@ -43,8 +43,43 @@ type Record struct {
 	// NotSaved says why work in the VM was not saved; "" when all was. The trash
 	// never gives up such a VM by itself.
 	NotSaved string `json:"not_saved,omitempty"`
+	// Workspaces are the repositories that went in, in that order.
+	Workspaces []Workspace `json:"workspaces,omitempty"`
 	// Ending says how the last run ended; nil before the first end.
 	Ending *Ending `json:"ending,omitempty"`
+}
+
+// Workspace is a repository that went into a VM.
+type Workspace struct {
+	GuestPath  string `json:"guest_path"` // absolute
+	Repository string `json:"repository"` // the user's work tree
+	// Store names the directory of what banger keeps of it, beneath the state
+	// directory's work.
+	Store string `json:"store"`
+	// Saved is the last time that its work came out; nil before the first.
+	Saved *Saved `json:"saved,omitempty"`
+}
+
+// Saved is a moment at which all work in a workspace was saved.
+type Saved struct {
+	At     time.Time `json:"at"`
+	BootID string    `json:"boot_id"` // the guest's
+	// Final says that nothing has run in the guest since: it was stopped then.
+	Final bool `json:"final,omitempty"`
+}
+
+// Unsaved says why work in a VM that does not run is not saved; "" when all of it
+// is. Whatever ran since the last save may have changed a workspace.
+func (r Record) Unsaved() string {
+	if r.NotSaved != "" {
+		return r.NotSaved
+	}
+	for _, w := range r.Workspaces {
+		if w.Saved == nil || !w.Saved.Final {
+			return "the guest ended before the work in " + w.GuestPath + " was saved"
+		}
+	}
+	return ""
 }
 
 // Run is one run of a VM: from a supervisor's launch to its VMM's end.

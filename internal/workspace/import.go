@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"banger/internal/git"
 	"banger/internal/workspace/wire"
@@ -24,14 +25,17 @@ const (
 
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {
-	Tree    string // of all files
-	Commit  string // whose tree is Tree: what refs/banger/work names
-	Head    string // of the guest; "" on an unborn branch
-	Branch  string // full name; "" if the guest's HEAD is detached
-	Commits int    // since the host's HEAD, on Head
-	Files   int    // in which Tree differs from the base's
-	Ignored int    // files that git ignores in the guest, and that are not in Tree
-	Nested  []string
+	At      time.Time `json:"at"`
+	Tree    string    `json:"tree"`             // of all files
+	Commit  string    `json:"commit"`           // whose tree is Tree: what refs/banger/work names
+	Head    string    `json:"head,omitempty"`   // of the guest; "" on an unborn branch
+	Branch  string    `json:"branch,omitempty"` // full name; "" if the guest's HEAD is detached
+	Commits int       `json:"commits"`          // since the host's HEAD, on Head
+	Files   int       `json:"files"`            // in which Tree differs from the base's
+	Ignored int       `json:"ignored"`          // files that git ignores in the guest, and that are not in Tree
+	// Nested are the repositories that the guest made in the tree: their files are in
+	// Tree, their histories are not.
+	Nested []string `json:"nested,omitempty"`
 }
 
 // Question is what a guest is asked about the store's workspace.
@@ -40,7 +44,7 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	if err != nil {
 		return q, err
 	}
-	return wire.Question{Path: i.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash}, nil
+	return wire.Question{Path: i.VM.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash}, nil
 }
 
 // Import reads a guest's report and brings it into the store. Nothing of it is
@@ -83,7 +87,11 @@ func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
 	for _, n := range report.Nested {
 		w.Nested = append(w.Nested, string(n))
 	}
-	return w, s.record(ctx, i, report, &w)
+	if err := s.record(ctx, i, report, &w); err != nil {
+		return w, err
+	}
+	w.At = time.Now().UTC()
+	return w, s.write(workFile, w)
 }
 
 // checkReport refuses what can't be a report.

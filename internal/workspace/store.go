@@ -27,6 +27,7 @@ type Store struct {
 const (
 	storeGit  = "git"
 	storeFile = "workspace.json"
+	workFile  = "work.json"
 )
 
 // Refs of a store's repository.
@@ -39,11 +40,18 @@ const (
 // InfoFormat is the version of Info's JSON.
 const InfoFormat = 1
 
+// Owner is the VM that a workspace is in, as it was called when it went in.
+type Owner struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	GuestPath []byte `json:"guest_path"` // absolute
+}
+
 // Info is a store's own description.
 type Info struct {
 	Format     int       `json:"format"`
+	VM         Owner     `json:"vm"`
 	Repository string    `json:"repository"` // the user's work tree
-	GuestPath  []byte    `json:"guest_path"` // absolute
 	Hash       string    `json:"hash"`
 	Head       string    `json:"head,omitempty"`
 	Subject    string    `json:"subject,omitempty"`
@@ -55,7 +63,7 @@ type Info struct {
 }
 
 // NewStore makes the store of a plan's workspace in dir, which is not there yet.
-func NewStore(ctx context.Context, dir string, p *Plan, guestPath []byte) (Store, error) {
+func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, error) {
 	s := Store{dir}
 	pack, err := p.Pack(ctx)
 	if err != nil {
@@ -87,8 +95,8 @@ func NewStore(ctx context.Context, dir string, p *Plan, guestPath []byte) (Store
 	if _, err := s.git().Run(ctx, nil, "update-ref", refBase, p.Base); err != nil {
 		return s, err
 	}
-	return s, s.write(Info{
-		Format: InfoFormat, Repository: p.Repo.Root, GuestPath: guestPath, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
+	return s, s.write(storeFile, Info{
+		Format: InfoFormat, VM: owner, Repository: p.Repo.Root, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
 		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, MadeAt: time.Now().UTC(),
 	})
 }
@@ -105,12 +113,27 @@ func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
 // git runs in the store's repository.
 func (s Store) git(env ...string) git.Git { return hostGit(s.repo(), "", env...) }
 
-func (s Store) write(i Info) error {
-	text, err := json.MarshalIndent(i, "", "  ")
+func (s Store) write(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(s.Dir, storeFile), append(text, '\n'))
+	return durable.Replace(filepath.Join(s.Dir, name), append(text, '\n'))
+}
+
+// Work reads the last work that was imported; ErrNoWork says that there is none.
+func (s Store) Work() (w Work, err error) {
+	text, err := readSmall(filepath.Join(s.Dir, workFile), maxConfig)
+	if err != nil {
+		return w, err
+	}
+	if len(text) == 0 {
+		return w, ErrNoWork
+	}
+	if err := json.Unmarshal(text, &w); err != nil {
+		return w, fmt.Errorf("read the store %q: %w", s.Dir, err)
+	}
+	return w, nil
 }
 
 // Info reads the store's description.

@@ -104,7 +104,7 @@ func TestOut(t *testing.T) {
 	p := plan(t, repo, Options{})
 	home, tree := send(t, p)
 	dir := filepath.Join(t.TempDir(), "store")
-	s, err := NewStore(t.Context(), dir, p, []byte("repo"))
+	s, err := NewStore(t.Context(), dir, p, Owner{GuestPath: []byte("repo")})
 	if err != nil {
 		t.Fatal(err)
 	}

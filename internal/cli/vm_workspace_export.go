@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+	"banger/internal/workspace"
+)
+
+func (a *app) vmWorkspaceExport() *cobra.Command {
+	var (
+		output, guestPath string
+		o                 workspace.PatchOptions
+		stat, names, json bool
+		quiet             bool
+	)
+	cmd := &cobra.Command{
+		Use:   "export [flags] VM",
+		Short: "Print a VM's changes as a patch",
+		Long: `Print all that was changed in a VM's workspace since it went in, as a patch for
+git apply: commits, staged and other edits, new, deleted and renamed files, modes
+and links. Files that git ignores in the guest are not in it. The tree that the
+patch makes has been built on this host and compared with the guest's.`,
+		Example: `  banger vm workspace export dev | git apply
+  banger vm workspace export dev -o dev.patch
+  banger vm workspace export dev --base-commit HEAD    what is not committed
+  banger vm workspace export dev --stat`,
+		Args:              args(1, 1, "a VM"),
+		ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			switch {
+			case stat && names, stat && json, names && json:
+				return usagef("--stat, --name-only and --json exclude each other")
+			case stat:
+				o.Form = workspace.FormStat
+			case names:
+				o.Form = workspace.FormNames
+			}
+			ctx := cmd.Context()
+			show := a.display(quiet, false)
+			defer show.close()
+			store, work, err := a.work(ctx, refs[0], guestPath, show)
+			if err != nil {
+				return err
+			}
+			if json {
+				info, err := store.Info()
+				if err != nil {
+					return err
+				}
+				return a.json(struct {
+					workspace.Info
+					Work workspace.Work `json:"work"`
+				}{info, work})
+			}
+			show.close()
+			err = a.toFile(output, func(w io.Writer) error { return store.Patch(ctx, w, work, o) })
+			if err == nil && work.Ignored > 0 && o.Form == "" {
+				show.event("", api.Event{Notice: fmt.Sprintf("%s that git ignores in the guest: not in the patch", count(work.Ignored, "file"))})
+			}
+			return err
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&output, "output", "o", "", "write to `FILE`")
+	fs.StringVar(&guestPath, "guest-path", "", "the workspace at this `PATH`, if the VM has several")
+	fs.StringVar(&o.Base, "base-commit", "", "what came after this `COMMIT` of the guest's; HEAD is what is not committed")
+	fs.BoolVar(&stat, "stat", false, "a line a file, with the numbers of lines")
+	fs.BoolVar(&names, "name-only", false, "paths only")
+	fs.BoolVar(&json, "json", false, "base, tree and numbers as JSON")
+	fs.BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
+	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
+	cmd.RegisterFlagCompletionFunc("base-commit", nothing)
+	return cmd
+}
+
+// work brings out the work of a VM's workspace: from the guest if the VM runs, else
+// what was saved at its stop.
+func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s workspace.Store, w workspace.Work, err error) {
+	client, err := a.connect(ctx)
+	if err != nil {
+		return s, w, err
+	}
+	v, err := client.ShowVM(ctx, ref)
+	if err != nil {
+		return s, w, err
+	}
+	if _, err := pickWorkspace(v, guestPath); err != nil {
+		return s, w, err
+	}
+	if v.State == vm.Running {
+		if v, err = client.SaveWork(ctx, string(v.ID), each(show)); err != nil {
+			return s, w, err
+		}
+	}
+	picked, err := pickWorkspace(v, guestPath)
+	if err != nil {
+		return s, w, err
+	}
+	if v.State != vm.Running && !picked.Final {
+		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its work was saved: what follows is as of %s", clean(v.Name), savedText(picked))})
+	}
+	s = workspace.Store{Dir: picked.Dir}
+	w, err = s.Work()
+	return s, w, err
+}
+
+func savedText(w api.Workspace) string {
+	if w.SavedAt.IsZero() {
+		return "never"
+	}
+	return moment(w.SavedAt)
+}
+
+// toFile has write write to path, whole or not at all, or to stdout if path is "".
+func (a *app) toFile(path string, write func(io.Writer) error) error {
+	if path == "" || path == "-" {
+		return write(a.stdout)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".banger-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // it has another name by then
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,282 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/paths"
+	"banger/internal/session"
+	"banger/internal/workspace"
+	"banger/internal/workspace/wire"
+)
+
+// defaultGuestPath is where a repository goes in a guest, beneath root's home.
+const defaultGuestPath = "repo"
+
+// workspaceFlags say what of a repository goes in, and where.
+type workspaceFlags struct {
+	guestPath string
+	gitDir    string
+	untracked bool
+}
+
+func (f *workspaceFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.guestPath, "guest-path", "", "`PATH` in the guest for the repository (default: /root/repo)")
+	fs.StringVar(&f.gitDir, "git-dir", "", "the repository's git directory `DIR`, if it does not name its work tree")
+	fs.BoolVar(&f.untracked, "include-untracked", false, "take in the files that git neither tracks nor ignores, too")
+	cmd.MarkFlagDirname("git-dir")
+	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
+}
+
+func (f *workspaceFlags) check() error {
+	if f.guestPath == "" {
+		return nil
+	}
+	if strings.ContainsFunc(f.guestPath, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+		return fieldError("guest-path", fmt.Errorf("%q has control characters, or is no UTF-8", f.guestPath))
+	}
+	if clean := filepath.Clean(f.guestPath); clean == "/" || clean == "." || clean == "/root" || strings.HasPrefix(clean, "..") {
+		return fieldError("guest-path", fmt.Errorf("%q is no place for a repository alone", f.guestPath))
+	}
+	return nil
+}
+
+// readTries is how often a repository is read that changes meanwhile.
+const readTries = 3
+
+// copyIn is a repository on its way into a guest.
+type copyIn struct {
+	*workspaceFlags
+	path    string
+	force   bool
+	show    display
+	scratch string // a directory for scratch repositories
+	plan    *workspace.Plan
+}
+
+// openCopy reads the repository at path. It asks no daemon.
+func (a *app) openCopy(ctx context.Context, f *workspaceFlags, path, scratch string, show display) (*copyIn, error) {
+	c := &copyIn{workspaceFlags: f, path: path, show: show, scratch: scratch}
+	return c, c.read(ctx)
+}
+
+// stagingDir is where stores are made before a VM has them.
+func stagingDir() (string, error) {
+	d, err := paths.Host()
+	if err != nil {
+		return "", err
+	}
+	return d.Work(), os.MkdirAll(d.Work(), 0o700)
+}
+
+// read makes the plan anew.
+func (c *copyIn) read(ctx context.Context) error {
+	r, err := workspace.Open(ctx, c.path, c.gitDir)
+	if err != nil {
+		return err
+	}
+	p, err := workspace.NewPlan(ctx, r, workspace.Options{Scratch: c.scratch, IncludeUntracked: c.untracked})
+	if err != nil {
+		return err
+	}
+	c.close()
+	c.plan = p
+	return nil
+}
+
+func (c *copyIn) close() {
+	if c.plan != nil {
+		c.plan.Close()
+	}
+	c.plan = nil
+}
+
+// say tells what the base is, what stays behind, and what should perhaps not go in.
+func (c *copyIn) say() {
+	notice := func(format string, args ...any) {
+		c.show.event("", api.Event{Notice: clean(fmt.Sprintf(format, args...))})
+	}
+	p := c.plan
+	notice("%s", baseText(p))
+	if n := p.Untracked; n > 0 {
+		notice("%s left behind: --include-untracked takes %s in", count(n, "untracked file"), them(n))
+	}
+	if n := len(p.Secrets); n > 0 {
+		var names []string
+		for _, s := range p.Secrets[:min(n, 5)] {
+			names = append(names, string(s))
+		}
+		if n > 5 {
+			names = append(names, fmt.Sprintf("%d more", n-5))
+		}
+		notice("warning: tracked files whose names look like secrets go in: %s", strings.Join(names, ", "))
+	}
+}
+
+// baseText is what a plan's base is, in words.
+func baseText(p *workspace.Plan) string {
+	text := "base: no commit yet"
+	if p.Head != "" {
+		text = fmt.Sprintf("base: HEAD %.7s %q", p.Head, p.Subject)
+	}
+	if p.Changed > 0 {
+		text += " + " + count(p.Changed, "changed file")
+	}
+	return text
+}
+
+func them(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
+}
+
+// into copies the repository into a running VM, and gives the VM what banger keeps
+// of it.
+func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session) (api.VM, error) {
+	guestPath := c.guestPath
+	if guestPath == "" {
+		guestPath = defaultGuestPath
+	}
+	var got wire.Received
+	for try := 1; ; try++ {
+		var err error
+		got, err = c.send(ctx, where.Socket, guestPath)
+		var changed *workspace.ChangedError
+		if !errors.As(err, &changed) {
+			if err != nil {
+				return api.VM{}, fmt.Errorf("copy %q into VM %s: %w", c.plan.Repo.Root, where.Name, err)
+			}
+			break
+		}
+		if try == readTries {
+			return api.VM{}, fmt.Errorf("copy %q into VM %s: %w, %d times", c.plan.Repo.Root, where.Name, err, try)
+		}
+		c.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: reading the repository again", changed))})
+		if err := c.read(ctx); err != nil {
+			return api.VM{}, err
+		}
+	}
+	staged, err := os.MkdirTemp(c.scratch, ".new-")
+	if err != nil {
+		return api.VM{}, err
+	}
+	defer os.RemoveAll(staged) // the VM has it by then, under another name
+	if _, err := workspace.NewStore(ctx, staged, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: got.Path}); err != nil {
+		return api.VM{}, fmt.Errorf("keep the base of %q: %w", c.plan.Repo.Root, err)
+	}
+	return client.AddWorkspace(ctx, string(where.ID), api.WorkspaceAdd{
+		GuestPath: string(got.Path), Repository: c.plan.Repo.Root, Staged: filepath.Base(staged),
+	})
+}
+
+// send sends the stream and hears the guest's answer.
+func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.Received, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := c.plan
+	total := count(len(p.Files), "file")
+	c.show.event("", api.Event{Stage: api.StageCopy, Text: "packing the history of " + total, Unit: "bytes"})
+	if _, err := p.Pack(ctx); err != nil {
+		return got, err
+	}
+	in, out := io.Pipe()
+	sent := make(chan error, 1)
+	go func() { // ends with the stream's reader, or ctx
+		last := time.Now()
+		err := p.Send(ctx, out, workspace.SendOptions{Path: []byte(guestPath), Force: c.force, Progress: func(files int, bytes int64) {
+			if now := time.Now(); now.Sub(last) > 100*time.Millisecond {
+				last = now
+				c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("copying %d of %s", files, total), Done: bytes, Total: p.Bytes, Unit: "bytes"})
+			}
+		}})
+		out.CloseWithError(err)
+		sent <- err
+	}()
+	var answer bytes.Buffer
+	err = session.RunAgent(ctx, socket, []string{wire.Program, wire.Receive}, in, &answer)
+	in.CloseWithError(errors.New("the guest takes no more"))
+	cancel()
+	serr := <-sent
+	var changed *workspace.ChangedError
+	if errors.As(serr, &changed) {
+		return got, changed
+	}
+	if err != nil {
+		return got, err
+	}
+	if err := wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
+		return got, fmt.Errorf("read the guest's answer: %w", err)
+	}
+	if got.Error != "" {
+		return got, fmt.Errorf("the guest says: %q", got.Error)
+	}
+	if serr != nil {
+		return got, serr
+	}
+	if !filepath.IsAbs(string(got.Path)) {
+		return got, fmt.Errorf("the guest names the place %q", got.Path)
+	}
+	c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("%s, %s, in %s", total, bytesText(p.Bytes), got.Path), Finished: true})
+	return got, nil
+}
+
+// tellWork saves what a command did to a VM's workspaces and says in a line what it
+// is. It is for the end of a run: an error is told, and changes nothing.
+func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, show display) {
+	if ctx.Err() != nil {
+		return // the prompt is wanted back; a stop or a deletion saves as well
+	}
+	v, err := c.SaveWork(ctx, string(v.ID), each(show))
+	show.close()
+	if err != nil {
+		a.note("%v", err)
+		return
+	}
+	for _, w := range v.Workspaces {
+		work, err := workspace.Store{Dir: w.Dir}.Work()
+		if err != nil || work.Files == 0 && work.Commits == 0 {
+			continue
+		}
+		what := count(work.Files, "file")
+		if work.Commits > 0 {
+			what = count(work.Commits, "commit") + ", " + what
+		}
+		verb := "changed"
+		if goes {
+			verb = "saved"
+		}
+		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s; banger vm workspace export %s prints the patch", verb, what, clean(v.Name))})
+	}
+}
+
+// pickWorkspace is the workspace of v that guestPath names, or its only one.
+func pickWorkspace(v api.VM, guestPath string) (api.Workspace, error) {
+	var paths []string
+	for _, w := range v.Workspaces {
+		if w.GuestPath == guestPath || guestPath == "" && len(v.Workspaces) == 1 {
+			return w, nil
+		}
+		paths = append(paths, clean(w.GuestPath))
+	}
+	switch {
+	case len(paths) == 0:
+		return api.Workspace{}, fmt.Errorf("VM %s has no workspace: banger vm workspace prepare %s REPO makes one", clean(v.Name), clean(v.Name))
+	case guestPath == "":
+		return api.Workspace{}, usagef("VM %s has several workspaces: --guest-path with one of %s", clean(v.Name), strings.Join(paths, ", "))
+	}
+	return api.Workspace{}, usagef("VM %s has no workspace at %q: it has %s", clean(v.Name), guestPath, strings.Join(paths, ", "))
+}

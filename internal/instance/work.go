@@ -1,0 +1,199 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"banger/internal/fault"
+	"banger/internal/progress"
+	"banger/internal/session"
+	"banger/internal/supervisor"
+	"banger/internal/vm"
+	"banger/internal/workspace"
+	"banger/internal/workspace/wire"
+)
+
+// saveLimit bounds one save of all workspaces of a VM.
+const saveLimit = 2 * time.Minute
+
+// StagedPrefix begins the names, beneath the directory of all work, of stores that
+// a client makes and no VM has yet.
+const StagedPrefix = ".new-"
+
+// AddWorkspace gives a running VM a workspace that a client has copied in. staged
+// is the name of the store that the client made; it becomes the VM's.
+func (i *Instance) AddWorkspace(ctx context.Context, w vm.Workspace, staged string) error {
+	v := verb{name: "workspace prepare", key: "workspace add " + staged}
+	return i.do(ctx, v, discard, func(ctx context.Context, _ progress.Func) error { return i.addWorkspace(ctx, w, staged) })
+}
+
+func (i *Instance) addWorkspace(ctx context.Context, w vm.Workspace, staged string) error {
+	v := i.View()
+	switch {
+	case !v.HasRun:
+		return &StateError{v.Record.Spec.Name, v.Record.State, "given a workspace"}
+	case !strings.HasPrefix(staged, StagedPrefix) || filepath.Base(staged) != staged:
+		return &vm.FieldError{Field: "staged", Err: fmt.Errorf("%q is no store that a client makes", staged)}
+	case !filepath.IsAbs(w.GuestPath):
+		return &vm.FieldError{Field: "guest_path", Err: fmt.Errorf("%q is not absolute", w.GuestPath)}
+	}
+	if err := cause(ctx); err != nil {
+		return err
+	}
+	work := i.set.cfg.Dirs.Work()
+	list := slices.DeleteFunc(slices.Clone(v.Record.Workspaces), func(o vm.Workspace) bool { return o.GuestPath == w.GuestPath })
+	w.Store = i.storeName(v.Record.Workspaces)
+	err := fault.Do("workspace.keep", func() error { return os.Rename(filepath.Join(work, staged), filepath.Join(work, w.Store)) })
+	if err != nil {
+		return fmt.Errorf("keep the workspace: %w", err)
+	}
+	return i.move("", func(r *vm.Record) { r.Workspaces = append(list, w) })
+}
+
+// storeName is a name that no store of this VM has.
+func (i *Instance) storeName(list []vm.Workspace) string {
+	for n := len(list) + 1; ; n++ {
+		name := fmt.Sprintf("%s-%d", i.id, n)
+		if _, err := os.Lstat(filepath.Join(i.set.cfg.Dirs.Work(), name)); errors.Is(err, os.ErrNotExist) {
+			return name
+		}
+	}
+}
+
+// SaveWork brings out the work of all workspaces of a running VM.
+func (i *Instance) SaveWork(ctx context.Context, step progress.Func) error {
+	return i.do(ctx, verb{name: "save", key: "save"}, step, func(ctx context.Context, step progress.Func) error {
+		v := i.View()
+		if v.Record.State != vm.Running {
+			return &StateError{v.Record.Spec.Name, v.Record.State, "asked for its work"}
+		}
+		return i.saveWork(ctx, step)
+	})
+}
+
+// saveWork asks the guest for the work of each workspace, and brings it into its
+// store, checked.
+func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
+	list := i.View().Record.Workspaces
+	if len(list) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, saveLimit, fmt.Errorf("it took longer than %v", saveLimit))
+	defer cancel()
+	saved := make([]*vm.Saved, len(list))
+	var errs []error
+	for n, w := range list {
+		step(progress.Step{Stage: "save", Text: "saving the work in " + w.GuestPath})
+		err := i.saveOne(ctx, w)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			errs = append(errs, fmt.Errorf("save the work in %s of VM %q: %w", w.GuestPath, i.Name(), err))
+			continue
+		}
+		saved[n] = &vm.Saved{At: time.Now().UTC(), BootID: i.View().Record.Run.BootID}
+	}
+	step(progress.Step{Stage: "save", Text: "saving the work", Finished: true})
+	err := errors.Join(errs...)
+	return errors.Join(err, i.note("", func(r *vm.Record) {
+		r.NotSaved = ""
+		if err != nil {
+			r.NotSaved = err.Error()
+		}
+		r.Workspaces = slices.Clone(r.Workspaces)
+		for n, s := range saved {
+			if s != nil {
+				r.Workspaces[n].Saved = s
+			}
+		}
+	}))
+}
+
+// saveOne brings the work of one workspace into its store.
+func (i *Instance) saveOne(ctx context.Context, w vm.Workspace) error {
+	s := workspace.Store{Dir: i.WorkDir(w)}
+	q, err := s.Question(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	questions, ask := io.Pipe()
+	go func() { // ends when the question is read, or with the session
+		ask.CloseWithError(wire.WriteJSON(ask, q))
+	}()
+	defer questions.Close()
+	answers, out := io.Pipe()
+	ended := make(chan error, 1)
+	i.set.work.Go(func() { // ends with ctx, or the agent's program
+		err := session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), []string{wire.Program, wire.Answer}, questions, out)
+		out.CloseWithError(err)
+		ended <- err
+	})
+	err = fault.Do("save.work", func() error {
+		_, err := s.Import(ctx, answers)
+		return err
+	})
+	answers.CloseWithError(errors.New("nobody reads any more"))
+	cancel() // an agent that goes on has nothing to say
+	<-ended
+	return err
+}
+
+// endSaved is end, after the work of all workspaces was saved. Work that can't be
+// saved stays in the VM's disk, and the record says so.
+func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervisor.Stop) error {
+	settled := false
+	if v := i.View(); v.HasRun && len(v.Record.Workspaces) > 0 && v.Record.Run.BootID != "" {
+		err := i.saveWork(ctx, step)
+		if cause := cause(ctx); cause != nil {
+			return cause
+		}
+		if settled = err == nil; !settled {
+			step(progress.Step{Notice: fmt.Sprintf("not saved: %v; it stays in the VM's disk", err)})
+		}
+	}
+	if err := i.end(ctx, step, how); err != nil || !settled {
+		return err
+	}
+	v := i.View()
+	if e := v.Record.Ending; e == nil || e.Cause != vm.CauseStopped || e.Forced {
+		return nil
+	}
+	return i.note("", func(r *vm.Record) {
+		r.Workspaces = slices.Clone(r.Workspaces)
+		for n := range r.Workspaces {
+			if s := r.Workspaces[n].Saved; s != nil {
+				final := *s
+				final.Final = true
+				r.Workspaces[n].Saved = &final
+			}
+		}
+	})
+}
+
+// WorkDir is the directory of what came out of a workspace.
+func (i *Instance) WorkDir(w vm.Workspace) string {
+	return filepath.Join(i.set.cfg.Dirs.Work(), w.Store)
+}
+
+// unsettled are workspaces of a VM that is about to run: what runs may change them.
+func unsettled(list []vm.Workspace) []vm.Workspace {
+	list = slices.Clone(list)
+	for n := range list {
+		if s := list[n].Saved; s != nil {
+			last := *s
+			last.Final = false
+			list[n].Saved = &last
+		}
+	}
+	return list
+}
