@@ -97,6 +97,7 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	if err := s.reconcile(ctx); err != nil {
 		return nil, err
 	}
+	s.sweepWork()
 	s.work.Go(s.tend) // ends with life
 	return s, nil
 }
@@ -178,7 +179,7 @@ func (s *Set) Resolve(ref string) (*Instance, error) {
 
 // tend does each second what nobody waits for: it writes what could not be
 // written, keeps the ballast, ends runs whose time is over, and bounds the
-// trash.
+// trash and the saved work.
 func (s *Set) tend() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -196,6 +197,7 @@ func (s *Set) tend() {
 		if n%60 == 0 {
 			s.keepBallast()
 			s.boundTrash()
+			s.sweepWork()
 		}
 	}
 }

@@ -54,7 +54,12 @@ func (i *Instance) addWorkspace(ctx context.Context, w vm.Workspace, staged stri
 	if err != nil {
 		return fmt.Errorf("keep the workspace: %w", err)
 	}
-	return i.move("", func(r *vm.Record) { r.Workspaces = append(list, w) })
+	err = i.move("", func(r *vm.Record) { r.Workspaces = append(list, w) })
+	if err != nil {
+		// The client made it and removes it.
+		fault.Do("workspace.giveBack", func() error { return os.Rename(filepath.Join(work, w.Store), filepath.Join(work, staged)) })
+	}
+	return err
 }
 
 // storeName is a name that no store of this VM has.

@@ -20,7 +20,7 @@ var settings = []string{
 // tree its work tree, "" for a bare one.
 func hostGit(dir, tree string, env ...string) git.Git {
 	g := git.Git{Dir: dir, Settings: settings, Env: []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "GIT_DIR=" + dir,
+		"PATH=" + os.Getenv("PATH"), "HOME=/dev/null", "LC_ALL=C", "GIT_DIR=" + dir,
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_ATTR_NOSYSTEM=1",
 		"GIT_NO_LAZY_FETCH=1", "GIT_NO_REPLACE_OBJECTS=1", "GIT_ALLOW_PROTOCOL=none", "GIT_TERMINAL_PROMPT=0",
 		"GIT_OPTIONAL_LOCKS=0",

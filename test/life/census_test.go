@@ -95,7 +95,7 @@ func (w *world) countVM(v api.VM, expected map[int]string, add func(string, ...a
 }
 
 // stateFiles are all that a state directory may hold.
-var stateFiles = []string{"bangerd.sock", "bangerd.lock", "bangerd.log", "bangerd.log.1", "banger.db", "banger.db-wal", "banger.db-shm", "ballast", "vms", "trash", "base"}
+var stateFiles = []string{"bangerd.sock", "bangerd.lock", "bangerd.log", "bangerd.log.1", "banger.db", "banger.db-wal", "banger.db-shm", "ballast", "vms", "trash", "base", "work"}
 
 // vmFiles are all that a VM's directory may hold.
 var vmFiles = []string{"vm.json", "data.ext4", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log"}
@@ -114,6 +114,13 @@ func (w *world) countFiles(add func(string, ...any)) {
 			if !slices.Contains(vmFiles, name) {
 				add("file %s of VM %s", name, id)
 			}
+		}
+	}
+	for _, name := range names(filepath.Join(w.state(), "work")) {
+		if id, _, _ := strings.Cut(name, "-"); vm.CheckID(id) != nil {
+			add("%s is left in the saved work", name)
+		} else if _, err := os.Stat(filepath.Join(w.state(), "work", name, "workspace.json")); err != nil {
+			add("the saved work %s: %v", name, err)
 		}
 	}
 	entries, err := w.client.ListTrash(w.ctx())

@@ -55,9 +55,10 @@ var modes = []string{"crash-before", "crash-after", "EIO", "ENOSPC", "EPERM", "h
 
 // elsewhere are points that no verb reaches here, with the reason.
 var elsewhere = map[string]string{
-	"base.image":  "only a VM with a kernel has an image; the stand-in boots nothing",
-	"base.kernel": "the same",
-	"start.undo":  "reached only after another fault of the same start, which is tried",
+	"base.image":         "only a VM with a kernel has an image; the stand-in boots nothing",
+	"base.kernel":        "the same",
+	"start.undo":         "reached only after another fault of the same start, which is tried",
+	"workspace.giveBack": "reached only after another fault of the same prepare, which is tried",
 }
 
 // points are the names of all points of fault in the source, and supervised those
@@ -122,6 +123,8 @@ type verbCase struct {
 	before vm.State
 	// behaviour is the stand-in's.
 	behaviour string
+	// workspace says that a has a workspace, with an edit in it.
+	workspace bool
 	// spoil is what happened while no daemon ran.
 	spoil func(w *world)
 	do    func(ctx context.Context, c *api.Client) error
@@ -194,6 +197,19 @@ var verbCases = []verbCase{
 		_, err := c.EmptyTrash(ctx, api.TrashEmpty{})
 		return err
 	}},
+	{name: "workspace prepare", before: vm.Running, after: []vm.State{vm.Running}, do: giveWorkspace},
+	{name: "save", before: vm.Running, workspace: true, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.SaveWork(ctx, "a", nil)
+		return err
+	}},
+	{name: "stop with work", before: vm.Running, workspace: true, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.StopVM(ctx, "a", api.Stop{}, nil)
+		return err
+	}},
+	{name: "delete -f with work", before: vm.Running, workspace: true, after: []vm.State{vm.Running, vm.Stopped, trash}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.DeleteVM(ctx, "a", api.Delete{Force: true}, nil)
+		return err
+	}},
 	{name: "start, much on the console", before: vm.Stopped, after: []vm.State{vm.Stopped, vm.Running, vm.Error}, behaviour: `{"console_bytes": 9000000}`, do: func(ctx context.Context, c *api.Client) error {
 		_, err := c.StartVM(ctx, "a", api.Start{Force: true}, nil)
 		return err
@@ -248,6 +264,10 @@ func spoil(w *world) {
 			os.WriteFile(filepath.Join(dir, "data.ext4"), nil, 0o600)
 		}
 		os.WriteFile(filepath.Join(half, "vm.json"), text, 0o600)
+	}
+	stray := filepath.Join(w.state(), "work", string(vm.NewID())+"-1")
+	if err := os.Mkdir(stray, 0o700); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -353,6 +373,12 @@ func (w *world) prepare(c verbCase) (b api.VM) {
 		}
 	} else {
 		w.write(v)
+	}
+	if c.workspace {
+		if err := giveWorkspace(w.ctx(), w.client); err != nil {
+			w.t.Fatal(err)
+		}
+		w.edit(v)
 	}
 	return b
 }
@@ -461,7 +487,12 @@ func (w *world) settled(c verbCase, b api.VM) string {
 		return fmt.Sprintf("after %s, VM a is %s; want one of %q", c.name, state, c.after)
 	}
 	if v != nil && c.before != gone && c.before != trash {
-		return w.hasWork(*v)
+		if text := w.hasWork(*v); text != "" {
+			return text
+		}
+	}
+	if c.workspace {
+		return w.hasEdit(v)
 	}
 	return ""
 }

@@ -126,7 +126,7 @@ func (g *guests) command(ctx context.Context, args ...string) *exec.Cmd {
 	around := [][]string{
 		{"XDG_STATE_HOME=" + g.dir + "/state"},
 		{"XDG_STATE_HOME=" + g.dir + "/link"},
-		{"XDG_STATE_HOME=" + g.dir + "/link", "HOME=/nonexistent"},
+		{"XDG_STATE_HOME=" + g.dir + "/link", "HOME=" + g.dir + "/elsewhere"},
 		{"XDG_STATE_HOME=" + g.dir + "/state", "XDG_RUNTIME_DIR=/nonexistent"},
 		{"XDG_STATE_HOME=" + g.dir + "/state", "XDG_RUNTIME_DIR=", "TMPDIR=/nonexistent"},
 	}[g.r.IntN(5)]

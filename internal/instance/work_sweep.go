@@ -1,0 +1,83 @@
+package instance
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"banger/internal/fault"
+	"banger/internal/vm"
+	"banger/internal/workspace"
+)
+
+const (
+	// workAge is how long saved work stays after its VM is gone.
+	workAge = 30 * 24 * time.Hour
+	// stagedAge is how long a client may take to make a store.
+	stagedAge = 24 * time.Hour
+)
+
+// sweepWork removes what nobody can want of all that came out of workspaces: what
+// a client that was cut left, stores that no VM took, and old work of VMs that are
+// gone. What a VM names, in the trash too, stays.
+func (s *Set) sweepWork() {
+	entries, err := os.ReadDir(s.cfg.Dirs.Work())
+	if err != nil {
+		slog.Warn("read the saved work", "err", err)
+		return
+	}
+	trashed, err := s.trash.List()
+	if err != nil {
+		slog.Warn("read the trash", "err", err)
+		return
+	}
+	inTrash := map[vm.ID]bool{}
+	for _, e := range trashed {
+		inTrash[e.ID] = true
+	}
+	for _, e := range entries {
+		dir := filepath.Join(s.cfg.Dirs.Work(), e.Name())
+		id, _, _ := strings.Cut(e.Name(), "-")
+		var keep bool
+		if vm.CheckID(id) != nil {
+			keep = isYounger(dir, stagedAge)
+		} else {
+			keep = inTrash[vm.ID(id)] || s.wantsWork(vm.ID(id), e.Name(), dir)
+		}
+		if keep {
+			continue
+		}
+		if err := fault.Do("work.sweep", func() error { return os.RemoveAll(dir) }); err != nil {
+			slog.Warn("remove old work", "dir", dir, "err", err)
+		}
+	}
+}
+
+// wantsWork reports whether a store is a VM's, or holds work that is not old.
+func (s *Set) wantsWork(id vm.ID, name, dir string) bool {
+	if w, err := (workspace.Store{Dir: dir}).Work(); err == nil && time.Since(w.At) < workAge {
+		return true
+	}
+	s.mu.Lock()
+	i := s.vms[id]
+	s.mu.Unlock()
+	if i == nil {
+		return false
+	}
+	if i.slot.busy() {
+		return true // it may be about to be taken
+	}
+	for _, w := range i.View().Record.Workspaces {
+		if w.Store == name {
+			return true
+		}
+	}
+	return false
+}
+
+func isYounger(path string, age time.Duration) bool {
+	fi, err := os.Lstat(path)
+	return err != nil || time.Since(fi.ModTime()) < age
+}

@@ -1,0 +1,137 @@
+//go:build standin
+
+package life
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"banger/internal/api"
+	"banger/internal/session"
+	"banger/internal/vm"
+	"banger/internal/workspace"
+	"banger/internal/workspace/wire"
+)
+
+// repository is made once, in a directory that built removes.
+func repository() (string, error) {
+	dir, err := os.MkdirTemp("", "life-repo-*")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("sh", "-euc", "git init -q; echo 1 >f; git add f; git -c user.name=u -c user.email=u@example.org commit -qm one")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("make a repository: %v\n%s", err, out)
+	}
+	return dir, err
+}
+
+// giveWorkspace copies a repository into VM a, as banger vm workspace prepare does.
+func giveWorkspace(ctx context.Context, c *api.Client) error {
+	where, err := c.VMSession(ctx, "a")
+	if err != nil {
+		return err
+	}
+	v, err := c.ShowVM(ctx, "a")
+	if err != nil {
+		return err
+	}
+	repo, err := repository()
+	defer os.RemoveAll(repo)
+	if err != nil {
+		return err
+	}
+	staging := filepath.Join(v.Dir, "..", "..", "work")
+	r, err := workspace.Open(ctx, repo, "")
+	if err != nil {
+		return err
+	}
+	p, err := workspace.NewPlan(ctx, r, workspace.Options{Scratch: staging})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	in, out := io.Pipe()
+	go func() { // ends with the stream's reader
+		out.CloseWithError(p.Send(ctx, out, workspace.SendOptions{Path: []byte("repo")}))
+	}()
+	defer in.Close()
+	var answer bytes.Buffer
+	if err := session.RunAgent(ctx, where.Socket, []string{wire.Program, wire.Receive}, in, &answer); err != nil {
+		return err
+	}
+	var got wire.Received
+	if err := wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil || got.Error != "" {
+		return fmt.Errorf("receive: %+v, %v", got, err)
+	}
+	staged, err := os.MkdirTemp(staging, ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staged)
+	if _, err := workspace.NewStore(ctx, staged, p, workspace.Owner{ID: string(v.ID), Name: v.Name, GuestPath: got.Path}); err != nil {
+		return err
+	}
+	_, err = c.AddWorkspace(ctx, "a", api.WorkspaceAdd{GuestPath: string(got.Path), Repository: repo, Staged: filepath.Base(staged)})
+	return err
+}
+
+// theEdit is what a user's command did in the workspace.
+const theEdit = "the edit"
+
+func (w *world) edit(v api.VM) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.vmDir(v.ID), "guest", "repo", "new"), []byte(theEdit), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// hasEdit reports what is wrong with the work of VM a, which is v, or nil if it was
+// deleted; "" if nothing is lost and nothing is called saved that is not.
+func (w *world) hasEdit(v *api.VM) string {
+	dir := filepath.Join(w.state(), "vms", "*")
+	if v != nil {
+		dir = w.vmDir(v.ID)
+	} else {
+		dir = filepath.Join(w.state(), "trash", "*")
+	}
+	found := false
+	for _, path := range append(glob(filepath.Join(dir, "guest", "repo", "new")), glob(filepath.Join(dir, "*", "guest", "repo", "new"))...) {
+		text, err := os.ReadFile(path)
+		found = found || err == nil && string(text) == theEdit
+	}
+	if !found {
+		return "the edit is gone from the VM's disk"
+	}
+	saved := false
+	for _, dir := range glob(filepath.Join(w.state(), "work", "*-*")) {
+		work, err := workspace.Store{Dir: dir}.Work()
+		saved = saved || err == nil && work.Files == 1
+	}
+	notSaved := ""
+	if v == nil {
+		list, err := w.client.ListTrash(w.ctx())
+		if err != nil || len(list) != 1 {
+			return fmt.Sprintf("the trash has %+v, %v", list, err)
+		}
+		notSaved = list[0].NotSaved
+	} else if v.State != vm.Running {
+		notSaved = v.NotSaved
+	} else {
+		return ""
+	}
+	if !saved && !strings.Contains(notSaved, "saved") && notSaved == "" {
+		return "the edit was not saved, and nothing says so"
+	}
+	return ""
+}
