@@ -86,9 +86,9 @@ func TestL9(t *testing.T) {
 
 // guests is a state directory with VMs.
 type guests struct {
-	t        *testing.T
-	r        *rand.Rand
-	bin, dir string
+	t               *testing.T
+	r               *rand.Rand
+	bin, dir, cache string
 }
 
 func newGuests(t *testing.T, r *rand.Rand) *guests {
@@ -100,7 +100,11 @@ func newGuests(t *testing.T, r *rand.Rand) *guests {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guests{t, r, bin, dir}
+	cache, err := os.UserCacheDir() // images and kernels take minutes to make
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guests{t: t, r: r, bin: bin, dir: dir, cache: cache}
 	t.Cleanup(func() {
 		for pid := range harness.Processes(g.dir) {
 			syscall.Kill(pid, syscall.SIGKILL)
@@ -130,7 +134,7 @@ func (g *guests) command(ctx context.Context, args ...string) *exec.Cmd {
 		{"XDG_STATE_HOME=" + g.dir + "/state", "XDG_RUNTIME_DIR=/nonexistent"},
 		{"XDG_STATE_HOME=" + g.dir + "/state", "XDG_RUNTIME_DIR=", "TMPDIR=/nonexistent"},
 	}[g.r.IntN(5)]
-	cmd.Env = append(append(os.Environ(), "HOME="+g.dir+"/home"), around...)
+	cmd.Env = append(append(os.Environ(), "HOME="+g.dir+"/home", "XDG_CACHE_HOME="+g.cache), around...)
 	return cmd
 }
 
