@@ -96,6 +96,8 @@ this host is mounted into the machine.`,
 	kernels.AddCommand(a.kernelList(), a.kernelPull())
 	trash := group("trash", "Deleted VMs, kept for a while", "", "  banger trash list\n  banger trash restore dev\n  banger trash empty")
 	trash.AddCommand(a.trashList(), a.trashRestore(), a.trashEmpty())
+	saved := group("saved", "Work that came out of VMs, kept for a while", "", "  banger saved list\n  banger saved show dev\n  banger saved drop dev")
+	saved.AddCommand(a.savedList(), a.savedShow(), a.savedDrop())
 	daemon := group("daemon", "The daemon bangerd, which starts by itself", "", "  banger daemon status\n  banger daemon stop")
 	daemon.AddCommand(a.daemonStatus(), a.daemonStop())
 	// Short forms of the two commands that are typed most.
@@ -106,7 +108,7 @@ this host is mounted into the machine.`,
 		short.Example = strings.ReplaceAll(short.Example, "banger vm run", "banger run")
 		short.Example = strings.ReplaceAll(short.Example, "banger vm list", "banger ps")
 	}
-	root.AddCommand(vms, images, kernels, trash, daemon, run, ps, a.doctor(), a.version())
+	root.AddCommand(vms, saved, images, kernels, trash, daemon, run, ps, a.doctor(), a.version())
 	addHelp(root)
 	addCompletion(root)
 	return root

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/hint"
 	"banger/internal/vm"
 	"banger/internal/workspace"
 )
@@ -82,13 +84,20 @@ patch makes has been built on this host and compared with the guest's.`,
 }
 
 // work brings out the work of a VM's workspace: from the guest if the VM runs, else
-// what was saved at its stop.
+// what was saved. ref may name a saved work, whose VM may be gone.
 func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s workspace.Store, w workspace.Work, err error) {
 	client, err := a.connect(ctx)
 	if err != nil {
 		return s, w, err
 	}
 	v, err := client.ShowVM(ctx, ref)
+	if isCode(err, api.CodeNotFound) {
+		saved, serr := findSaved(ref)
+		if errors.Is(serr, workspace.ErrNotFound) {
+			return s, w, err
+		}
+		return saved.Store, saved.Work, serr
+	}
 	if err != nil {
 		return s, w, err
 	}
@@ -104,19 +113,14 @@ func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s 
 	if err != nil {
 		return s, w, err
 	}
-	if v.State != vm.Running && !picked.Final {
-		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its work was saved: what follows is as of %s", clean(v.Name), savedText(picked))})
-	}
 	s = workspace.Store{Dir: picked.Dir}
-	w, err = s.Work()
-	return s, w, err
-}
-
-func savedText(w api.Workspace) string {
-	if w.SavedAt.IsZero() {
-		return "never"
+	if w, err = s.Work(); errors.Is(err, workspace.ErrNoWork) {
+		return s, w, hint.Add(fmt.Errorf("VM %s ended before the work in %s was saved", clean(v.Name), clean(picked.GuestPath)), "banger vm start "+v.Name+", then once more")
 	}
-	return moment(w.SavedAt)
+	if err == nil && v.State != vm.Running && !picked.Final {
+		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its last work was saved; this is its work at %s", clean(v.Name), moment(picked.SavedAt))})
+	}
+	return s, w, err
 }
 
 // toFile has write write to path, whole or not at all, or to stdout if path is "".

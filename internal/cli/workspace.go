@@ -251,15 +251,11 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		if err != nil || work.Files == 0 && work.Commits == 0 {
 			continue
 		}
-		what := count(work.Files, "file")
-		if work.Commits > 0 {
-			what = count(work.Commits, "commit") + ", " + what
-		}
 		verb := "changed"
 		if goes {
 			verb = "saved"
 		}
-		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s; banger vm workspace export %s prints the patch", verb, what, clean(v.Name))})
+		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s; banger vm workspace export %s prints the patch", verb, changesText(work), clean(v.Name))})
 	}
 }
 

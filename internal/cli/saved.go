@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/hint"
+	"banger/internal/paths"
+	"banger/internal/workspace"
+)
+
+// savedWork is a saved work as JSON.
+type savedWork struct {
+	ID string `json:"id"`
+	workspace.Info
+	Work workspace.Work `json:"work"`
+	Dir  string         `json:"dir"`
+}
+
+func showSaved(s workspace.Saved) savedWork {
+	return savedWork{ID: s.ID(), Info: s.Info, Work: s.Work, Dir: s.Dir}
+}
+
+func workDir() (string, error) {
+	d, err := paths.Host()
+	return d.Work(), err
+}
+
+func (a *app) savedList() *cobra.Command {
+	var json, all bool
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the work that came out of VMs",
+		Long: `List the work that was saved out of VMs' workspaces: at each stop, before each
+deletion, and whenever it was asked for. It stays for 30 days after its VM is gone.`,
+		Example: "  banger saved list\n  banger saved list --json",
+		Args:    args(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			dir, err := workDir()
+			if err != nil {
+				return err
+			}
+			list, err := workspace.List(dir)
+			if err != nil {
+				return err
+			}
+			out := []savedWork{}
+			for _, s := range list {
+				if all || s.Changed() {
+					out = append(out, showSaved(s))
+				}
+			}
+			if json {
+				return a.json(out)
+			}
+			return a.table(func(w io.Writer) {
+				fmt.Fprintln(w, "VM\tID\tSAVED\tCHANGES\tREPOSITORY")
+				for _, s := range out {
+					fmt.Fprintf(w, "%s\t%s\t%s ago\t%s\t%s\n", clean(s.VM.Name), clean(s.ID), age(s.Work.At), changesText(s.Work), clean(s.Repository))
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "those too in which nothing was changed")
+	return cmd
+}
+
+// changesText is what a work holds, in words.
+func changesText(w workspace.Work) string {
+	switch {
+	case w.Commits == 0 && w.Files == 0:
+		return "none"
+	case w.Commits == 0:
+		return count(w.Files, "file")
+	}
+	return count(w.Commits, "commit") + ", " + count(w.Files, "file")
+}
+
+func (a *app) savedShow() *cobra.Command {
+	var json bool
+	cmd := &cobra.Command{
+		Use: "show [flags] SAVED", Short: "Show a saved work",
+		Example:           "  banger saved show dev",
+		Args:              args(1, 1, "the name of a VM, or the id of a saved work"),
+		ValidArgsFunction: a.savedNames,
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			s, err := findSaved(refs[0])
+			if err != nil {
+				return err
+			}
+			if json {
+				return a.json(showSaved(s))
+			}
+			err = a.table(func(w io.Writer) {
+				i := s.Info
+				fmt.Fprintf(w, "vm\t%s\nid\t%s\nrepository\t%s\nguest path\t%s\n", clean(i.VM.Name), clean(s.ID()), clean(i.Repository), clean(string(i.VM.GuestPath)))
+				fmt.Fprintf(w, "base\t%.12s\nsaved\t%s\nchanges\t%s\ntree\t%s\n", i.Base, moment(s.Work.At), changesText(s.Work), s.Work.Tree)
+			})
+			if err != nil || !s.Changed() {
+				return err
+			}
+			return s.Patch(cmd.Context(), a.stdout, s.Work, workspace.PatchOptions{Form: workspace.FormStat})
+		},
+	}
+	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) savedDrop() *cobra.Command {
+	return &cobra.Command{
+		Use: "drop SAVED…", Short: "Remove saved work for good",
+		Long:              "Remove saved work for good. What is still in a VM's disk stays there.",
+		Example:           "  banger saved drop dev",
+		Args:              args(1, -1, "names of VMs, or ids of saved works"),
+		ValidArgsFunction: a.savedNames,
+		RunE: func(_ *cobra.Command, refs []string) error {
+			var errs []error
+			for _, ref := range refs {
+				s, err := findSaved(ref)
+				if err == nil {
+					err = s.Drop()
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func findSaved(ref string) (workspace.Saved, error) {
+	dir, err := workDir()
+	if err != nil {
+		return workspace.Saved{}, err
+	}
+	s, err := workspace.Find(dir, ref)
+	if errors.Is(err, workspace.ErrNotFound) {
+		return s, hint.Add(err, "banger saved list shows what there is")
+	}
+	return s, err
+}
+
+// savedNames completes the names of saved work.
+func (a *app) savedNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	dir, err := workDir()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, err := workspace.List(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, s := range list {
+		names = append(names, s.Info.VM.Name, s.ID())
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
