@@ -88,7 +88,7 @@ this host is mounted into the machine.`,
 		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH())
 	workspaces := group("workspace", "Repositories in VMs, and what comes out of them", "", `  banger vm workspace prepare dev ~/src/project
   banger vm workspace export dev | git apply`)
-	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport())
+	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport(), a.vmWorkspaceFetch())
 	vms.AddCommand(workspaces)
 	images := group("image", "Base images of VMs", "", "  banger image list\n  banger image build")
 	images.AddCommand(a.imageList(), a.imageBuild())

@@ -224,23 +224,7 @@ func named(r wire.Report) map[string]string {
 
 // keep moves the checked objects into the store.
 func (q *quarantine) keep() error {
-	entries, err := os.ReadDir(filepath.Join(q.dir, "pack"))
-	if err != nil {
-		return err
-	}
-	// The index makes a pack visible, so it comes last.
-	for _, last := range []bool{false, true} {
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".idx") != last {
-				continue
-			}
-			to := filepath.Join(q.store.repo(), "objects", "pack", e.Name())
-			if err := os.Rename(filepath.Join(q.dir, "pack", e.Name()), to); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return movePack(filepath.Join(q.dir, "pack"), filepath.Join(q.store.repo(), "objects", "pack"))
 }
 
 // record makes the commit of the whole tree and writes the store's refs in one

@@ -44,7 +44,7 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	args := []string{
 		"-c", "diff.renameLimit=1000", "-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/dev/null",
 		"diff-tree", "-r", "-M", "--no-ext-diff", "--no-textconv", "--no-color",
-		"--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers", "--unified=3", "--no-indent-heuristic", "--ita-invisible-in-index",
+		"--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers", "--no-indent-heuristic",
 	}
 	switch o.Form {
 	case FormStat:
@@ -52,7 +52,7 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	case FormNames:
 		args = append(args, "--name-only")
 	default:
-		args = append(args, "-p", "--full-index", "--binary")
+		args = append(args, "-p", "--unified=3", "--full-index", "--binary")
 	}
 	return s.git().Stream(ctx, nil, out, append(args, base, w.Tree)...)
 }

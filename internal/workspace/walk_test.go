@@ -2,9 +2,11 @@ package workspace
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -136,5 +138,185 @@ func TestOut(t *testing.T) {
 	sh(t, repo, "git apply "+patch+"; git add -A")
 	if got := strings.TrimSpace(sh(t, repo, "git write-tree")); got != w.Tree {
 		t.Errorf("the tree after git apply is %s, the guest's %s\n%s", got, w.Tree, sh(t, repo, "git diff --cached --stat "+w.Tree+" || git status"))
+	}
+}
+
+// imported sends a repository into a guest, runs a script there, and brings its
+// work out.
+func imported(t *testing.T, repo, script string) (Store, Work) {
+	t.Helper()
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, script)
+	return s, bringOut(t, s, home)
+}
+
+func bringOut(t *testing.T, s Store, home string) Work {
+	t.Helper()
+	q, err := s.Question(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := guest.Report(t.Context(), q, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Import(t.Context(), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// The guest's commits keep their ids, nothing of the user's moves, and what an
+// earlier fetch brought stays.
+func TestFetch(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one; echo dirty >>f`)
+	before := sh(t, repo, "git status --porcelain; git branch -a; cat .git/config")
+	s, w := imported(t, repo, `git commit -qam two; git checkout -qb topic/x; echo 2 >>f; git commit -qam three; echo u >u`)
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Fetch(t.Context(), r, w, FetchOptions{Name: "dev", As: "new"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Work || len(got.Old) != 0 || len(got.Refs) != 5 {
+		t.Errorf("Fetch = %+v", got)
+	}
+	want := w.Head + "\n" + w.Commit + "\n" + w.Commit + "\n"
+	if ids := sh(t, repo, "git rev-parse refs/banger/dev/heads/topic/x refs/banger/dev/work new; git fsck 1>&2"); ids != want {
+		t.Errorf("the refs are at\n%s, want\n%s", ids, want)
+	}
+	sh(t, repo, "git branch -qD new")
+	if after := sh(t, repo, "git status --porcelain; git branch -a; cat .git/config"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	// Another VM of the same name, whose branch is where the other one had a directory.
+	s2, w2 := imported(t, repo, `git checkout -qb topic; git commit -qam other`)
+	if got, err = s2.Fetch(t.Context(), r, w2, FetchOptions{Name: "dev"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Old) == 0 {
+		t.Errorf("Fetch = %+v, want refs for what was fetched before", got)
+	}
+	if lost := sh(t, repo, "git log --all --format=%H | grep -c -e "+w.Head+" -e "+w.Commit); strings.TrimSpace(lost) != "2" {
+		t.Errorf("of the first work's two commits %s are reached", lost)
+	}
+	var exists *BranchExistsError
+	if _, err := s2.Fetch(t.Context(), r, w2, FetchOptions{Name: "dev", As: "main"}); !errors.As(err, &exists) {
+		t.Errorf("Fetch as main = %v, want BranchExistsError", err)
+	}
+}
+
+func merge(t *testing.T, repo string, s Store, w Work) *Merge {
+	t.Helper()
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMerge(t.Context(), r, s, w, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// An apply merges with what the user did meanwhile, touches no file that both
+// changed, and can be taken back.
+func TestApply(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; seq 20 >f; echo g >g; mkdir d; echo 1 >d/1; echo x >x; ln -s f link; printf 'a\r\nb\r\n' >crlf; echo 'crlf eol=crlf' >.gitattributes; git add .; git commit -qm one; echo dirty >>g`)
+	s, w := imported(t, repo, `echo end >>f; git commit -qam two; git rm -qr d; chmod +x x; mkdir n; echo n >n/n; rm link; ln -s g link; printf 'c\r\n' >>crlf`)
+	sh(t, repo, `sed -i 's/^3$/three/' f; echo more >>g`)
+	before := sh(t, repo, "git status --porcelain; find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort")
+	m := merge(t, repo, s, w)
+	if len(m.Conflicts) > 0 || len(m.Changes) != 6 {
+		t.Fatalf("merge: %+v, conflicts %q", m.Changes, m.Conflicts)
+	}
+	if err := m.Apply(t.Context(), "dev"); err != nil {
+		t.Fatal(err)
+	}
+	got := sh(t, repo, `sed -n '3p;21p' f; cat g; ls d 2>/dev/null || echo no d; stat -c %a x; cat n/n; readlink link; od -c crlf | head -2; git status --porcelain`)
+	want := "three\nend\ng\ndirty\nmore\nno d\n755\nn\ng\n0000000   a  \\r  \\n   b  \\r  \\n   c  \\r  \\n\n0000011\n M crlf\n D d/1\n M f\n M g\n M link\n M x\n?? n/\n"
+	if got != want {
+		t.Errorf("after apply:\n%s\nwant:\n%s", got, want)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, repo, "echo edit >>n/n")
+	var edited *EditedError
+	if _, err := Undo(r); !errors.As(err, &edited) {
+		t.Errorf("Undo over an edit = %v, want EditedError", err)
+	}
+	sh(t, repo, "echo n >n/n")
+	if n, err := Undo(r); err != nil || n != 6 {
+		t.Errorf("Undo = %d, %v", n, err)
+	}
+	if after := sh(t, repo, "git status --porcelain; find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort"); after != before {
+		t.Errorf("before:\n%s\nafter undo:\n%s", before, after)
+	}
+	if _, err := Undo(r); !errors.Is(err, ErrNothingToUndo) {
+		t.Errorf("a second Undo = %v", err)
+	}
+}
+
+// What can't be merged, and what git does not know and is in the way, changes
+// nothing.
+func TestApplyConflict(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; echo 1 >g; git add .; git commit -qm one`)
+	s, w := imported(t, repo, `echo guest >f; echo guest >g; echo n >new; echo n >ignored`)
+	sh(t, repo, `echo host >f; echo mine >new; echo ignored >.git/info/exclude; echo mine >ignored`)
+	before := sh(t, repo, "sha256sum *; ls .git")
+	err := merge(t, repo, s, w).Apply(t.Context(), "dev")
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || strings.Join(conflict.Paths, " ") != "f ignored new" {
+		t.Errorf("Apply = %v, want conflicts in f, ignored, new", err)
+	}
+	if after := sh(t, repo, "sha256sum *; ls .git"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// An apply that was cut anywhere is taken back by the next command.
+func TestApplyCut(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; for i in 1 2 3 4 5 6; do echo $i >f$i; done; mkdir d; echo d >d/d; git add .; git commit -qm one`)
+	s, w := imported(t, repo, `for i in 1 2 3; do echo guest >f$i; done; rm f4; rm -r d; echo d >d; mkdir n; echo n >n/n`)
+	state := "find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort"
+	before := sh(t, repo, state)
+	for cut := range 8 {
+		m := merge(t, repo, s, w)
+		r := m.plan.Repo
+		dir := filepath.Join(r.GitDir, journalDir)
+		j := journal{Format: journalFormat, VM: "dev"}
+		if err := m.prepare(t.Context(), dir, &j); err != nil {
+			t.Fatal(err)
+		}
+		for n, p := range j.Paths[:min(cut, len(j.Paths))] {
+			if err := m.plan.files.change(p, filepath.Join(dir, "new", strconv.Itoa(n)), p.NewMode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if was, err := Recover(r); !was || err != nil {
+			t.Fatalf("Recover after %d changes = %v, %v", cut, was, err)
+		}
+		if after := sh(t, repo, state); after != before {
+			t.Fatalf("after %d changes and Recover:\n%s\nwant:\n%s", cut, after, before)
+		}
 	}
 }

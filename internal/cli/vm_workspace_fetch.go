@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/hint"
+	"banger/internal/workspace"
+)
+
+// outFlags say which work is meant, and which repository of the user's.
+type outFlags struct {
+	guestPath, repo string
+	quiet           bool
+}
+
+func (f *outFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.guestPath, "guest-path", "", "the workspace at this `PATH`, if the VM has several")
+	fs.StringVar(&f.repo, "repo", "", "the repository at `DIR` (default: the one that went in)")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
+	cmd.MarkFlagDirname("repo")
+	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
+}
+
+// repository is the user's repository that a work goes into.
+func (f *outFlags) repository(ctx context.Context, s workspace.Store) (*workspace.Repository, workspace.Info, error) {
+	info, err := s.Info()
+	if err != nil {
+		return nil, info, err
+	}
+	path := f.repo
+	if path == "" {
+		path = info.Repository
+	}
+	r, err := workspace.Open(ctx, path, "")
+	if err != nil {
+		return nil, info, hint.Add(fmt.Errorf("open the repository that the work came from: %w", err), "--repo DIR names it, if it was moved")
+	}
+	return r, info, nil
+}
+
+func (a *app) vmWorkspaceFetch() *cobra.Command {
+	var (
+		f  outFlags
+		as string
+	)
+	cmd := &cobra.Command{
+		Use:   "fetch [flags] VM",
+		Short: "Bring a VM's commits into the repository",
+		Long: `Bring the commits that were made in a VM's workspace into the repository that went
+in, as refs/banger/VM/heads/*, with their ids, and all that is not committed as one
+commit more, refs/banger/VM/work. No branch, file or setting of the repository
+changes. --as makes a new branch of it. VM may be the name of a saved work.`,
+		Example: `  banger vm workspace fetch dev
+  git log refs/banger/dev/work
+  banger vm workspace fetch dev --as from-dev`,
+		Args:              args(1, 1, "a VM, or a saved work"),
+		ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			ctx := cmd.Context()
+			show := a.display(f.quiet, false)
+			defer show.close()
+			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			if err != nil {
+				return err
+			}
+			r, info, err := f.repository(ctx, store)
+			if err != nil {
+				return err
+			}
+			got, err := store.Fetch(ctx, r, work, workspace.FetchOptions{Name: info.VM.Name, As: as})
+			var exists *workspace.BranchExistsError
+			if errors.As(err, &exists) {
+				return hint.Add(err, "choose another name: fetch touches no branch that is there")
+			}
+			if err != nil {
+				return err
+			}
+			show.close()
+			for _, name := range slices.Sorted(maps.Keys(got.Refs)) {
+				if err := a.write("%.12s %s\n", got.Refs[name], clean(name)); err != nil {
+					return err
+				}
+			}
+			if len(got.Old) > 0 {
+				show.event("", api.Event{Notice: clean("what was fetched before and is no longer reached: " + strings.Join(got.Old, ", "))})
+			}
+			if got.Work {
+				show.event("", api.Event{Notice: clean("not all of it was committed: " + as + " is at a commit of the whole work tree")})
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&as, "as", "", "make a new branch `NAME` of it")
+	cmd.RegisterFlagCompletionFunc("as", nothing)
+	return cmd
+}

@@ -1,0 +1,241 @@
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"banger/internal/git"
+)
+
+// FetchOptions say where a work goes in a user's repository.
+type FetchOptions struct {
+	// Name is the part of the refs' names after refs/banger/: the VM's.
+	Name string
+	// As is the name of a new branch for the work; "" makes none.
+	As string
+}
+
+// Fetched is what Fetch wrote.
+type Fetched struct {
+	Refs map[string]string // full names, and what they are at
+	Old  []string          // refs that keep what a ref no longer reaches
+	// Branch is the full name of the new branch; "" if there is none. Work says that
+	// it is at the commit of the whole work tree, because the guest had not committed
+	// all of it.
+	Branch string
+	Work   bool
+}
+
+// BranchExistsError says that the branch that was to be made is there already.
+type BranchExistsError struct{ Name string }
+
+func (e *BranchExistsError) Error() string {
+	return fmt.Sprintf("there is a branch %q already", e.Name)
+}
+
+// Fetch brings the work into r as refs/banger/NAME/base, heads/* and work. No
+// branch, file or setting of the user's changes, and what an earlier Fetch brought
+// stays reachable, under old/N. An error leaves objects at most, which no ref
+// reaches.
+func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions) (f Fetched, err error) {
+	i, err := s.Info()
+	if err != nil {
+		return f, err
+	}
+	if r.Hash != i.Hash {
+		return f, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
+	}
+	if !isBranch([]byte("refs/heads/" + o.Name)) {
+		return f, fmt.Errorf("%.80q can be no part of a ref's name", o.Name)
+	}
+	user := userGit(r)
+	if o.As != "" {
+		f.Branch = "refs/heads/" + o.As
+		if !isBranch([]byte(f.Branch)) || strings.HasPrefix(o.As, "-") {
+			return f, fmt.Errorf("%.80q can be no branch's name", o.As)
+		}
+		if _, err := user.Run(ctx, nil, "rev-parse", "-q", "--verify", f.Branch); err == nil {
+			return f, &BranchExistsError{o.As}
+		}
+	}
+	if f.Refs, err = s.refs(ctx, "refs/banger/"+o.Name+"/"); err != nil {
+		return f, err
+	}
+	if err := s.give(ctx, r, user, f.Refs); err != nil {
+		return f, fmt.Errorf("bring the work into %q: %w", r.Root, err)
+	}
+	if f.Branch != "" {
+		at := w.Head
+		tree := ""
+		if at != "" {
+			if tree, err = s.git().Line(ctx, nil, "rev-parse", at+"^{tree}"); err != nil {
+				return f, err
+			}
+		}
+		if f.Work = tree != w.Tree; f.Work {
+			at = w.Commit
+		}
+		f.Refs[f.Branch] = at
+	}
+	f.Old, err = point(ctx, user, "refs/banger/"+o.Name+"/", f.Refs)
+	return f, err
+}
+
+// userGit runs git in the user's repository, for refs alone: it reads no work tree
+// and runs nothing of theirs.
+func userGit(r *Repository) git.Git {
+	g := hostGit(r.Common, "", "GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost")
+	return g
+}
+
+// refs are the store's refs as they will be called below prefix.
+func (s Store) refs(ctx context.Context, prefix string) (map[string]string, error) {
+	out := map[string]string{}
+	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", "refs/banger/")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(list)) {
+		id, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if rest, found := strings.CutPrefix(name, "refs/banger/"); found {
+			out[prefix+rest] = id
+		}
+	}
+	return out, nil
+}
+
+// give brings the objects of refs into the user's repository: a pack, written and
+// checked beside its objects, and then renamed among them.
+func (s Store) give(ctx context.Context, r *Repository, user git.Git, refs map[string]string) error {
+	i, err := s.Info()
+	if err != nil {
+		return err
+	}
+	var want bytes.Buffer
+	for _, id := range refs {
+		want.WriteString(id + "\n")
+	}
+	if i.Head != "" {
+		if _, err := user.Run(ctx, nil, "cat-file", "-e", i.Head+"^{commit}"); err != nil {
+			return fmt.Errorf("it has no commit %.12s, with which the work began: is it another repository?", i.Head)
+		}
+		want.WriteString("^" + i.Head + "\n")
+	}
+	objects := filepath.Join(r.Common, "objects")
+	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Mkdir(filepath.Join(dir, "pack"), 0o777); err != nil {
+		return err
+	}
+	in := user
+	in.Env = append(slices.Clone(in.Env), "GIT_OBJECT_DIRECTORY="+dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(objects))
+	pack, out := io.Pipe()
+	go func() { // ends when pack is read or closed
+		out.CloseWithError(s.git().Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q"))
+	}()
+	_, err = in.Run(ctx, pack, "index-pack", "--stdin", "--fix-thin", "--strict")
+	pack.CloseWithError(err)
+	if err != nil {
+		return err
+	}
+	return movePack(filepath.Join(dir, "pack"), filepath.Join(objects, "pack"))
+}
+
+// movePack moves the files of a pack; the index, which makes it visible, comes
+// last.
+func movePack(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o777); err != nil {
+		return err
+	}
+	for _, last := range []bool{false, true} {
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".idx") != last {
+				continue
+			}
+			if err := os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// point points refs at what they name. What one of those below prefix was at, and
+// no longer reaches, gets a ref old/N. Refs below prefix that are no longer named go.
+func point(ctx context.Context, user git.Git, prefix string, refs map[string]string) (old []string, err error) {
+	list, err := user.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
+	if err != nil {
+		return nil, err
+	}
+	var keep, drop bytes.Buffer
+	taken := map[string]bool{}
+	now := map[string]string{}
+	for line := range strings.Lines(string(list)) {
+		id, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if strings.HasPrefix(name, prefix+"old/") {
+			taken[name], taken[id] = true, true
+			continue
+		}
+		now[name] = id
+	}
+	n := 1
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		id := now[name]
+		if refs[name] == id {
+			continue
+		}
+		if refs[name] == "" {
+			fmt.Fprintf(&drop, "delete %s\x00%s\x00", name, id)
+		}
+		if taken[id] || reaches(ctx, user, refs[name], id) {
+			continue
+		}
+		for ; taken[fmt.Sprintf("%sold/%d", prefix, n)]; n++ {
+		}
+		ref := fmt.Sprintf("%sold/%d", prefix, n)
+		taken[ref], taken[id] = true, true
+		fmt.Fprintf(&keep, "create %s\x00%s\x00", ref, id)
+		old = append(old, ref)
+	}
+	var set bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(refs)) {
+		if strings.HasPrefix(name, prefix) {
+			fmt.Fprintf(&set, "update %s\x00%s\x00\x00", name, refs[name])
+		} else {
+			fmt.Fprintf(&set, "create %s\x00%s\x00", name, refs[name])
+		}
+	}
+	// One after the other: a branch may have become a directory of branches.
+	for _, tx := range []*bytes.Buffer{&keep, &drop, &set} {
+		if tx.Len() == 0 {
+			continue
+		}
+		if _, err := user.Run(ctx, tx, "update-ref", "-z", "--stdin"); err != nil {
+			return nil, err
+		}
+	}
+	return old, nil
+}
+
+// reaches reports whether commit is id, or has it among its ancestors.
+func reaches(ctx context.Context, g git.Git, commit, id string) bool {
+	if commit == "" {
+		return false
+	}
+	_, err := g.Run(ctx, nil, "merge-base", "--is-ancestor", id, commit)
+	return err == nil
+}
