@@ -38,6 +38,7 @@ var imports = map[string]string{
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
+	"internal/pager":           "",
 	"internal/git":             "",
 	"internal/workspace/wire":  "",
 	"internal/paths":           "vm",
@@ -75,7 +76,7 @@ var imports = map[string]string{
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor hint paths process session vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor hint pager paths process session vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",
@@ -106,6 +107,7 @@ var mayExec = map[string]string{
 	"internal/debian":      "runs mmdebstrap",
 	"internal/disk":        "runs mke2fs",
 	"internal/git":         "runs git, on the host and in the guest",
+	"internal/pager":       "runs the pager of the user",
 	"internal/agent":       "starts processes in the guest",
 	"internal/doctor":      "asks programs for their versions",
 	"internal/autostart":   "starts bangerd",

@@ -88,7 +88,7 @@ this host is mounted into the machine.`,
 		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH())
 	workspaces := group("workspace", "Repositories in VMs, and what comes out of them", "", `  banger vm workspace prepare dev ~/src/project
   banger vm workspace export dev | git apply`)
-	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport(), a.vmWorkspaceFetch())
+	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport(), a.vmWorkspaceDiff(), a.vmWorkspaceFetch(), a.vmWorkspaceApply())
 	vms.AddCommand(workspaces)
 	images := group("image", "Base images of VMs", "", "  banger image list\n  banger image build")
 	images.AddCommand(a.imageList(), a.imageBuild())
@@ -100,15 +100,20 @@ this host is mounted into the machine.`,
 	saved.AddCommand(a.savedList(), a.savedShow(), a.savedDrop())
 	daemon := group("daemon", "The daemon bangerd, which starts by itself", "", "  banger daemon status\n  banger daemon stop")
 	daemon.AddCommand(a.daemonStatus(), a.daemonStop())
-	// Short forms of the two commands that are typed most.
+	// Short forms of the commands that are typed most.
 	run, ps := a.vmRun(), a.vmList()
 	run.Short += " (vm run)"
 	ps.Use, ps.Aliases, ps.Short = "ps", nil, ps.Short+" (vm list)"
-	for _, short := range []*cobra.Command{run, ps} {
+	diff, fetch, apply := a.vmWorkspaceDiff(), a.vmWorkspaceFetch(), a.vmWorkspaceApply()
+	for _, c := range []*cobra.Command{diff, fetch, apply} {
+		c.Short += " (vm workspace " + c.Name() + ")"
+	}
+	for _, short := range []*cobra.Command{run, ps, diff, fetch, apply} {
 		short.Example = strings.ReplaceAll(short.Example, "banger vm run", "banger run")
 		short.Example = strings.ReplaceAll(short.Example, "banger vm list", "banger ps")
+		short.Example = strings.ReplaceAll(short.Example, "banger vm workspace ", "banger ")
 	}
-	root.AddCommand(vms, saved, images, kernels, trash, daemon, run, ps, a.doctor(), a.version())
+	root.AddCommand(vms, saved, images, kernels, trash, daemon, run, ps, diff, fetch, apply, a.doctor(), a.version())
 	addHelp(root)
 	addCompletion(root)
 	return root

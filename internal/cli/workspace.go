@@ -59,6 +59,7 @@ const readTries = 3
 // copyIn is a repository on its way into a guest.
 type copyIn struct {
 	*workspaceFlags
+	app     *app
 	path    string
 	force   bool
 	show    display
@@ -68,7 +69,7 @@ type copyIn struct {
 
 // openCopy reads the repository at path. It asks no daemon.
 func (a *app) openCopy(ctx context.Context, f *workspaceFlags, path, scratch string, show display) (*copyIn, error) {
-	c := &copyIn{workspaceFlags: f, path: path, show: show, scratch: scratch}
+	c := &copyIn{workspaceFlags: f, app: a, path: path, show: show, scratch: scratch}
 	return c, c.read(ctx)
 }
 
@@ -85,6 +86,9 @@ func stagingDir() (string, error) {
 func (c *copyIn) read(ctx context.Context) error {
 	r, err := workspace.Open(ctx, c.path, c.gitDir)
 	if err != nil {
+		return err
+	}
+	if err := c.app.takeUp(r, c.show); err != nil {
 		return err
 	}
 	p, err := workspace.NewPlan(ctx, r, workspace.Options{Scratch: c.scratch, IncludeUntracked: c.untracked})

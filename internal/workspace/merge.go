@@ -125,18 +125,18 @@ func (m *Merge) merge(ctx context.Context, base, theirs string) error {
 	return nil
 }
 
-// look lists the changes and what is in their way.
-func (m *Merge) look(ctx context.Context) error {
+// changes lists in what two trees differ.
+func changes(ctx context.Context, g git.Git, from, to string) (list []Change, err error) {
 	var head []string
-	err := m.plan.s.Names(ctx, nil, func(field []byte) error {
-		if field[0] == ':' {
+	err = g.Names(ctx, nil, func(field []byte) error {
+		if len(field) > 0 && field[0] == ':' && head == nil {
 			head = strings.Fields(string(field[1:]))
 			return nil
 		}
 		if len(head) != 5 {
 			return fmt.Errorf("git diff-tree says %q", head)
 		}
-		var c Change
+		c := Change{Path: field}
 		for i, mode := range []*uint32{&c.OldMode, &c.NewMode} {
 			n, err := strconv.ParseUint(head[i], 8, 32)
 			if err != nil {
@@ -144,12 +144,16 @@ func (m *Merge) look(ctx context.Context) error {
 			}
 			*mode = uint32(n)
 		}
-		c.Path = bytes.Clone(field)
-		c.Risk = risk(c)
-		m.Changes = append(m.Changes, c)
+		c.Risk, head = risk(c), nil
+		list = append(list, c)
 		return nil
-	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", m.plan.Tree, m.tree)
-	if err != nil {
+	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", from, to)
+	return list, err
+}
+
+// look lists the changes and what is in their way.
+func (m *Merge) look(ctx context.Context) (err error) {
+	if m.Changes, err = changes(ctx, m.plan.s.Git, m.plan.Tree, m.tree); err != nil {
 		return err
 	}
 	// What goes makes room: a directory may have become a file.

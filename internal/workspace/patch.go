@@ -22,6 +22,8 @@ type PatchOptions struct {
 	// prefix; "HEAD" is the guest's HEAD; "" is what went in.
 	Base string
 	Form Form
+	// Paths are the files and directories that are meant; none means all.
+	Paths []string
 }
 
 // Patch writes the difference between a base and the work. Its bytes depend on
@@ -54,5 +56,40 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	default:
 		args = append(args, "-p", "--unified=3", "--full-index", "--binary")
 	}
-	return s.git().Stream(ctx, nil, out, append(args, base, w.Tree)...)
+	args = append(args, base, w.Tree, "--")
+	for _, p := range o.Paths {
+		args = append(args, ":(literal)"+p)
+	}
+	return s.git().Stream(ctx, nil, out, args...)
+}
+
+// Commits writes a line for each of the guest's commits, the newest first.
+func (s Store) Commits(ctx context.Context, out io.Writer, w Work) error {
+	if w.Head == "" {
+		return nil
+	}
+	i, err := s.Info()
+	if err != nil {
+		return err
+	}
+	args := []string{"log", "--no-show-signature", "--no-color", "--format=%h %an, %ad: %s", "--date=iso", w.Head}
+	if i.Head != "" {
+		args = append(args, "^"+i.Head)
+	}
+	return s.git().Stream(ctx, nil, out, args...)
+}
+
+// Risks returns the changes of a work that could run on the host.
+func (s Store) Risks(ctx context.Context, w Work) (risky []Change, err error) {
+	i, err := s.Info()
+	if err != nil {
+		return nil, err
+	}
+	all, err := changes(ctx, s.git(), i.Tree, w.Tree)
+	for _, c := range all {
+		if c.Risk != "" {
+			risky = append(risky, c)
+		}
+	}
+	return risky, err
 }

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"banger/internal/pager"
+	"banger/internal/workspace"
+)
+
+func (a *app) vmWorkspaceDiff() *cobra.Command {
+	var (
+		f             outFlags
+		stat, commits bool
+	)
+	cmd := &cobra.Command{
+		Use:   "diff [flags] VM [-- PATH…]",
+		Short: "Show what was changed in a VM",
+		Long: `Show what was changed in a VM's workspace since it went in, in your pager. Files that
+could run on this host come first, by name. On a terminal, control characters of the
+guest's are shown as escapes. VM may be the name of a saved work.`,
+		Example: `  banger vm workspace diff dev
+  banger vm workspace diff dev --stat
+  banger vm workspace diff dev -- src`,
+		ValidArgsFunction: a.names(1),
+		Args:              args(1, -1, "a VM, or a saved work"),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			if stat && commits {
+				return usagef("--stat and --commits exclude each other")
+			}
+			ctx := cmd.Context()
+			show := a.display(f.quiet, false)
+			defer show.close()
+			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			if err != nil {
+				return err
+			}
+			show.close()
+			o := workspace.PatchOptions{Paths: refs[1:]}
+			if stat {
+				o.Form = workspace.FormStat
+			}
+			write := func(w io.Writer) error {
+				if commits {
+					return store.Commits(ctx, w, work)
+				}
+				risky, err := store.Risks(ctx, work)
+				if err != nil {
+					return err
+				}
+				for n, c := range risky {
+					if n == 0 {
+						fmt.Fprintf(w, "Could run on this host:\n")
+					}
+					fmt.Fprintf(w, "  %s   (%s)\n", clean(string(c.Path)), c.Risk)
+					if n == len(risky)-1 {
+						fmt.Fprintln(w)
+					}
+				}
+				return store.Patch(ctx, w, work, o)
+			}
+			if !term.IsTerminal(int(a.stdout.Fd())) {
+				return write(a.stdout)
+			}
+			return pager.Run(pager.Command(), a.stdout, func(w io.Writer) error {
+				d := &diffWriter{w: w}
+				if err := write(d); err != nil {
+					return err
+				}
+				return d.Flush()
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&stat, "stat", false, "a line a file, with the numbers of lines")
+	cmd.Flags().BoolVar(&commits, "commits", false, "the guest's commits")
+	return cmd
+}
+
+// diffWriter makes a patch fit for a terminal: each line is cleaned, and coloured by
+// its first character.
+type diffWriter struct {
+	w    io.Writer
+	line []byte
+}
+
+// maxDiffLine bounds what is kept of a line, in bytes; a longer one is broken.
+const maxDiffLine = 64 << 10
+
+func (d *diffWriter) Write(p []byte) (int, error) {
+	written := len(p)
+	for len(p) > 0 {
+		n := bytes.IndexByte(p, '\n')
+		if n < 0 && len(d.line)+len(p) < maxDiffLine {
+			d.line = append(d.line, p...)
+			break
+		}
+		if n < 0 {
+			n = len(p) - 1
+		}
+		d.line = append(d.line, bytes.TrimSuffix(p[:n+1], []byte("\n"))...)
+		p = p[n+1:]
+		if err := d.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	return written, nil
+}
+
+// Flush writes the line that has begun.
+func (d *diffWriter) Flush() error {
+	if d.line == nil {
+		return nil
+	}
+	text := clean(string(d.line))
+	d.line = nil
+	for _, c := range diffColours {
+		if len(text) >= len(c.begin) && text[:len(c.begin)] == c.begin {
+			text = c.on + text + "\x1b[m"
+			break
+		}
+	}
+	_, err := io.WriteString(d.w, text+"\n")
+	return err
+}
+
+// diffColours are those of git, by a line's beginning.
+var diffColours = []struct{ begin, on string }{
+	{"diff --git", "\x1b[1m"}, {"+++ ", "\x1b[1m"}, {"--- ", "\x1b[1m"},
+	{"@@", "\x1b[36m"}, {"+", "\x1b[32m"}, {"-", "\x1b[31m"},
+}
