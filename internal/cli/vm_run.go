@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/workspace"
 )
 
 const (
@@ -117,6 +118,11 @@ type runOptions struct {
 }
 
 func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
+	if o.repo != "" { // before anything is started for it
+		if _, err := workspace.Open(ctx, o.repo, o.workspace.gitDir); err != nil {
+			return err
+		}
+	}
 	c, err := a.connect(ctx)
 	if err != nil {
 		return err

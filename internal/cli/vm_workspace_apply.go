@@ -110,6 +110,11 @@ func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work
 		if c.Risk != "" {
 			risky++
 		}
+	}
+	if risky > 0 && !o.check {
+		a.note("%s could run on this host:", count(risky, "file"))
+	}
+	for _, c := range m.Changes {
 		if o.check || c.Risk != "" {
 			if err := a.writeChange(c, o.check); err != nil {
 				return err
@@ -120,7 +125,7 @@ func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work
 		return nil
 	}
 	if risky > 0 && !o.yes {
-		if err := a.askToApply(ctx, risky); err != nil {
+		if err := a.askToApply(ctx); err != nil {
 			return err
 		}
 	}
@@ -155,8 +160,7 @@ func (a *app) writeChange(c workspace.Change, asked bool) error {
 // errNotApplied says that nobody agreed to an apply.
 var errNotApplied = errors.New("nothing was changed")
 
-func (a *app) askToApply(ctx context.Context, n int) error {
-	a.note("%s could run on this host", count(n, "file"))
+func (a *app) askToApply(ctx context.Context) error {
 	if !term.IsTerminal(int(a.stdin.Fd())) || !term.IsTerminal(int(a.stderr.Fd())) {
 		return hint.Add(usagef("%w: there is no terminal to ask on", errNotApplied), "look at them with banger diff; --yes applies them without asking")
 	}

@@ -174,16 +174,16 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 			return api.VM{}, err
 		}
 	}
-	staged, err := os.MkdirTemp(c.scratch, ".new-")
+	staged, err := workspace.NewLease(c.scratch)
 	if err != nil {
 		return api.VM{}, err
 	}
-	defer os.RemoveAll(staged) // the VM has it by then, under another name
-	if _, err := workspace.NewStore(ctx, staged, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: got.Path}); err != nil {
+	defer staged.Close() // the VM has it by then, under another name
+	if _, err := workspace.NewStore(ctx, staged.Dir, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: got.Path}); err != nil {
 		return api.VM{}, fmt.Errorf("keep the base of %q: %w", c.plan.Repo.Root, err)
 	}
 	return client.AddWorkspace(ctx, string(where.ID), api.WorkspaceAdd{
-		GuestPath: string(got.Path), Repository: c.plan.Repo.Root, Staged: filepath.Base(staged),
+		GuestPath: string(got.Path), Repository: c.plan.Repo.Root, Staged: filepath.Base(staged.Dir),
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,10 +36,20 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Stderr == "" {
-		return fmt.Sprintf("git %s: %v", e.Args[0], e.Err)
+	text := fmt.Sprintf("git %s: %v", e.command(), e.Err)
+	if e.Stderr != "" {
+		text += ": " + e.Stderr
 	}
-	return fmt.Sprintf("git %s: %v: %s", e.Args[0], e.Err, e.Stderr)
+	return text
+}
+
+// command is the name of git's command, which may come after settings (-c).
+func (e *Error) command() string {
+	args := e.Args
+	for len(args) > 2 && args[0] == "-c" {
+		args = args[2:]
+	}
+	return args[0]
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -129,6 +140,12 @@ func explain(args []string, err error, errs *tail) error {
 		return nil
 	case errors.Is(err, exec.ErrNotFound):
 		return ErrMissing
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGPIPE {
+			err = syscall.EPIPE // who reads its output has left
+		}
 	}
 	return &Error{args, err, strings.TrimSpace(string(errs.text))}
 }

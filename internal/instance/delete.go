@@ -113,7 +113,10 @@ func (i *Instance) removeLocked(forGood bool) error {
 	i.set.mu.Unlock()
 	i.run++ // its follower has nothing to say any more
 	i.view.Update(func(v *View) { v.Removed = true })
-	i.set.work.Go(i.set.boundTrash) // ends when the trash is within its bound
+	i.set.work.Go(func() { // ends when the trash is within its bound
+		i.set.boundTrash()
+		i.set.sweepWork()
+	})
 	return nil
 }
 

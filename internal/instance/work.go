@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"banger/internal/fault"
@@ -23,10 +22,6 @@ import (
 // saveLimit bounds one save of all workspaces of a VM.
 const saveLimit = 2 * time.Minute
 
-// StagedPrefix begins the names, beneath the directory of all work, of stores that
-// a client makes and no VM has yet.
-const StagedPrefix = ".new-"
-
 // AddWorkspace gives a running VM a workspace that a client has copied in. staged
 // is the name of the store that the client made; it becomes the VM's.
 func (i *Instance) AddWorkspace(ctx context.Context, w vm.Workspace, staged string) error {
@@ -39,7 +34,7 @@ func (i *Instance) addWorkspace(ctx context.Context, w vm.Workspace, staged stri
 	switch {
 	case !v.HasRun:
 		return &StateError{v.Record.Spec.Name, v.Record.State, "given a workspace"}
-	case !strings.HasPrefix(staged, StagedPrefix) || filepath.Base(staged) != staged:
+	case !workspace.IsLease(staged):
 		return &vm.FieldError{Field: "staged", Err: fmt.Errorf("%q is no store that a client makes", staged)}
 	case !filepath.IsAbs(w.GuestPath):
 		return &vm.FieldError{Field: "guest_path", Err: fmt.Errorf("%q is not absolute", w.GuestPath)}

@@ -12,17 +12,16 @@ import (
 	"banger/internal/workspace"
 )
 
-const (
-	// workAge is how long saved work stays after its VM is gone.
-	workAge = 30 * 24 * time.Hour
-	// stagedAge is how long a client may take to make a store.
-	stagedAge = 24 * time.Hour
-)
+// workAge is how long saved work stays after its VM is gone.
+const workAge = 30 * 24 * time.Hour
 
 // sweepWork removes what nobody can want of all that came out of workspaces: what
 // a client that was cut left, stores that no VM took, and old work of VMs that are
 // gone. What a VM names, in the trash too, stays.
 func (s *Set) sweepWork() {
+	if err := fault.Do("work.leases", func() error { return workspace.SweepLeases(s.cfg.Dirs.Work()) }); err != nil {
+		slog.Warn("remove what clients left", "err", err)
+	}
 	entries, err := os.ReadDir(s.cfg.Dirs.Work())
 	if err != nil {
 		slog.Warn("read the saved work", "err", err)
@@ -40,13 +39,7 @@ func (s *Set) sweepWork() {
 	for _, e := range entries {
 		dir := filepath.Join(s.cfg.Dirs.Work(), e.Name())
 		id, _, _ := strings.Cut(e.Name(), "-")
-		var keep bool
-		if vm.CheckID(id) != nil {
-			keep = isYounger(dir, stagedAge)
-		} else {
-			keep = inTrash[vm.ID(id)] || s.wantsWork(vm.ID(id), e.Name(), dir)
-		}
-		if keep {
+		if vm.CheckID(id) != nil || inTrash[vm.ID(id)] || s.wantsWork(vm.ID(id), e.Name(), dir) {
 			continue
 		}
 		if err := fault.Do("work.sweep", func() error { return os.RemoveAll(dir) }); err != nil {
@@ -75,9 +68,4 @@ func (s *Set) wantsWork(id vm.ID, name, dir string) bool {
 		}
 	}
 	return false
-}
-
-func isYounger(path string, age time.Duration) bool {
-	fi, err := os.Lstat(path)
-	return err != nil || time.Since(fi.ModTime()) < age
 }

@@ -144,6 +144,9 @@ func isBranch(name []byte) bool {
 	return !bytes.Contains(rest, []byte("..")) && !bytes.Contains(rest, []byte("@{")) && string(rest) != "@"
 }
 
+// incoming begins the names of quarantines in a store.
+const incoming = "incoming-"
+
 // quarantine holds a guest's objects until they are checked.
 type quarantine struct {
 	store Store
@@ -152,7 +155,13 @@ type quarantine struct {
 }
 
 func (s Store) quarantine() (*quarantine, error) {
-	dir, err := os.MkdirTemp(s.Dir, "incoming-")
+	// Those of an earlier import that was cut.
+	if old, err := filepath.Glob(filepath.Join(s.Dir, incoming+"*")); err == nil {
+		for _, dir := range old {
+			os.RemoveAll(dir)
+		}
+	}
+	dir, err := os.MkdirTemp(s.Dir, incoming)
 	if err != nil {
 		return nil, err
 	}

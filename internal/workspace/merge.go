@@ -49,7 +49,18 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	if r.Hash != i.Hash {
 		return nil, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
 	}
-	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir})
+	// What the guest made may be there already, as a file that git does not know.
+	theirs, err := changes(ctx, s.git(), i.Tree, w.Tree)
+	if err != nil {
+		return nil, err
+	}
+	var made []string
+	for _, c := range theirs {
+		if c.OldMode == 0 {
+			made = append(made, string(c.Path))
+		}
+	}
+	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir, Also: made})
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ type Options struct {
 	// IncludeUntracked takes in the files that git does not track and does not
 	// ignore.
 	IncludeUntracked bool
+	// Also are paths that go in if they are there, though git may ignore them.
+	Also []string
 }
 
 // File is a file that goes in.
@@ -69,18 +71,18 @@ type Plan struct {
 // Close removes the scratch repository.
 func (p *Plan) Close() {
 	p.files.Close()
-	p.s.Remove()
+	p.s.Close()
 }
 
 // NewPlan reads r and finds out what goes in. It changes nothing in r.
 func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error) {
-	s, err := newScratch(ctx, o.Scratch, r)
+	s, err := newScratch(o.Scratch, r)
 	if err != nil {
 		return nil, err
 	}
 	files, err := openTree(r.Root)
 	if err != nil {
-		s.Remove()
+		s.Close()
 		return nil, err
 	}
 	p := &Plan{Repo: r, s: s, files: files, same: map[string]bool{}}
@@ -179,7 +181,7 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		p.same[seen] = known
 		p.add(seen, mode, st)
 	}
-	if err := p.findUntracked(ctx, o.IncludeUntracked, &changed); err != nil {
+	if err := p.findUntracked(ctx, o, &changed); err != nil {
 		return err
 	}
 	return p.hash(ctx, &changed, &gone)

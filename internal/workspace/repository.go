@@ -40,7 +40,9 @@ func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
 		return nil, err
 	}
 	abs, err = filepath.EvalSymlinks(abs)
-	if err != nil {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return nil, fmt.Errorf("open the repository %q: %w", path, pe.Err)
+	} else if err != nil {
 		return nil, err
 	}
 	fi, err := os.Stat(abs)

@@ -1,7 +1,6 @@
 package workspace
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,22 +18,23 @@ import (
 // .gitignore and changed files.
 type scratch struct {
 	git.Git
-	dir  string // holds all of it
-	repo string // the git directory
-	tree string // the work tree
+	lease *Lease
+	dir   string // the lease's: it holds all of it
+	repo  string // the git directory
+	tree  string // the work tree
 }
 
-// newScratch makes one below parent. The caller removes it.
-func newScratch(ctx context.Context, parent string, r *Repository) (_ *scratch, err error) {
-	dir, err := os.MkdirTemp(parent, "workspace-")
+// newScratch makes one below parent. The caller closes it.
+func newScratch(parent string, r *Repository) (_ *scratch, err error) {
+	lease, err := NewLease(parent)
 	if err != nil {
 		return nil, err
 	}
-	s := &scratch{dir: dir, repo: filepath.Join(dir, "git"), tree: filepath.Join(dir, "tree")}
+	s := &scratch{lease: lease, dir: lease.Dir, repo: filepath.Join(lease.Dir, "git"), tree: filepath.Join(lease.Dir, "tree")}
 	s.Git = hostGit(s.repo, s.tree)
 	defer func() {
 		if err != nil {
-			s.Remove()
+			s.Close()
 		}
 	}()
 	for _, d := range []string{s.tree, filepath.Join(s.repo, "objects", "info"), filepath.Join(s.repo, "objects", "pack"), filepath.Join(s.repo, "info")} {
@@ -56,8 +56,8 @@ func newScratch(ctx context.Context, parent string, r *Repository) (_ *scratch, 
 	return s, os.WriteFile(filepath.Join(s.repo, "config"), []byte(text), 0o600)
 }
 
-// Remove removes it.
-func (s *scratch) Remove() { os.RemoveAll(s.dir) }
+// Close removes it.
+func (s *scratch) Close() { s.lease.Close() }
 
 // borrow brings in what of the user's repository the scratch one reads: by copy
 // what is small, by name what is only read by its object ids.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 // findUntracked walks the tree for files that git does not track and does not
 // ignore: it counts them or, if they are to go in, adds them. It must come after
 // the tracked files.
-func (p *Plan) findUntracked(ctx context.Context, include bool, changed *bytes.Buffer) error {
+func (p *Plan) findUntracked(ctx context.Context, o Options, changed *bytes.Buffer) error {
 	tracked := map[string]bool{}
 	for _, e := range p.entries {
 		tracked[string(e.Path)] = true
@@ -29,8 +30,8 @@ func (p *Plan) findUntracked(ctx context.Context, include bool, changed *bytes.B
 	if err != nil {
 		return err
 	}
-	w := untracked{Plan: p, include: include, tracked: tracked, ignores: ig, changed: changed}
-	err = errors.Join(w.dir(ctx, "."), ig.close())
+	w := untracked{Plan: p, include: o.IncludeUntracked, tracked: tracked, ignores: ig, changed: changed}
+	err = errors.Join(w.also(o.Also), w.dir(ctx, "."), ig.close())
 	slices.SortFunc(p.Files, func(a, b File) int { return bytes.Compare(a.Path, b.Path) })
 	return err
 }
@@ -41,6 +42,24 @@ type untracked struct {
 	tracked map[string]bool
 	ignores *ignores
 	changed *bytes.Buffer
+}
+
+// also takes in the files at paths, whatever git says of them.
+func (w *untracked) also(paths []string) error {
+	for _, name := range paths {
+		st, err := w.files.stat(name)
+		if w.tracked[name] || errors.Is(err, fs.ErrNotExist) || err == nil && gitMode(st.Mode, true) == 0 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.takeIn(name); err != nil {
+			return err
+		}
+		w.tracked[name] = true
+	}
+	return nil
 }
 
 // dir looks at one directory: its .gitignore first, which goes into the scratch

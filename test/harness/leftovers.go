@@ -137,6 +137,9 @@ func (s *state) filesLeft(stateDir string) []error {
 		case err != nil, rel == ".", rel == "vms":
 		case rel == "trash", rel == "base":
 			return fs.SkipDir
+		case rel == "work":
+		case filepath.Dir(rel) == "work" && !strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir // saved work outlives its VM
 		case strings.HasPrefix(rel, "banger.db"), strings.HasPrefix(rel, "bangerd.log"), rel == "bangerd.lock", rel == "ballast":
 		default:
 			errs = append(errs, fmt.Errorf("%s is left in the state directory", rel))

@@ -74,15 +74,15 @@ func giveWorkspace(ctx context.Context, c *api.Client) error {
 	if err := wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil || got.Error != "" {
 		return fmt.Errorf("receive: %+v, %v", got, err)
 	}
-	staged, err := os.MkdirTemp(staging, ".new-")
+	staged, err := workspace.NewLease(staging)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(staged)
-	if _, err := workspace.NewStore(ctx, staged, p, workspace.Owner{ID: string(v.ID), Name: v.Name, GuestPath: got.Path}); err != nil {
+	defer staged.Close()
+	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(v.ID), Name: v.Name, GuestPath: got.Path}); err != nil {
 		return err
 	}
-	_, err = c.AddWorkspace(ctx, "a", api.WorkspaceAdd{GuestPath: string(got.Path), Repository: repo, Staged: filepath.Base(staged)})
+	_, err = c.AddWorkspace(ctx, "a", api.WorkspaceAdd{GuestPath: string(got.Path), Repository: repo, Staged: filepath.Base(staged.Dir)})
 	return err
 }
 
