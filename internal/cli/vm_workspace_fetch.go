@@ -76,7 +76,11 @@ changes. --as makes a new branch of it. VM may be the name of a saved work.`,
 			if err != nil {
 				return err
 			}
-			got, err := store.Fetch(ctx, r, work, workspace.FetchOptions{Name: info.VM.Name, As: as})
+			staging, err := stagingDir()
+			if err != nil {
+				return err
+			}
+			got, err := store.Fetch(ctx, r, work, workspace.FetchOptions{Name: info.VM.Name, As: as, Scratch: staging})
 			var exists *workspace.BranchExistsError
 			if errors.As(err, &exists) {
 				return hint.Add(err, "choose another name: fetch touches no branch that is there")

@@ -147,7 +147,11 @@ func explain(args []string, err error, errs *tail) error {
 			err = syscall.EPIPE // who reads its output has left
 		}
 	}
-	return &Error{args, err, strings.TrimSpace(string(errs.text))}
+	text := strings.TrimSpace(string(errs.text))
+	if strings.Contains(text, "No space left on device") {
+		err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // its own status does not tell
+	}
+	return &Error{args, err, text}
 }
 
 // tail keeps the last bytes that a program says.

@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"banger/internal/git"
 )
@@ -20,6 +22,8 @@ type FetchOptions struct {
 	Name string
 	// As is the name of a new branch for the work; "" makes none.
 	As string
+	// Scratch is the directory in which the scratch repository is made.
+	Scratch string
 }
 
 // Fetched is what Fetch wrote.
@@ -55,20 +59,24 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 	if !isBranch([]byte("refs/heads/" + o.Name)) {
 		return f, fmt.Errorf("%.80q can be no part of a ref's name", o.Name)
 	}
-	user := userGit(r)
+	look, err := newScratch(o.Scratch, r)
+	if err != nil {
+		return f, err
+	}
+	defer look.Close()
 	if o.As != "" {
 		f.Branch = "refs/heads/" + o.As
 		if !isBranch([]byte(f.Branch)) || strings.HasPrefix(o.As, "-") {
 			return f, fmt.Errorf("%.80q can be no branch's name", o.As)
 		}
-		if _, err := user.Run(ctx, nil, "rev-parse", "-q", "--verify", f.Branch); err == nil {
+		if _, err := look.Run(ctx, nil, "rev-parse", "-q", "--verify", f.Branch); err == nil {
 			return f, &BranchExistsError{o.As}
 		}
 	}
 	if f.Refs, err = s.refs(ctx, "refs/banger/"+o.Name+"/"); err != nil {
 		return f, err
 	}
-	if err := s.give(ctx, r, user, f.Refs); err != nil {
+	if err := s.give(ctx, r, look.Git, f.Refs); err != nil {
 		return f, fmt.Errorf("bring the work into %q: %w", r.Root, err)
 	}
 	if f.Branch != "" {
@@ -84,15 +92,26 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 		}
 		f.Refs[f.Branch] = at
 	}
-	f.Old, err = point(ctx, user, "refs/banger/"+o.Name+"/", f.Refs)
+	f.Old, err = point(ctx, r, look.Git, "refs/banger/"+o.Name+"/", f.Refs)
 	return f, err
 }
 
-// userGit runs git in the user's repository, for refs alone: it reads no work tree
-// and runs nothing of theirs.
-func userGit(r *Repository) git.Git {
+// refLimit bounds a change of refs in the user's repository.
+var refLimit = 20 * time.Second
+
+// updateRefs changes refs in the user's repository, in one transaction. It is the
+// one git that runs there, because only git knows how they are kept. It runs nothing
+// of the repository's, but it reads its configuration, and waits for whatever that
+// includes: so it is bounded.
+func updateRefs(ctx context.Context, r *Repository, tx io.Reader) error {
+	ctx, cancel := context.WithTimeout(ctx, refLimit)
+	defer cancel()
 	g := hostGit(r.Common, "", "GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost")
-	return g
+	_, err := g.Run(ctx, tx, "update-ref", "-z", "--stdin")
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("git did not answer in %q within %v: its configuration may include a file that can't be read", r.Root, refLimit)
+	}
+	return err
 }
 
 // refs are the store's refs as they will be called below prefix.
@@ -113,7 +132,7 @@ func (s Store) refs(ctx context.Context, prefix string) (map[string]string, erro
 
 // give brings the objects of refs into the user's repository: a pack, written and
 // checked beside its objects, and then renamed among them.
-func (s Store) give(ctx context.Context, r *Repository, user git.Git, refs map[string]string) error {
+func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[string]string) error {
 	i, err := s.Info()
 	if err != nil {
 		return err
@@ -123,7 +142,7 @@ func (s Store) give(ctx context.Context, r *Repository, user git.Git, refs map[s
 		want.WriteString(id + "\n")
 	}
 	if i.Head != "" {
-		if _, err := user.Run(ctx, nil, "cat-file", "-e", i.Head+"^{commit}"); err != nil {
+		if _, err := look.Run(ctx, nil, "cat-file", "-e", i.Head+"^{commit}"); err != nil {
 			return fmt.Errorf("it has no commit %.12s, with which the work began: is it another repository?", i.Head)
 		}
 		want.WriteString("^" + i.Head + "\n")
@@ -137,7 +156,7 @@ func (s Store) give(ctx context.Context, r *Repository, user git.Git, refs map[s
 	if err := os.Mkdir(filepath.Join(dir, "pack"), 0o777); err != nil {
 		return err
 	}
-	in := user
+	in := look
 	in.Env = append(slices.Clone(in.Env), "GIT_OBJECT_DIRECTORY="+dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(objects))
 	pack, out := io.Pipe()
 	go func() { // ends when pack is read or closed
@@ -176,8 +195,8 @@ func movePack(from, to string) error {
 
 // point points refs at what they name. What one of those below prefix was at, and
 // no longer reaches, gets a ref old/N. Refs below prefix that are no longer named go.
-func point(ctx context.Context, user git.Git, prefix string, refs map[string]string) (old []string, err error) {
-	list, err := user.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
+func point(ctx context.Context, r *Repository, look git.Git, prefix string, refs map[string]string) (old []string, err error) {
+	list, err := look.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +220,7 @@ func point(ctx context.Context, user git.Git, prefix string, refs map[string]str
 		if refs[name] == "" {
 			fmt.Fprintf(&drop, "delete %s\x00%s\x00", name, id)
 		}
-		if taken[id] || reaches(ctx, user, refs[name], id) {
+		if taken[id] || reaches(ctx, look, refs[name], id) {
 			continue
 		}
 		for ; taken[fmt.Sprintf("%sold/%d", prefix, n)]; n++ {
@@ -224,7 +243,7 @@ func point(ctx context.Context, user git.Git, prefix string, refs map[string]str
 		if tx.Len() == 0 {
 			continue
 		}
-		if _, err := user.Run(ctx, tx, "update-ref", "-z", "--stdin"); err != nil {
+		if err := updateRefs(ctx, r, tx); err != nil {
 			return nil, err
 		}
 	}

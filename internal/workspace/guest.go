@@ -49,6 +49,10 @@ func (p *Plan) guestConfig() string {
 		own = append(own, setting{"init.defaultbranch", v})
 	}
 	writeSettings(&b, own)
+	if p.partial {
+		// The guest's git takes missing objects for what a remote has.
+		b.WriteString("[extensions]\n\tpartialClone = origin\n[remote \"origin\"]\n\tpromisor = true\n\tpartialclonefilter = blob:none\n")
+	}
 	if v, set := p.Repo.config.last("remote.origin.url"); set {
 		if v = withoutUser(v); v != "" {
 			b.WriteString("[remote \"origin\"]\n\turl = " + quoteValue(v) + "\n\tfetch = \"+refs/heads/*:refs/remotes/origin/*\"\n")

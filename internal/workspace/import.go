@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,19 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	if err != nil {
 		return q, err
 	}
-	return wire.Question{Path: i.VM.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash}, nil
+	q = wire.Question{Path: i.VM.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash, Tree: i.Tree}
+	if w, err := s.Work(); err == nil {
+		q.Tree = w.Tree
+	} else if !errors.Is(err, ErrNoWork) {
+		return q, err
+	}
+	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", refHead)
+	for line := range strings.Lines(string(list)) {
+		if id, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found {
+			q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/heads/" + strings.TrimPrefix(name, refHead)), ID: id})
+		}
+	}
+	return q, err
 }
 
 // Import reads a guest's report and brings it into the store. Nothing of it is
@@ -73,11 +86,11 @@ func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
 	}
 	defer q.remove()
 	if report.Pack {
-		if err := q.index(ctx, r); err != nil {
+		if err := q.index(ctx, r, report, i.Base); err != nil {
 			return w, fmt.Errorf("the guest's objects are refused: %w", err)
 		}
 	}
-	if err := q.check(ctx, report); err != nil {
+	if err := q.check(ctx, report, i.Base); err != nil {
 		return w, fmt.Errorf("the guest's work is refused: %w", err)
 	}
 	if err := q.keep(); err != nil {
@@ -178,14 +191,38 @@ func (s Store) quarantine() (*quarantine, error) {
 
 func (q *quarantine) remove() { os.RemoveAll(q.dir) }
 
-// index writes the pack and its index, and looks at each object as git fsck does.
-func (q *quarantine) index(ctx context.Context, r io.Reader) error {
-	_, err := q.git.Run(ctx, r, "-c", "transfer.fsckObjects=true", "-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", "--strict", fmt.Sprintf("--max-input-size=%d", maxPack))
-	return err
+// index writes the pack and its index, and looks at each object as git fsck does. If
+// that refuses one, the pack is looked at once more to name the path.
+func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string) error {
+	copied, err := os.OpenFile(filepath.Join(q.dir, "incoming.pack"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(copied.Name())
+	defer copied.Close()
+	r = io.LimitReader(r, maxPack+1)
+	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", int64(maxPack))}
+	_, refused := q.git.Run(ctx, io.TeeReader(r, copied), append(args, "--strict")...)
+	if refused == nil || ctx.Err() != nil {
+		return refused
+	}
+	if _, err := io.Copy(copied, r); err != nil {
+		return refused
+	}
+	if _, err := copied.Seek(0, io.SeekStart); err != nil {
+		return refused
+	}
+	if _, err := q.git.Run(ctx, copied, args...); err != nil {
+		return refused
+	}
+	if err := checkTree(ctx, q.git, report.Tree, base); isNameError(err) {
+		return err
+	}
+	return refused
 }
 
 // check looks whether all that the report names is there and is what it should be.
-func (q *quarantine) check(ctx context.Context, r wire.Report) error {
+func (q *quarantine) check(ctx context.Context, r wire.Report, base string) error {
 	for id, want := range named(r) {
 		kind, err := q.git.Line(ctx, nil, "cat-file", "-t", id)
 		if err != nil {
@@ -202,11 +239,20 @@ func (q *quarantine) check(ctx context.Context, r wire.Report) error {
 	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects", "--quiet", "--stdin"); err != nil {
 		return fmt.Errorf("objects are missing: %w", err)
 	}
-	// The tree once more: its paths are looked at as those of a work tree on any
-	// system, and its id is made anew.
+	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
+		return err
+	}
+	// The tree is built anew, out of its paths alone: git looks at each as one of a work
+	// tree on any system.
 	strict := q.git
-	strict.Settings = append(append([]string{}, strict.Settings...), "core.protectHFS=true", "core.protectNTFS=true")
-	if _, err := strict.Run(ctx, nil, "read-tree", r.Tree); err != nil {
+	strict.Settings = append(slices.Clone(strict.Settings), "core.protectHFS=true", "core.protectNTFS=true")
+	entries, out := io.Pipe()
+	go func() { // ends when entries is read or closed
+		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", r.Tree))
+	}()
+	_, err := strict.Run(ctx, entries, "update-index", "-z", "--index-info")
+	entries.CloseWithError(err)
+	if err != nil {
 		return err
 	}
 	tree, err := strict.Line(ctx, nil, "write-tree")

@@ -63,6 +63,7 @@ type Plan struct {
 
 	entries []entry // of the user's index
 	same    map[string]bool
+	partial bool   // objects of the index are missing
 	pack    string // of the guest's repository, without its ending
 	s       *scratch
 	files   *tree
@@ -207,21 +208,22 @@ func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
 	if changed.Len() == 0 {
 		return nil
 	}
-	names := bytes.Split(bytes.TrimSuffix(changed.Bytes(), []byte{0}), []byte{0})
 	// A mark that says not to look would hide the change.
-	for _, args := range [][]string{{"--no-assume-unchanged"}, {"--no-skip-worktree"}, {"--add", "--replace"}} {
-		var in bytes.Buffer
-		for _, name := range names {
-			if args[0] == "--add" || p.hasEntry(name) {
-				in.Write(append(bytes.Clone(name), 0))
+	for mark, args := range map[uint8]string{wire.AssumeUnchanged: "--no-assume-unchanged", wire.SkipWorktree: "--no-skip-worktree"} {
+		var marked bytes.Buffer
+		for _, e := range p.entries {
+			if _, there := p.same[string(e.Path)]; there && e.Bits&mark != 0 {
+				marked.Write(append(bytes.Clone(e.Path), 0))
 			}
 		}
-		if in.Len() == 0 {
-			continue
+		if marked.Len() > 0 {
+			if _, err := p.s.Run(ctx, &marked, "update-index", args, "-z", "--stdin"); err != nil {
+				return err
+			}
 		}
-		if _, err := p.s.Run(ctx, &in, append(append([]string{"update-index"}, args...), "-z", "--stdin")...); err != nil {
-			return err
-		}
+	}
+	if _, err := p.s.Run(ctx, changed, "update-index", "--add", "--replace", "-z", "--stdin"); err != nil {
+		return err
 	}
 	now := map[string]wire.Entry{}
 	err := p.s.Names(ctx, nil, func(line []byte) error {
@@ -240,12 +242,6 @@ func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
 		}
 	}
 	return nil
-}
-
-// hasEntry reports whether the user's index has a merged entry of name.
-func (p *Plan) hasEntry(name []byte) bool {
-	_, found := slices.BinarySearchFunc(p.entries, name, func(e entry, name []byte) int { return bytes.Compare(e.Path, name) })
-	return found
 }
 
 // makeBase writes the base's tree and commit.
@@ -334,8 +330,19 @@ func (p *Plan) objects(ctx context.Context) (io.Reader, error) {
 			}
 		}
 	}
+	// What a partial clone never got can't go in; nothing is fetched for it.
+	var list strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(staged)) {
+		list.WriteString(id + "\n")
+	}
+	have, err := p.s.Run(ctx, strings.NewReader(list.String()), "cat-file", "--batch-check=%(objectname) %(objecttype)")
+	for line := range strings.Lines(string(have)) {
+		id, kind, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if kind == "missing" {
+			p.partial = true
+			continue
+		}
 		out.WriteString(id + "\n")
 	}
-	return &out, nil
+	return &out, err
 }

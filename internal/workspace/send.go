@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -147,8 +146,13 @@ func (s *sender) gitDir(pack string) error {
 			return err
 		}
 	}
+	if s.partial {
+		if err := s.text(wire.PartGit+"objects/pack/"+filepath.Base(pack)+".promisor", nil); err != nil {
+			return err
+		}
+	}
 	for _, ending := range []string{".pack", ".idx"} {
-		name := wire.PartGit + "objects/pack/" + strings.TrimPrefix(filepath.Base(pack), ".") + ending
+		name := wire.PartGit + "objects/pack/" + filepath.Base(pack) + ending
 		if err := s.own(pack+ending, name); err != nil {
 			return err
 		}

@@ -184,7 +184,7 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Fetch(t.Context(), r, w, FetchOptions{Name: "dev", As: "new"})
+	got, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "new"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestFetch(t *testing.T) {
 	}
 	// Another VM of the same name, whose branch is where the other one had a directory.
 	s2, w2 := imported(t, repo, `git checkout -qb topic; git commit -qam other`)
-	if got, err = s2.Fetch(t.Context(), r, w2, FetchOptions{Name: "dev"}); err != nil {
+	if got, err = s2.Fetch(t.Context(), r, w2, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
 		t.Fatal(err)
 	}
 	if len(got.Old) == 0 {
@@ -211,7 +211,7 @@ func TestFetch(t *testing.T) {
 		t.Errorf("of the first work's two commits %s are reached", lost)
 	}
 	var exists *BranchExistsError
-	if _, err := s2.Fetch(t.Context(), r, w2, FetchOptions{Name: "dev", As: "main"}); !errors.As(err, &exists) {
+	if _, err := s2.Fetch(t.Context(), r, w2, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "main"}); !errors.As(err, &exists) {
 		t.Errorf("Fetch as main = %v, want BranchExistsError", err)
 	}
 }
@@ -318,5 +318,116 @@ func TestApplyCut(t *testing.T) {
 		if after := sh(t, repo, state); after != before {
 			t.Fatalf("after %d changes and Recover:\n%s\nwant:\n%s", cut, after, before)
 		}
+	}
+}
+
+// A guest that changed nothing, or nothing since the last time, says so.
+func TestNoChange(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if w := bringOut(t, s, home); w.Files != 0 || w.Commits != 0 || w.Tree != p.Tree {
+			t.Errorf("Import = %+v, want no change", w)
+		}
+	}
+	sh(t, tree, "echo 2 >f; git commit -qam two")
+	first := bringOut(t, s, home)
+	if second := bringOut(t, s, home); second.Tree != first.Tree || second.Commits != 1 || second.Files != 1 {
+		t.Errorf("the second import says %+v, the first %+v", second, first)
+	}
+}
+
+// An unborn branch has no commit to begin with; the guest's first one comes out.
+func TestUnborn(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q -b trunk; echo 1 >f; git add f; echo u >u`)
+	s, w := imported(t, repo, `test "$(git branch --show-current)" = trunk; git status --porcelain | grep -q '^A  f'; echo 2 >>f; git commit -qam first`)
+	if w.Commits != 1 || w.Files != 1 {
+		t.Errorf("Import = %+v", w)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+		t.Error(err)
+	}
+	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+		t.Error(err)
+	}
+	if got := sh(t, repo, "cat f"); got != "1\n2\n" {
+		t.Errorf("f is %q", got)
+	}
+}
+
+// A detached HEAD is one in the guest.
+func TestDetached(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one; git checkout -q --detach`)
+	_, w := imported(t, repo, `test -z "$(git branch --show-current)"; echo 2 >>f; git commit -qam two`)
+	if w.Commits != 1 || w.Branch != "" {
+		t.Errorf("Import = %+v", w)
+	}
+}
+
+// Linked worktrees, shallow and sparse clones, SHA-256, submodules' own directories,
+// names of any bytes.
+func TestKinds(t *testing.T) {
+	user(t)
+	for name, script := range map[string]string{
+		"linked worktree": `git init -q main; cd main; echo 1 >f; git add f; git commit -qm one; git worktree add -q ../repo; cd ../repo; echo 2 >>f`,
+		"shallow":         `git init -q main; cd main; echo 1 >f; git add f; git commit -qm one; echo 2 >>f; git commit -qam two; cd ..; git clone -q --depth 1 file://$PWD/main repo`,
+		"sparse":          `git init -q main; cd main; mkdir a b; echo 1 >a/f; echo 2 >b/f; git add .; git commit -qm one; cd ..; git clone -q main repo; cd repo; git sparse-checkout set a`,
+		"sparse index":    `git init -q main; cd main; mkdir a b; echo 1 >a/f; echo 2 >b/f; git add .; git commit -qm one; cd ..; git clone -q main repo; cd repo; git sparse-checkout set --sparse-index a`,
+		"split index":     `git init -q repo; cd repo; echo 1 >f; echo 2 >g; git add .; git commit -qm one; git update-index --split-index; echo 3 >>g; git add g`,
+		"sha256":          `git init -q --object-format=sha256 repo; cd repo; echo 1 >f; git add f; git commit -qm one; echo 2 >>f`,
+		"submodule's own": `git init -q sub; cd sub; echo 1 >f; git add f; git commit -qm one; cd ..; git init -q main; cd main; git -c protocol.file.allow=always submodule -q add ../sub mod; ln -s $PWD/mod ../repo`,
+		"partial":         `git init -q main; cd main; git config uploadpack.allowFilter true; echo 1 >f; git add f; git commit -qm one; echo 2 >f; git commit -qam two; cd ..; git clone -q --filter=blob:none file://$PWD/main repo`,
+		"partial sparse":  `git init -q main; cd main; git config uploadpack.allowFilter true; mkdir a b; echo 1 >a/f; echo 2 >b/f; git add .; git commit -qm one; cd ..; git clone -q --filter=blob:none --sparse file://$PWD/main repo; cd repo; git sparse-checkout set a; echo x >>a/f`,
+		"index version 4": `git init -q repo; cd repo; mkdir dir; echo 1 >dir/f; echo 2 >dir/g; git add .; git commit -qm one; git update-index --index-version 4`,
+		"names":           `git init -q repo; cd repo; printf x >"$(printf 'a\nb')"; printf x >"$(printf 'q"\\\\t\t')"; printf x >"$(printf '\377\376')"; printf x >' '; printf x >-x; git add .; git commit -qm one; printf y >"$(printf '\377\376')"`,
+		"conflict":        `git init -q repo; cd repo; echo 1 >f; git add f; git commit -qm one; git checkout -qb b; echo b >f; git commit -qam b; git checkout -q -; echo c >f; git commit -qam c; git merge -q b || true`,
+		"alternates":      `git init -q main; cd main; echo 1 >f; git add f; git commit -qm one; cd ..; git clone -q --shared main repo`,
+		"empty":           `git init -q repo`,
+		"assumed":         `git init -q repo; cd repo; echo 1 >f; echo 1 >g; git add .; git commit -qm one; git update-index --assume-unchanged f; git update-index --skip-worktree g; echo 2 >f; echo 2 >g`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			sh(t, dir, script)
+			repo := filepath.Join(dir, "repo")
+			p := plan(t, repo, Options{})
+			home, tree := send(t, p)
+			const state = "git status --porcelain=v2 --branch | grep -v '^# branch.upstream' | grep -v '^# branch.ab'; git diff; git diff --cached; git ls-files -s; git ls-files -v"
+			if got, want := sh(t, tree, state), sh(t, repo, state); got != want {
+				t.Errorf("the guest's git says\n%s\nthe host's\n%s", got, want)
+			}
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w := bringOut(t, s, home); w.Files != 0 {
+				t.Errorf("before any change, the guest's work is %+v\n%s", w, sh(t, tree, "git status"))
+			}
+			sh(t, tree, "echo new >new")
+			w := bringOut(t, s, home)
+			if w.Files != 1 {
+				t.Errorf("after one change, the guest's work is %+v", w)
+			}
+			if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+				t.Error(err)
+			}
+			if got := sh(t, repo, "cat new"); got != "new\n" {
+				t.Errorf("new is %q", got)
+			}
+		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"banger/internal/api"
 	"banger/internal/session"
@@ -99,38 +98,40 @@ func (w *world) edit(v api.VM) {
 // hasEdit reports what is wrong with the work of VM a, which is v, or nil if it was
 // deleted; "" if nothing is lost and nothing is called saved that is not.
 func (w *world) hasEdit(v *api.VM) string {
-	dir := filepath.Join(w.state(), "vms", "*")
-	if v != nil {
-		dir = w.vmDir(v.ID)
-	} else {
-		dir = filepath.Join(w.state(), "trash", "*")
-	}
-	found := false
-	for _, path := range append(glob(filepath.Join(dir, "guest", "repo", "new")), glob(filepath.Join(dir, "*", "guest", "repo", "new"))...) {
-		text, err := os.ReadFile(path)
-		found = found || err == nil && string(text) == theEdit
-	}
-	if !found {
-		return "the edit is gone from the VM's disk"
-	}
-	saved := false
-	for _, dir := range glob(filepath.Join(w.state(), "work", "*-*")) {
-		work, err := workspace.Store{Dir: dir}.Work()
-		saved = saved || err == nil && work.Files == 1
-	}
-	notSaved := ""
-	if v == nil {
-		list, err := w.client.ListTrash(w.ctx())
-		if err != nil || len(list) != 1 {
-			return fmt.Sprintf("the trash has %+v, %v", list, err)
-		}
-		notSaved = list[0].NotSaved
-	} else if v.State != vm.Running {
-		notSaved = v.NotSaved
-	} else {
+	if v != nil && v.State == vm.Running {
 		return ""
 	}
-	if !saved && !strings.Contains(notSaved, "saved") && notSaved == "" {
+	if v != nil {
+		return w.isKept(w.vmDir(v.ID), string(v.ID), v.NotSaved)
+	}
+	list, err := w.client.ListTrash(w.ctx())
+	if err != nil {
+		return err.Error()
+	}
+	for _, e := range list {
+		dirs := glob(filepath.Join(w.state(), "trash", "*"+string(e.ID)+"*"))
+		if len(dirs) != 1 {
+			return fmt.Sprintf("VM %s is in the trash as %q", e.ID, dirs)
+		}
+		if text := w.isKept(dirs[0], string(e.ID), e.NotSaved); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// isKept reports what is wrong with the edit in a VM's directory.
+func (w *world) isKept(dir, id, notSaved string) string {
+	path := filepath.Join(dir, "guest", "repo", "new")
+	if text, err := os.ReadFile(path); err != nil || string(text) != theEdit {
+		return fmt.Sprintf("the edit is gone from %s: %q, %v", path, text, err)
+	}
+	for _, dir := range glob(filepath.Join(w.state(), "work", id+"-*")) {
+		if work, err := (workspace.Store{Dir: dir}).Work(); err == nil && work.Files == 1 {
+			return ""
+		}
+	}
+	if notSaved == "" {
 		return "the edit was not saved, and nothing says so"
 	}
 	return ""

@@ -33,14 +33,16 @@ func Report(ctx context.Context, q wire.Question, home string, out io.Writer) er
 	if !r.Pack {
 		return nil
 	}
-	return r.pack(ctx, q, out)
+	return r.pack(ctx, out)
 }
 
-// report is a Report in the making.
+// report is a Report in the making. Each git is a process, which takes a tenth of a
+// second in an emulated guest: none is run for what another one tells.
 type report struct {
 	wire.Report
-	own  git.Git // with an index and an object directory of its own
-	temp string
+	own   git.Git // with an index and an object directory of its own
+	temp  string
+	known []string // of the question's base and head, those that are in the repository
 }
 
 func (r *report) close() { os.RemoveAll(r.temp) }
@@ -52,15 +54,16 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 		return nil, err
 	}
 	user := guestGit(tree)
-	if err := checkOwn(ctx, user, tree); err != nil {
-		return nil, err
-	}
-	dir, err := user.Line(ctx, nil, "rev-parse", "--absolute-git-dir")
+	out, err := user.Line(ctx, nil, "rev-parse", "--path-format=absolute", "--show-toplevel", "--absolute-git-dir", "--git-common-dir")
 	if err != nil {
 		return nil, err
 	}
-	common, err := user.Line(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir")
-	if err != nil {
+	dirs := strings.Split(out, "\n")
+	if len(dirs) != 3 {
+		return nil, fmt.Errorf("the repository's directories have names that can't be told apart: %q", out)
+	}
+	top, dir, common := dirs[0], dirs[1], dirs[2]
+	if err := checkOwn(top, tree); err != nil {
 		return nil, err
 	}
 	temp, err := os.MkdirTemp(dir, "banger-report-")
@@ -83,6 +86,9 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 	if err := copyIndex(filepath.Join(temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
+	if err := r.findKnown(ctx, q); err != nil {
+		return nil, err
+	}
 	if err := r.addAll(ctx, q); err != nil {
 		return nil, err
 	}
@@ -94,11 +100,7 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 
 // checkOwn refuses a tree whose own repository is gone: git would take one above
 // it.
-func checkOwn(ctx context.Context, user git.Git, tree string) error {
-	top, err := user.Line(ctx, nil, "rev-parse", "--show-toplevel")
-	if err != nil {
-		return err
-	}
+func checkOwn(top, tree string) error {
 	a, err := os.Stat(top)
 	if err != nil {
 		return err
@@ -111,6 +113,17 @@ func checkOwn(ctx context.Context, user git.Git, tree string) error {
 		return fmt.Errorf("%q has no repository of its own any more", tree)
 	}
 	return nil
+}
+
+// findKnown finds out which of the base and the head are in the repository.
+func (r *report) findKnown(ctx context.Context, q wire.Question) error {
+	out, err := r.own.Run(ctx, strings.NewReader(q.Base+"\n"+q.Head+"\n"), "cat-file", "--batch-check=%(objecttype) %(objectname)")
+	for line := range strings.Lines(string(out)) {
+		if id, found := strings.CutPrefix(strings.TrimSpace(line), "commit "); found {
+			r.known = append(r.known, id)
+		}
+	}
+	return err
 }
 
 // copyIndex copies an index with its time: git takes a file that is as old as the
@@ -143,10 +156,16 @@ func copyIndex(to, from string) error {
 // addAll brings the report's index up to the tree: all that git would not ignore,
 // and all paths of the base.
 func (r *report) addAll(ctx context.Context, q wire.Question) error {
-	if err := r.clearMarks(ctx); err != nil {
+	nested, err := r.readMarks(ctx)
+	if err != nil {
 		return err
 	}
-	nested, err := r.findNested(ctx)
+	err = r.own.Names(ctx, nil, func(name []byte) error {
+		if dir, found := bytes.CutSuffix(name, []byte("/")); found {
+			nested = append(nested, dir)
+		}
+		return nil
+	}, "ls-files", "-o", "--exclude-standard", "-z")
 	if err != nil {
 		return err
 	}
@@ -170,16 +189,22 @@ func (r *report) addAll(ctx context.Context, q wire.Question) error {
 	return r.own.Names(ctx, nil, func([]byte) error { r.Ignored++; return nil }, "ls-files", "-o", "-i", "--exclude-standard", "-z")
 }
 
-// clearMarks makes git look at files again that the user told it not to look at:
-// an edit of theirs is an edit. A file that a sparse checkout left out stays as the
-// index has it.
-func (r *report) clearMarks(ctx context.Context) error {
+// readMarks makes git look at files again that the user told it not to look at: an
+// edit of theirs is an edit. A file that a sparse checkout left out stays as the
+// index has it. It returns the repositories inside the tree that the index knows.
+func (r *report) readMarks(ctx context.Context) (nested [][]byte, err error) {
 	var assumed, skipped bytes.Buffer
-	err := r.own.Names(ctx, nil, func(line []byte) error {
-		if len(line) < 3 {
-			return nil
+	err = r.own.Names(ctx, nil, func(line []byte) error {
+		// "TAG MODE ID STAGE\tPATH"
+		head, name, found := bytes.Cut(line, []byte("\t"))
+		f := bytes.Fields(head)
+		if !found || len(f) != 4 || len(f[0]) != 1 {
+			return fmt.Errorf("git ls-files says %.200q", line)
 		}
-		tag, name := line[0], line[2:]
+		tag := f[0][0]
+		if string(f[1]) == "160000" {
+			nested = append(nested, name)
+		}
 		if tag >= 'a' && tag <= 'z' {
 			assumed.Write(append(name, 0))
 		}
@@ -189,40 +214,18 @@ func (r *report) clearMarks(ctx context.Context) error {
 			}
 		}
 		return nil
-	}, "ls-files", "-v", "-z")
+	}, "ls-files", "-s", "-v", "-z")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for flag, names := range map[string]*bytes.Buffer{"--no-assume-unchanged": &assumed, "--no-skip-worktree": &skipped} {
 		if names.Len() > 0 {
 			if _, err := r.own.Run(ctx, names, "update-index", flag, "-z", "--stdin"); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
-}
-
-// findNested returns the repositories inside the tree, tracked ones too.
-func (r *report) findNested(ctx context.Context) (nested [][]byte, err error) {
-	err = r.own.Names(ctx, nil, func(name []byte) error {
-		if dir, found := bytes.CutSuffix(name, []byte("/")); found {
-			nested = append(nested, bytes.Clone(dir))
-		}
-		return nil
-	}, "ls-files", "-o", "--exclude-standard", "-z")
-	if err != nil {
-		return nil, err
-	}
-	err = r.own.Names(ctx, nil, func(line []byte) error {
-		if name, found := bytes.CutPrefix(line, []byte("160000 ")); found {
-			if _, path, found := bytes.Cut(name, []byte("\t")); found {
-				nested = append(nested, bytes.Clone(path))
-			}
-		}
-		return nil
-	}, "ls-files", "-s", "-z")
-	return nested, err
+	return nested, nil
 }
 
 // addNested adds the files of a repository inside the tree, by what that one
@@ -266,24 +269,16 @@ func (r *report) addNested(ctx context.Context, at string) error {
 
 // addBase adds the base's paths that are in the tree and that git would ignore.
 func (r *report) addBase(ctx context.Context, base string) error {
-	if _, err := r.own.Run(ctx, nil, "cat-file", "-e", base+"^{tree}"); err != nil {
-		return fmt.Errorf("the base %s is not in the guest's repository any more: %w", base, err)
-	}
-	have := map[string]bool{}
-	err := r.own.Names(ctx, nil, func(name []byte) error { have[string(name)] = true; return nil }, "ls-files", "-z")
-	if err != nil {
-		return err
+	if !slices.Contains(r.known, base) {
+		return fmt.Errorf("the base %s is not in the guest's repository any more", base)
 	}
 	var missing bytes.Buffer
-	err = r.own.Names(ctx, nil, func(name []byte) error {
-		if have[string(name)] {
-			return nil
-		}
+	err := r.own.Names(ctx, nil, func(name []byte) error {
 		if fi, err := os.Lstat(filepath.Join(r.own.Dir, string(name))); err == nil && !fi.IsDir() && !r.beyondLink(string(name)) {
 			missing.Write(append(name, 0))
 		}
 		return nil
-	}, "ls-tree", "-r", "--name-only", "--full-tree", "-z", base)
+	}, "diff-index", "--cached", "--name-only", "--diff-filter=D", "--no-renames", "-z", base)
 	if err != nil || missing.Len() == 0 {
 		return err
 	}
@@ -303,26 +298,35 @@ func (r *report) beyondLink(path string) bool {
 
 // history reads where HEAD and the branches are.
 func (r *report) history(ctx context.Context, user git.Git) error {
-	if head, err := user.Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}"); err == nil {
-		r.Head = head
-	}
-	if name, err := user.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
-		r.Branch = []byte(name)
-	}
-	list, err := user.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", "refs/heads")
+	list, err := user.Run(ctx, nil, "for-each-ref", "--format=%(HEAD)%(objectname) %(objecttype) %(refname)", "refs/heads")
 	if err != nil {
 		return err
 	}
 	for line := range bytes.Lines(list) {
-		if f := bytes.SplitN(bytes.TrimSuffix(line, []byte("\n")), []byte(" "), 3); len(f) == 3 && string(f[1]) == "commit" {
-			r.Refs = append(r.Refs, wire.Ref{Name: bytes.Clone(f[2]), ID: string(f[0])})
+		f := bytes.SplitN(bytes.TrimSuffix(line[1:], []byte("\n")), []byte(" "), 3)
+		if len(f) != 3 || string(f[1]) != "commit" {
+			continue
 		}
+		ref := wire.Ref{Name: bytes.Clone(f[2]), ID: string(f[0])}
+		r.Refs = append(r.Refs, ref)
+		if line[0] == '*' {
+			r.Head, r.Branch = ref.ID, ref.Name
+		}
+	}
+	if r.Head != "" {
+		return nil
+	}
+	// HEAD is detached, or names a branch that has no commit.
+	if head, err := user.Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}"); err == nil {
+		r.Head = head
+	} else if name, err := user.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
+		r.Branch = []byte(name)
 	}
 	return nil
 }
 
 // pack writes a pack of what the report names and the host lacks.
-func (r *report) pack(ctx context.Context, q wire.Question, out io.Writer) error {
+func (r *report) pack(ctx context.Context, out io.Writer) error {
 	var want bytes.Buffer
 	want.WriteString(r.Tree + "\n")
 	if r.Head != "" {
@@ -331,13 +335,8 @@ func (r *report) pack(ctx context.Context, q wire.Question, out io.Writer) error
 	for _, ref := range r.Refs {
 		want.WriteString(ref.ID + "\n")
 	}
-	for _, id := range []string{q.Base, q.Head} {
-		if id == "" {
-			continue
-		}
-		if _, err := r.own.Run(ctx, nil, "cat-file", "-e", id+"^{commit}"); err == nil {
-			want.WriteString("^" + id + "\n")
-		}
+	for _, id := range r.known {
+		want.WriteString("^" + id + "\n")
 	}
 	return r.own.Stream(ctx, &want, out, "pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
 }

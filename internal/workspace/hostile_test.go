@@ -1,0 +1,319 @@
+package workspace
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"banger/internal/workspace/wire"
+)
+
+// A hostile repository: what is in it, and what refuses it. Nothing of it runs: each
+// of these leaves a file canary if it does.
+var hostileRepositories = map[string]struct {
+	script  string
+	refused string // part of the message; "" if it goes in
+}{
+	"fsmonitor":              {`git config core.fsmonitor "$CANARY"`, ""},
+	"fsmonitor daemon":       {`git config core.fsmonitor true; git config core.fsmonitorHookVersion 2`, ""},
+	"hooks":                  {`for h in post-index-change reference-transaction post-checkout pre-commit post-commit pre-auto-gc; do cp "$CANARY" .git/hooks/$h; done`, ""},
+	"hooks elsewhere":        {`mkdir h; for h in post-index-change reference-transaction; do cp "$CANARY" h/$h; done; git config core.hooksPath "$PWD/h"`, ""},
+	"clean filter":           {`git config filter.x.clean "$CANARY"; git config filter.x.smudge "$CANARY"; echo '* filter=x' >.gitattributes; git add .gitattributes`, ""},
+	"process filter":         {`git config filter.x.process "$CANARY"; git config filter.x.required true; echo '* filter=x' >.git/info/attributes`, ""},
+	"textconv":               {`git config diff.x.textconv "$CANARY"; git config diff.external "$CANARY"; echo '* diff=x' >.gitattributes; git add .gitattributes`, ""},
+	"merge driver":           {`git config merge.x.driver "$CANARY %A"; echo '* merge=x' >.gitattributes; git add .gitattributes`, ""},
+	"pager and editor":       {`git config core.pager "$CANARY"; git config core.editor "$CANARY"; git config sequence.editor "$CANARY"; git config pager.log true`, ""},
+	"alias":                  {`git config alias.ls-files "!$CANARY"; git config alias.rev-parse "!$CANARY"`, ""},
+	"ssh command":            {`git config core.sshCommand "$CANARY"; git config credential.helper "!$CANARY"; git remote add origin ssh://example.org/x`, ""},
+	"ext remote":             {`git config protocol.ext.allow always; git remote add origin "ext::$CANARY"`, ""},
+	"gpg":                    {`git config gpg.program "$CANARY"; git config commit.gpgSign true; git config log.showSignature true`, ""},
+	"tracked bare":           {`git init -q --bare inner; git -C inner config core.fsmonitor "$CANARY"; cp "$CANARY" inner/hooks/post-index-change; git add inner`, ""},
+	"include":                {`echo "[core] fsmonitor = $CANARY" >inc; git config include.path "$PWD/inc"`, ""},
+	"include of a FIFO":      {`mkfifo fifo; git config include.path "$PWD/fifo"`, "git did not answer"},
+	"worktree is the home":   {`git config core.worktree "$HOME"`, "has its work tree elsewhere"},
+	"git link":               {`mv .git ../elsewhere; ln -s ../elsewhere .git`, "only a directory or a file can be"},
+	"git file elsewhere":     {`git init -q ../secret; rm -rf .git; echo "gitdir: ../secret/.git" >.git`, "does not name this work tree"},
+	"git file of a worktree": {`git init -q ../other; git -C ../other commit -q --allow-empty -m x; git -C ../other worktree add -q ../wt; cat ../wt/.git >../g; rm -rf .git; mv ../g .git`, "another work tree's"},
+	"git file is a FIFO":     {`rm -rf .git; mkfifo .git`, "only a directory or a file can be"},
+	"config is a FIFO":       {`rm .git/config; mkfifo .git/config`, "not a regular file"},
+	"config is a link":       {`mv .git/config ../c; ln -s ../../c .git/config`, "too many levels of symbolic links"},
+	"index is a link":        {`cp .git/index ../i; rm .git/index; ln -s ../../i .git/index`, "too many levels of symbolic links"},
+	"index is a FIFO":        {`rm .git/index; mkfifo .git/index`, "not a regular file"},
+	"index is garbage":       {`echo garbage >.git/index`, "git ls-files"},
+	"HEAD is a FIFO":         {`rm .git/HEAD; mkfifo .git/HEAD`, "not a regular file"},
+	"tracked file is a FIFO": {`rm f; mkfifo f`, `"f" is a FIFO`},
+	"directory is a link":    {`mkdir d; echo 1 >d/f; git add d; git commit -qm d; rm -r d; mkdir "$HOME/secret"; echo s >"$HOME/secret/f"; ln -s "$HOME/secret" d`, ""},
+	"ignore file is a FIFO":  {`mkfifo .gitignore`, ""},
+	"attributes is a FIFO":   {`echo x >.gitattributes; git add .gitattributes; rm .gitattributes; mkfifo .gitattributes`, `".gitattributes" is a FIFO`},
+	"lfs storage":            {`git config lfs.storage "$HOME"; git config lfs.url "ssh://example.org"`, ""},
+	"promisor":               {`git config remote.origin.promisor true; git config remote.origin.url "ext::$CANARY"; git config extensions.partialClone origin; git config protocol.ext.allow always; rm -rf .git/objects/??; git config core.repositoryformatversion 1`, ""},
+	"bare":                   {`git config core.bare true`, "is bare"},
+	"object format":          {`git config core.repositoryformatversion 1; git config extensions.objectFormat sha512`, "object format"},
+}
+
+func TestHostileRepositories(t *testing.T) {
+	defer func(old time.Duration) { refLimit = old }(refLimit)
+	refLimit = 2 * time.Second
+	for name, c := range hostileRepositories {
+		t.Run(name, func(t *testing.T) {
+			user(t)
+			dir := t.TempDir()
+			ran := filepath.Join(dir, "ran")
+			canary := filepath.Join(dir, "canary")
+			if err := os.WriteFile(canary, []byte("#!/bin/sh\ntouch "+ran+"\ncat\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("CANARY", canary)
+			repo := filepath.Join(dir, "repo")
+			sh(t, dir, `git init -q repo; cd repo; echo 1 >f; echo 2 >g; git add .; git commit -qm one; echo 3 >>g`)
+			sh(t, repo, c.script)
+			os.Remove(ran) // by what made it
+			err := goThrough(t, repo)
+			switch {
+			case c.refused == "" && err != nil:
+				t.Errorf("it is refused: %v", err)
+			case c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)):
+				t.Errorf("the error is %v, want %q", err, c.refused)
+			}
+			if _, err := os.Lstat(ran); err == nil {
+				t.Error("something of the repository's ran")
+			}
+		})
+	}
+}
+
+// goThrough brings a repository in and a change out into it again, by all ways.
+func goThrough(t *testing.T, repo string) error {
+	t.Helper()
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		return err
+	}
+	p, err := NewPlan(t.Context(), r, Options{Scratch: t.TempDir(), IncludeUntracked: true})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if _, err := p.Pack(t.Context()); err != nil {
+		return err
+	}
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		return err
+	}
+	for _, f := range p.Files {
+		if strings.Contains(string(f.Path), "secret") {
+			t.Errorf("%q goes in", f.Path)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tree, "new"), []byte("n\n"), 0o644); err != nil {
+		return err
+	}
+	w := bringOut(t, s, home)
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "from-dev"}); err != nil {
+		return err
+	}
+	var patch bytes.Buffer
+	if err := s.Patch(t.Context(), &patch, w, PatchOptions{}); err != nil {
+		return err
+	}
+	m, err := NewMerge(t.Context(), r, s, w, t.TempDir())
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.Apply(t.Context(), "dev"); err != nil {
+		return err
+	}
+	_, err = Undo(r)
+	return err
+}
+
+// Hostile trees: entries "MODE NAME" of a guest's tree, and what the message says.
+var hostileTrees = map[string]struct {
+	entries []string
+	refused string
+}{
+	"git":                       {[]string{"100644 .git"}, `".git": it is a git directory`},
+	"git directory":             {[]string{"40000 .git"}, `".git": it is a git directory`},
+	"git in capitals":           {[]string{"40000 .GiT"}, `".GiT": it is a git directory`},
+	"git short":                 {[]string{"40000 GIT~1"}, `"GIT~1": it is a git directory`},
+	"git with a space":          {[]string{"40000 .git "}, `".git ": it is a git directory`},
+	"git with dots":             {[]string{"40000 .git..."}, `".git...": it is a git directory`},
+	"git stream":                {[]string{"40000 .git::$INDEX_ALLOCATION"}, `it is a git directory`},
+	"git backslash":             {[]string{"100644 .git\\config"}, `it is a git directory`},
+	"git with zero width":       {[]string{"40000 .g\u200cit"}, `it is a git directory`},
+	"git with joiner":           {[]string{"40000 \u200d.git"}, `it is a git directory`},
+	"git with a mark":           {[]string{"40000 .git\ufeff"}, `it is a git directory`},
+	"git with direction":        {[]string{"40000 .gi\u202et"}, `it is a git directory`},
+	"git with shaping":          {[]string{"40000 .gi\u206at"}, `it is a git directory`},
+	"up":                        {[]string{"100644 .."}, `"..": it leads out`},
+	"up directory":              {[]string{"40000 .."}, `"..": it leads out`},
+	"here":                      {[]string{"100644 ."}, `".": it leads out`},
+	"slash":                     {[]string{"100644 a/../../b"}, `it leads out`},
+	"absolute":                  {[]string{"100644 /etc/passwd"}, `it has an empty name`},
+	"empty":                     {[]string{"100644 "}, `git index-pack`},
+	"long name":                 {[]string{"100644 " + strings.Repeat("x", 4096)}, `longer than`},
+	"name over 255":             {[]string{"100644 " + strings.Repeat("x", 256)}, `longer than a name can be`},
+	"twice":                     {[]string{"100644 a", "100644 a"}, `"a": it is there twice`},
+	"file and directory":        {[]string{"100644 a", "40000 a"}, `refused`},
+	"not sorted":                {[]string{"100644 b", "100644 a"}, `refused`},
+	"device mode":               {[]string{"60644 a"}, `refused`},
+	"world-writable mode":       {[]string{"100666 a"}, `refused`},
+	"setuid mode":               {[]string{"104755 a"}, `refused`},
+	"submodule":                 {[]string{"160000 mod"}, `"mod": it is a submodule, and the base has none there`},
+	"gitmodules link":           {[]string{"120000 .gitmodules"}, `refused`},
+	"gitmodules link by case":   {[]string{"120000 .GITMODULES"}, `refused`},
+	"gitmodules short":          {[]string{"120000 GITMOD~1"}, `refused`},
+	"zero-padded":               {[]string{"0100644 a"}, `refused`},
+	"deep git":                  {[]string{"40000 deep/.git"}, `it is a git directory`},
+	"control bytes in git name": {[]string{"40000 .git\t"}, `it is a git directory`},
+}
+
+func TestHostileTrees(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range hostileTrees {
+		t.Run(name, func(t *testing.T) {
+			evil := t.TempDir()
+			sh(t, evil, "git init -q")
+			tree := evilTree(t, evil, c.entries)
+			_, err := s.Import(t.Context(), bytes.NewReader(evilReport(t, evil, wire.Report{Tree: tree, Pack: true})))
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("Import = %v, want %q", err, c.refused)
+			}
+			if err != nil && strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' && r != '\n' }) {
+				t.Errorf("the message has control characters: %q", err)
+			}
+			if _, err := s.Work(); err == nil {
+				t.Error("the store has work")
+			}
+			if left, _ := filepath.Glob(filepath.Join(s.Dir, incoming+"*")); len(left) > 0 {
+				t.Errorf("%q are left", left)
+			}
+		})
+	}
+}
+
+// evilTree writes a tree object that git would not write.
+func evilTree(t *testing.T, repo string, entries []string) string {
+	t.Helper()
+	blob := strings.TrimSpace(sh(t, repo, "echo evil | git hash-object -w --stdin"))
+	sub := strings.TrimSpace(sh(t, repo, `printf '100644 blob %s\tconfig\n' `+blob+` | git mktree`))
+	commit := strings.TrimSpace(sh(t, repo, "git commit-tree -m x "+sub))
+	var text bytes.Buffer
+	for _, e := range entries {
+		mode, name, _ := strings.Cut(e, " ")
+		id := blob
+		switch {
+		case mode == "40000":
+			id = sub
+		case mode == "160000":
+			id = commit
+		}
+		raw, err := hex.DecodeString(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "%s %s\x00%s", mode, name, raw)
+	}
+	cmd := exec.Command("git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin")
+	cmd.Dir, cmd.Stdin = repo, &text
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// evilReport is a report with a pack of all that the repository has.
+func evilReport(t *testing.T, repo string, r wire.Report) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := wire.WriteJSON(&out, r); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "git cat-file --batch-all-objects --batch-check='%(objectname)' | git pack-objects --stdout -q")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = repo, &out, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// Hostile reports: what is said, whatever the objects are.
+func TestHostileReports(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := p.Tree
+	blob := strings.TrimSpace(sh(t, repo, "git rev-parse HEAD:f"))
+	ref := func(name, id string) []wire.Ref { return []wire.Ref{{Name: []byte(name), ID: id}} }
+	for name, c := range map[string]struct {
+		r       wire.Report
+		text    string // instead of r
+		refused string
+	}{
+		"no tree":              {wire.Report{}, "", "is no tree's id"},
+		"tree is an option":    {wire.Report{Tree: "--upload-pack=touch x"}, "", "is no tree's id"},
+		"tree is a ref":        {wire.Report{Tree: "HEAD"}, "", "is no tree's id"},
+		"tree is a blob":       {wire.Report{Tree: blob}, "", "is a blob, not a tree"},
+		"tree is not there":    {wire.Report{Tree: strings.Repeat("1", 40)}, "", "is not among its objects"},
+		"head is a blob":       {wire.Report{Tree: good, Head: blob}, "", "is a blob, not a commit"},
+		"head is not there":    {wire.Report{Tree: good, Head: strings.Repeat("2", 40)}, "", "is not among its objects"},
+		"branch up":            {wire.Report{Tree: good, Refs: ref("refs/heads/../../x", p.Base)}, "", "is no branch's name"},
+		"branch lock":          {wire.Report{Tree: good, Refs: ref("refs/heads/x.lock", p.Base)}, "", "is no branch's name"},
+		"branch elsewhere":     {wire.Report{Tree: good, Refs: ref("refs/tags/x", p.Base)}, "", "is no branch's name"},
+		"branch with newline":  {wire.Report{Tree: good, Refs: ref("refs/heads/a\nb", p.Base)}, "", "is no branch's name"},
+		"branch with NUL":      {wire.Report{Tree: good, Refs: ref("refs/heads/a\x00b", p.Base)}, "", "is no branch's name"},
+		"branch long":          {wire.Report{Tree: good, Refs: ref("refs/heads/"+strings.Repeat("x", 2000), p.Base)}, "", "is no branch's name"},
+		"branch dotted":        {wire.Report{Tree: good, Refs: ref("refs/heads/.x", p.Base)}, "", "is no branch's name"},
+		"branch is an option":  {wire.Report{Tree: good, Refs: ref("refs/heads/a b", p.Base)}, "", "is no branch's name"},
+		"branch of no commit":  {wire.Report{Tree: good, Refs: ref("refs/heads/x", blob)}, "", "is a blob, not a commit"},
+		"too many branches":    {wire.Report{Tree: good, Refs: make([]wire.Ref, maxRefs+1)}, "", "branches: the most is"},
+		"error with escapes":   {wire.Report{Error: "\x1b[31mx"}, "", `\x1b`},
+		"no report":            {wire.Report{}, "", "is no tree's id"},
+		"no JSON":              {wire.Report{}, "garbage\n", "read the guest's report"},
+		"nothing":              {wire.Report{}, " ", "read the guest's report"},
+		"endless line":         {wire.Report{}, strings.Repeat("x", wire.MaxLine+10), "longer than"},
+		"pack is garbage":      {wire.Report{}, `{"tree":"` + good + `","pack":true}` + "\nPACKgarbage", "objects are refused"},
+		"pack is cut":          {wire.Report{}, `{"tree":"` + good + `","pack":true}` + "\nPACK\x00\x00\x00\x02\x00\x00\x00\x01", "objects are refused"},
+		"pack with a bad sum":  {wire.Report{}, `{"tree":"` + good + `","pack":true}` + "\nPACK\x00\x00\x00\x02\x00\x00\x00\x00" + strings.Repeat("x", 20), "objects are refused"},
+		"pack says 4 billions": {wire.Report{}, `{"tree":"` + good + `","pack":true}` + "\nPACK\x00\x00\x00\x02\xff\xff\xff\xff", "objects are refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var in bytes.Buffer
+			in.WriteString(c.text)
+			if c.text == "" {
+				if err := wire.WriteJSON(&in, c.r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := s.Import(t.Context(), &in)
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("Import = %v, want %q", err, c.refused)
+			}
+			if _, err := s.Work(); err == nil {
+				t.Error("the store has work")
+			}
+		})
+	}
+}
