@@ -18,7 +18,8 @@ export GOFLAGS
 
 # What `make run` types: any banger command line. It is handed to the shell as
 # it is written, dollar signs included.
-ARGS ?= vm run --rm -- sh -c '. /etc/os-release; echo "This is $(hostname): $PRETTY_NAME, Linux $(uname -r), up for $(cut -d. -f1 /proc/uptime) s."'
+# This repository goes into the VM; a tree that is none, as an unpacked archive, does not.
+ARGS ?= vm run --rm $(test ! -e .git || echo .) -- sh -c '. /etc/os-release; echo "This is $(hostname): $PRETTY_NAME, Linux $(uname -r), up for $(cut -d. -f1 /proc/uptime) s."; git log -1 --format="Here is a copy of the repository, at %h: %s" 2>/dev/null'
 
 .PHONY: run test torture check build bench bench-host coverage install setup setup-test clean \
 	smoke smoke-build smoke-coverage smoke-coverage-html smoke-clean smoke-fresh

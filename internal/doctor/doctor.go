@@ -98,6 +98,7 @@ var checks = []check{
 	{"userns", checkUserNamespaces},
 	{"keyring", checkKeyring},
 	{"mke2fs", checkMke2fs},
+	{"git", checkGit},
 	{"programs", checkPrograms},
 	{"state", checkState},
 	{"cache", checkCache},

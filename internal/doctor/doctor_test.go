@@ -83,6 +83,7 @@ func newHost(t *testing.T) *host {
 		driver{name: "qemu", p: vmm.Probe{Usable: true, Path: "/bin/qemu", Version: "7.2.0", Accel: vmm.AccelKVM, Why: "KVM is real", MaxVCPUs: 255}},
 	}
 	h.program("qemu-system-x86_64", "echo QEMU emulator version 7.2.0; echo more")
+	h.program("git", "echo git version 2.39.5")
 	h.program("firecracker", "echo Firecracker v1.16.1; echo; echo 2026-01-01 log line")
 	return h
 }
@@ -166,6 +167,11 @@ func TestChecks(t *testing.T) {
 
 		{"no mmdebstrap", func(h *host) { h.lacks("mmdebstrap") }, "mmdebstrap", Fail, "not in PATH", "apt-get install mmdebstrap"},
 		{"no mke2fs", func(h *host) { h.lacks("mke2fs") }, "mke2fs", Fail, "mke2fs", "apt-get install e2fsprogs"},
+		{"git", nil, "git", OK, "git 2.39", ""},
+		{"no git", func(h *host) { h.lacks("git") }, "git", Warn, "not in PATH", "apt-get install git"},
+		{"old git", func(h *host) { h.program("git", "echo git version 2.30.2") }, "git", Warn, "2.38 is needed", "newer git"},
+		{"broken git", func(h *host) { h.program("git", "exit 3") }, "git", Warn, "exit status 3", "--reinstall"},
+
 		{"no user namespaces", func(h *host) { h.file("proc/sys/user/max_user_namespaces", "0\n") }, "userns", Fail, "switched off", "sysctl user.max_user_namespaces"},
 		{"none for users", func(h *host) { h.env.UID = 1; h.file("proc/sys/kernel/unprivileged_userns_clone", "0\n") }, "userns", Fail, "unprivileged", "sudo sysctl kernel.unprivileged_userns_clone=1"},
 		{"none for users, as root", func(h *host) { h.file("proc/sys/kernel/unprivileged_userns_clone", "0\n") }, "userns", OK, "root", ""},
