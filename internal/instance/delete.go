@@ -115,7 +115,9 @@ func (i *Instance) removeLocked(forGood bool) error {
 	i.view.Update(func(v *View) { v.Removed = true })
 	i.set.work.Go(func() { // ends when the trash is within its bound
 		i.set.boundTrash()
-		i.set.sweepWork()
+		if len(rec.Workspaces) > 0 {
+			i.set.sweepWork()
+		}
 	})
 	return nil
 }

@@ -27,6 +27,9 @@ func (s *Set) sweepWork() {
 		slog.Warn("read the saved work", "err", err)
 		return
 	}
+	if len(entries) == 0 {
+		return
+	}
 	trashed, err := s.trash.List()
 	if err != nil {
 		slog.Warn("read the trash", "err", err)

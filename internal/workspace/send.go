@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -53,7 +54,9 @@ func (p *Plan) Send(ctx context.Context, out io.Writer, o SendOptions) error {
 	if err != nil {
 		return err
 	}
-	s := &sender{Plan: p, w: tar.NewWriter(out), buf: make([]byte, 1<<20), progress: o.Progress}
+	// A frame of the session for each header would cost the guest more than the files.
+	b := bufio.NewWriterSize(out, 256<<10)
+	s := &sender{Plan: p, w: tar.NewWriter(b), buf: make([]byte, 1<<20), progress: o.Progress}
 	header, err := json.Marshal(wire.Header{Path: o.Path, Force: o.Force, Hash: p.Repo.Hash})
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func (p *Plan) Send(ctx context.Context, out io.Writer, o SendOptions) error {
 	if err := s.text(wire.PartIndex, index.Bytes()); err != nil {
 		return err
 	}
-	return s.w.Close()
+	return errors.Join(s.w.Close(), b.Flush())
 }
 
 // sent are the entries of the guest's index.

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"path"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/workspace/wire"
 )
@@ -29,10 +29,10 @@ const (
 	indexFlagsLength = 2
 )
 
-// writeIndex writes the git directory's index out of the stream's entries, which
-// come in the index's order. An entry that is Same gets the stat data of its file
-// in the tree.
-func writeIndex(root *os.Root, in io.Reader, hashName string) error {
+// index writes the git directory's index out of the stream's entries, which come in
+// the index's order. An entry that is Same gets the stat data of its file in the
+// tree.
+func (u *unpacker) index(in io.Reader, hashName string) error {
 	var entries []wire.Entry
 	version := uint32(2)
 	err := wire.ReadEntries(in, func(e wire.Entry) error {
@@ -49,27 +49,23 @@ func writeIndex(root *os.Root, in io.Reader, hashName string) error {
 	if err != nil {
 		return err
 	}
-	f, err := root.OpenFile(path.Join(gitDir, "index"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	fd, err := u.create(path.Join(gitDir, "index"), 0o644)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	b := bufio.NewWriterSize(f, 1<<20)
+	b := bufio.NewWriterSize(descriptor(fd), 256<<10)
 	w := io.MultiWriter(b, sum)
 	head := append([]byte(indexSignature), binary.BigEndian.AppendUint32(nil, version)...)
 	w.Write(binary.BigEndian.AppendUint32(head, uint32(len(entries))))
 	for _, e := range entries {
-		text, err := encode(root, e)
-		if err != nil {
-			return err
-		}
-		w.Write(text)
+		w.Write(u.encode(e))
 	}
 	b.Write(sum.Sum(nil))
-	if err := b.Flush(); err != nil { // of all writes
-		return err
+	err = b.Flush() // of all writes
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
 	}
-	return f.Close()
+	return err
 }
 
 // newHash is the hash of an object format.
@@ -83,16 +79,10 @@ func newHash(name string) (hash.Hash, error) {
 	return nil, fmt.Errorf("object format %q is not known", name)
 }
 
-func encode(root *os.Root, e wire.Entry) ([]byte, error) {
+func (u *unpacker) encode(e wire.Entry) []byte {
 	b := make([]byte, indexStatLength, indexStatLength+len(e.ID)+len(e.Path)+2*indexFlagsLength+indexAlign)
-	if e.Bits&wire.Same != 0 {
-		fi, err := root.Lstat(string(e.Path))
-		if err != nil {
-			return nil, err
-		}
-		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-			putStat(b, st)
-		}
+	if st, found := u.stats[string(e.Path)]; found && e.Bits&wire.Same != 0 {
+		putStat(b, &st)
 	}
 	binary.BigEndian.PutUint32(b[24:], e.Mode)
 	b = append(b, e.ID...)
@@ -114,11 +104,11 @@ func encode(root *os.Root, e wire.Entry) ([]byte, error) {
 		b = binary.BigEndian.AppendUint16(b, flags)
 	}
 	b = append(b, e.Path...)
-	return append(b, make([]byte, indexAlign-len(b)%indexAlign)...), nil // one NUL at least
+	return append(b, make([]byte, indexAlign-len(b)%indexAlign)...) // one NUL at least
 }
 
 // putStat writes a file's stat data as git takes them: each cut to 32 bits.
-func putStat(b []byte, st *syscall.Stat_t) {
+func putStat(b []byte, st *unix.Stat_t) {
 	for i, v := range []uint32{
 		uint32(st.Ctim.Sec), uint32(st.Ctim.Nsec), uint32(st.Mtim.Sec), uint32(st.Mtim.Nsec),
 		uint32(st.Dev), uint32(st.Ino), 0, st.Uid, st.Gid, uint32(st.Size),

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"archive/tar"
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const gitDir = ".git"
 // there already is refused, unless it is an empty directory or the stream says
 // Force.
 func Receive(in io.Reader, home string) (wire.Received, error) {
-	r := tar.NewReader(in)
+	r := tar.NewReader(bufio.NewReaderSize(in, 1<<20))
 	h, err := readHeader(r)
 	if err != nil {
 		return wire.Received{}, err
@@ -125,21 +126,23 @@ func replace(temp, dest string) error {
 	return nil
 }
 
-// unpacker writes a stream beneath a directory.
+// unpacker writes a stream beneath a directory. System calls are what it costs, so
+// each path is looked up once, by the kernel, and no link is followed on the way.
 type unpacker struct {
-	root *os.Root
-	made map[string]bool // directories that are there
-	got  wire.Received
-	buf  []byte
+	dir   int             // a descriptor of the directory
+	made  map[string]bool // directories that are there
+	stats map[string]unix.Stat_t
+	got   wire.Received
+	buf   []byte
 }
 
 func unpack(r *tar.Reader, dir, hash string) (wire.Received, error) {
-	root, err := os.OpenRoot(dir)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return wire.Received{}, err
+		return wire.Received{}, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer root.Close()
-	u := &unpacker{root: root, made: map[string]bool{".": true}, buf: make([]byte, 1<<20)}
+	defer unix.Close(fd)
+	u := &unpacker{dir: fd, made: map[string]bool{".": true}, stats: map[string]unix.Stat_t{}, buf: make([]byte, 256<<10)}
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -148,7 +151,7 @@ func unpack(r *tar.Reader, dir, hash string) (wire.Received, error) {
 			return u.got, fmt.Errorf("read the stream: %w", err)
 		}
 		if h.Name == wire.PartIndex {
-			if err := writeIndex(root, r, hash); err != nil {
+			if err := u.index(r, hash); err != nil {
 				return u.got, fmt.Errorf("write the index: %w", err)
 			}
 			// To the archive's end: the host has sent all.
@@ -184,51 +187,113 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeDir:
 		return u.mkdir(name)
 	case tar.TypeSymlink:
-		if err := u.root.Symlink(h.Linkname, name); err != nil {
-			return err
-		}
-		u.got.Files++
-		return nil
+		return u.link(name, h.Linkname)
 	case tar.TypeReg:
 		return u.file(name, h, r, inTree)
 	}
 	return fmt.Errorf("the stream has an entry of type %q: %q", h.Typeflag, h.Name)
 }
 
+// create makes a new file.
+func (u *unpacker) create(name string, mode int64) (int, error) {
+	fd, err := unix.Openat2(u.dir, name, &unix.OpenHow{
+		Flags:   unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Mode:    uint64(mode) & 0o777,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, &fs.PathError{Op: "create", Path: name, Err: err}
+	}
+	return fd, nil
+}
+
 func (u *unpacker) file(name string, h *tar.Header, r io.Reader, inTree bool) error {
-	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(h.Mode)&0o777)
+	fd, err := u.create(name, h.Mode)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, r, u.buf)
+	err = u.fill(fd, name, h, r, inTree)
+	if cerr := unix.Close(fd); err == nil && cerr != nil {
+		err = cerr
+	}
 	if err != nil {
 		return fmt.Errorf("write %q: %w", name, err)
 	}
-	if inTree {
-		u.got.Files++
-		u.got.Bytes += n
-		// Before the index takes the file's stat data.
-		t := unix.NsecToTimespec(h.ModTime.UnixNano())
-		if err := futimes(f, t); err != nil {
-			return fmt.Errorf("set the time of %q: %w", name, err)
-		}
+	return nil
+}
+
+func (u *unpacker) fill(fd int, name string, h *tar.Header, r io.Reader, inTree bool) error {
+	n, err := io.CopyBuffer(descriptor(fd), struct{ io.Reader }{r}, u.buf)
+	if err != nil || !inTree {
+		return err
 	}
-	return f.Close()
+	u.got.Files++
+	u.got.Bytes += n
+	// Before the index takes the file's stat data.
+	t := unix.NsecToTimespec(h.ModTime.UnixNano())
+	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	return u.note(fd, "", name, unix.AT_EMPTY_PATH)
 }
 
-// futimes sets both times of an open file.
-func futimes(f *os.File, t unix.Timespec) error {
-	return unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH)
+// note keeps a file's stat data for the index.
+func (u *unpacker) note(at int, path, name string, flags int) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(at, path, &st, flags); err != nil {
+		return err
+	}
+	u.stats[name] = st
+	return nil
 }
 
+func (u *unpacker) link(name, target string) error {
+	dir, err := unix.Openat2(u.dir, path.Dir(name), &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err == nil {
+		defer unix.Close(dir)
+		err = unix.Symlinkat(target, dir, path.Base(name))
+	}
+	if err == nil {
+		err = u.note(dir, path.Base(name), name, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("write %q: %w", name, err)
+	}
+	u.got.Files++
+	return nil
+}
+
+// mkdir makes a directory, and those that it is in.
 func (u *unpacker) mkdir(name string) error {
 	if u.made[name] {
 		return nil
 	}
-	if err := u.root.MkdirAll(name, 0o755); err != nil {
+	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
+	}
+	if err := unix.Mkdirat(u.dir, name, 0o755); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
 	u.made[name] = true
 	return nil
+}
+
+// descriptor writes to an open file.
+type descriptor int
+
+func (d descriptor) Write(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		k, err := unix.Write(int(d), p[n:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		n += k
+	}
+	return len(p), nil
 }
