@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
-	"banger/internal/workspace"
 )
 
 const (
@@ -119,7 +118,7 @@ type runOptions struct {
 
 func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 	if o.repo != "" { // before anything is started for it
-		if _, err := workspace.Open(ctx, o.repo, o.workspace.gitDir); err != nil {
+		if _, err := o.workspace.open(ctx, o.repo); err != nil {
 			return err
 		}
 	}
@@ -138,6 +137,9 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 		}
 		defer in.close()
 		in.say()
+		if err := in.ask(ctx); err != nil {
+			return err
+		}
 	}
 	v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(o.show)) })
 	if err != nil {

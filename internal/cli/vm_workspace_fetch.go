@@ -41,6 +41,9 @@ func (f *outFlags) repository(ctx context.Context, s workspace.Store) (*workspac
 		path = info.Repository
 	}
 	r, err := workspace.Open(ctx, path, "")
+	if errors.Is(err, workspace.ErrNoRepository) {
+		return nil, info, hint.Add(err, "banger vm workspace export prints a patch; git init makes a repository of it")
+	}
 	if err != nil {
 		return nil, info, hint.Add(fmt.Errorf("open the repository that the work came from: %w", err), "--repo DIR names it, if it was moved")
 	}

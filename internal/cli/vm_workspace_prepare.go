@@ -65,6 +65,9 @@ the last commit. Nothing of the host's configuration, hooks or credentials goes 
 			defer c.close()
 			c.force = force
 			c.say()
+			if err := c.ask(ctx); err != nil {
+				return err
+			}
 			_, err = c.into(ctx, client, where)
 			return err
 		},

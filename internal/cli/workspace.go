@@ -9,12 +9,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"banger/internal/api"
+	"banger/internal/hint"
 	"banger/internal/paths"
 	"banger/internal/session"
 	"banger/internal/workspace"
@@ -26,9 +29,14 @@ const defaultGuestPath = "repo"
 
 // workspaceFlags say what of a repository goes in, and where.
 type workspaceFlags struct {
-	guestPath string
-	gitDir    string
-	untracked bool
+	guestPath    string
+	gitDir       string
+	mode         string
+	branch, from string
+	untracked    bool
+	include      []string
+	includeFrom  string
+	yes          bool
 }
 
 func (f *workspaceFlags) add(cmd *cobra.Command) {
@@ -36,11 +44,29 @@ func (f *workspaceFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.guestPath, "guest-path", "", "`PATH` in the guest for the repository (default: /root/repo)")
 	fs.StringVar(&f.gitDir, "git-dir", "", "the repository's git directory `DIR`, if it does not name its work tree")
 	fs.BoolVar(&f.untracked, "include-untracked", false, "take in the files that git neither tracks nor ignores, too")
+	fs.StringArrayVar(&f.include, "include", nil, "take in the ignored files that `PATTERN` names, as in a .gitignore")
+	fs.StringVar(&f.includeFrom, "include-from", "", "take in the ignored files that the patterns in `FILE` name")
+	fs.StringVar(&f.mode, "mode", "overlay", "overlay: what git tracks; full: every file but .git, after a question")
+	fs.StringVar(&f.branch, "branch", "", "the guest begins on a new branch `NAME`")
+	fs.StringVar(&f.from, "from", "", "the tree of commit `REF` goes in, without your edits (needs --branch)")
+	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask, with --mode full")
+	cmd.RegisterFlagCompletionFunc("include", nothing)
+	cmd.RegisterFlagCompletionFunc("branch", nothing)
+	cmd.RegisterFlagCompletionFunc("from", nothing)
+	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"overlay", "full"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.MarkFlagDirname("git-dir")
 	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
 }
 
 func (f *workspaceFlags) check() error {
+	switch {
+	case !slices.Contains([]string{"overlay", "full", "full_copy"}, f.mode):
+		return fieldError("mode", fmt.Errorf("%q is neither overlay nor full", f.mode))
+	case f.from != "" && f.branch == "":
+		return usagef("--from needs --branch, the name of the guest's branch")
+	case f.from != "" && (f.full() || f.untracked || len(f.include) > 0 || f.includeFrom != ""):
+		return usagef("--from takes a commit's tree alone: no other files go in with it")
+	}
 	if f.guestPath == "" {
 		return nil
 	}
@@ -51,6 +77,34 @@ func (f *workspaceFlags) check() error {
 		return fieldError("guest-path", fmt.Errorf("%q is no place for a repository alone", f.guestPath))
 	}
 	return nil
+}
+
+// full reports whether every file goes in.
+func (f *workspaceFlags) full() bool { return f.mode != "overlay" }
+
+// options are what a plan is made with.
+func (f *workspaceFlags) options(scratch string) (workspace.Options, error) {
+	o := workspace.Options{Scratch: scratch, IncludeUntracked: f.untracked, Include: slices.Clone(f.include), All: f.full(), From: f.from, NewBranch: f.branch}
+	if f.includeFrom != "" {
+		text, err := os.ReadFile(f.includeFrom)
+		if err != nil {
+			return o, err
+		}
+		o.Include = append(o.Include, strings.Split(string(text), "\n")...)
+	}
+	return o, nil
+}
+
+// open opens the repository that goes in.
+func (f *workspaceFlags) open(ctx context.Context, path string) (*workspace.Repository, error) {
+	r, err := workspace.Open(ctx, path, f.gitDir)
+	if errors.Is(err, workspace.ErrNoRepository) && f.full() {
+		return workspace.OpenPlain(ctx, path)
+	}
+	if err == nil && f.full() && workspace.IsTooMuch(r.Root) {
+		return nil, fmt.Errorf("%q is the home directory, or holds it: it never goes in as a whole", r.Root)
+	}
+	return r, err
 }
 
 // readTries is how often a repository is read that changes meanwhile.
@@ -84,14 +138,20 @@ func stagingDir() (string, error) {
 
 // read makes the plan anew.
 func (c *copyIn) read(ctx context.Context) error {
-	r, err := workspace.Open(ctx, c.path, c.gitDir)
+	r, err := c.open(ctx, c.path)
 	if err != nil {
 		return err
 	}
-	if err := c.app.takeUp(r, c.show); err != nil {
+	if !r.IsPlain() {
+		if err := c.app.takeUp(r, c.show); err != nil {
+			return err
+		}
+	}
+	o, err := c.options(c.scratch)
+	if err != nil {
 		return err
 	}
-	p, err := workspace.NewPlan(ctx, r, workspace.Options{Scratch: c.scratch, IncludeUntracked: c.untracked})
+	p, err := workspace.NewPlan(ctx, r, o)
 	if err != nil {
 		return err
 	}
@@ -117,21 +177,55 @@ func (c *copyIn) say() {
 	if n := p.Untracked; n > 0 {
 		notice("%s left behind: --include-untracked takes %s in", count(n, "untracked file"), them(n))
 	}
-	if n := len(p.Secrets); n > 0 {
-		var names []string
-		for _, s := range p.Secrets[:min(n, 5)] {
-			names = append(names, string(s))
-		}
-		if n > 5 {
-			names = append(names, fmt.Sprintf("%d more", n-5))
-		}
-		notice("warning: tracked files whose names look like secrets go in: %s", strings.Join(names, ", "))
+	if n := len(p.Private); n > 0 && !c.full() {
+		notice("%s in, as asked: %s", count(n, "ignored file"), some(p.Private))
 	}
+	if len(p.Secrets) > 0 {
+		notice("warning: files whose names look like secrets go in: %s", some(p.Secrets))
+	}
+}
+
+// some are the first of a list of names, in words.
+func some(list [][]byte) string {
+	const shown = 5
+	var names []string
+	for _, s := range list[:min(len(list), shown)] {
+		names = append(names, string(s))
+	}
+	if n := len(list) - shown; n > 0 {
+		names = append(names, fmt.Sprintf("%d more", n))
+	}
+	return strings.Join(names, ", ")
+}
+
+// errNotCopied says that nobody agreed to a copy.
+var errNotCopied = errors.New("nothing was copied")
+
+// ask has the user agree to a copy of every file.
+func (c *copyIn) ask(ctx context.Context) error {
+	if !c.full() || c.yes {
+		return nil
+	}
+	a, p := c.app, c.plan
+	c.show.close()
+	a.note("every file in %s goes in, ignored ones too: %s, %s", clean(p.Repo.Root), count(len(p.Files), "file"), bytesText(p.Bytes))
+	if !term.IsTerminal(int(a.stdin.Fd())) || !term.IsTerminal(int(a.stderr.Fd())) {
+		return hint.Add(usagef("%w: there is no terminal to ask on", errNotCopied), "--dry-run lists them; --yes copies without asking")
+	}
+	fmt.Fprint(a.stderr, "Copy? [y/N] ")
+	yes, err := a.readYes(ctx)
+	if err == nil && !yes {
+		err = errNotCopied
+	}
+	return err
 }
 
 // baseText is what a plan's base is, in words.
 func baseText(p *workspace.Plan) string {
 	text := "base: no commit yet"
+	if p.From != "" {
+		return fmt.Sprintf("base: %s %.7s %q, without your edits", p.From, p.Head, p.Subject)
+	}
 	if p.Head != "" {
 		text = fmt.Sprintf("base: HEAD %.7s %q", p.Head, p.Subject)
 	}

@@ -76,6 +76,9 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 	if f.Refs, err = s.refs(ctx, "refs/banger/"+o.Name+"/"); err != nil {
 		return f, err
 	}
+	if w, err = s.withoutPrivate(ctx, i, w, "refs/banger/"+o.Name+"/", f.Refs); err != nil {
+		return f, err
+	}
 	if err := s.give(ctx, r, look.Git, f.Refs); err != nil {
 		return f, fmt.Errorf("bring the work into %q: %w", r.Root, err)
 	}
@@ -112,6 +115,84 @@ func updateRefs(ctx context.Context, r *Repository, tx io.Reader) error {
 		return fmt.Errorf("git did not answer in %q within %v: its configuration may include a file that can't be read", r.Root, refLimit)
 	}
 	return err
+}
+
+// withoutPrivate takes the ignored files that went in out of what is fetched: base
+// and work become commits without them. A commit of the guest's that holds one is
+// refused: a merge and a push would publish it.
+func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string, refs map[string]string) (Work, error) {
+	if len(i.Private) == 0 {
+		return w, nil
+	}
+	base, err := s.remake(ctx, i.Base, i.Head, i.Private)
+	if err != nil {
+		return w, err
+	}
+	parent := base
+	if w.Head != "" && w.Head != i.Head {
+		parent = w.Head
+	}
+	if w.Commit, err = s.remake(ctx, w.Commit, parent, i.Private); err != nil {
+		return w, err
+	}
+	if w.Tree, err = s.git().Line(ctx, nil, "rev-parse", w.Commit+"^{tree}"); err != nil {
+		return w, err
+	}
+	refs[prefix+"base"], refs[prefix+"work"] = base, w.Commit
+	private := map[string]string{}
+	for _, name := range i.Private {
+		if id, err := s.git().Line(ctx, nil, "rev-parse", "-q", "--verify", i.Base+":"+string(name)); err == nil {
+			private[id] = string(name)
+		}
+	}
+	args := []string{"rev-list", "--objects", "--no-object-names"}
+	for name, id := range refs {
+		if strings.HasPrefix(name, prefix+"heads/") {
+			args = append(args, id)
+		}
+	}
+	if len(args) == 3 {
+		return w, nil
+	}
+	if i.Head != "" {
+		args = append(args, "^"+i.Head)
+	}
+	list, err := s.git().Run(ctx, nil, args...)
+	for id := range strings.Lines(string(list)) {
+		if name := private[strings.TrimSpace(id)]; name != "" {
+			return w, fmt.Errorf("a commit of the guest's holds %q, an ignored file that went in: it is not fetched", name)
+		}
+	}
+	return w, err
+}
+
+// remake makes a commit of another one's tree without some paths.
+func (s Store) remake(ctx context.Context, commit, parent string, without [][]byte) (string, error) {
+	dir, err := os.MkdirTemp(s.Dir, incoming)
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	g := s.git(append(slices.Clone(commitEnv), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
+	if _, err := g.Run(ctx, nil, "read-tree", commit); err != nil {
+		return "", err
+	}
+	var names bytes.Buffer
+	for _, n := range without { // a mode of 0 removes
+		fmt.Fprintf(&names, "0 %s\t%s\x00", strings.Repeat("0", len(commit)), n)
+	}
+	if _, err := g.Run(ctx, &names, "update-index", "-z", "--index-info"); err != nil {
+		return "", err
+	}
+	tree, err := g.Line(ctx, nil, "write-tree")
+	if err != nil {
+		return "", err
+	}
+	args := []string{"commit-tree", tree, "-m", "the work tree of the guest, without ignored files"}
+	if parent != "" {
+		args = append(args, "-p", parent)
+	}
+	return g.Line(ctx, nil, args...)
 }
 
 // refs are the store's refs as they will be called below prefix.

@@ -105,6 +105,9 @@ func (r *Repository) excludes() ([]byte, error) {
 			}
 		}
 	}
+	if r.IsPlain() {
+		return text, nil
+	}
 	own, err := readSmall(filepath.Join(r.Common, "info", "exclude"), maxConfig)
 	if err != nil {
 		return nil, err

@@ -49,16 +49,14 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	if r.Hash != i.Hash {
 		return nil, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
 	}
-	// What the guest made may be there already, as a file that git does not know.
+	// What the guest changed may be there as a file that git does not know.
 	theirs, err := changes(ctx, s.git(), i.Tree, w.Tree)
 	if err != nil {
 		return nil, err
 	}
 	var made []string
 	for _, c := range theirs {
-		if c.OldMode == 0 {
-			made = append(made, string(c.Path))
-		}
+		made = append(made, string(c.Path))
 	}
 	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir, Also: made})
 	if err != nil {
@@ -84,7 +82,7 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 
 // alsoReads gives a scratch repository the objects of another one.
 func (s *scratch) alsoReads(repo string) error {
-	f, err := os.OpenFile(filepath.Join(s.repo, "objects", "info", "alternates"), os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(filepath.Join(s.repo, "objects", "info", "alternates"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -28,6 +29,16 @@ type Options struct {
 	// IncludeUntracked takes in the files that git does not track and does not
 	// ignore.
 	IncludeUntracked bool
+	// Include are patterns, as in a .gitignore, of ignored files that go in. They are
+	// private: no object of them gets into the user's repository.
+	Include []string
+	// All takes in every file beneath the root, ignored ones too, as private.
+	All bool
+	// From is the name of a commit whose tree goes in, without any edit of the
+	// user's; "" is the work tree.
+	From string
+	// NewBranch is the short name of the branch that the guest is on; "" is the user's.
+	NewBranch string
 	// Also are paths that go in if they are there, though git may ignore them.
 	Also []string
 }
@@ -47,6 +58,8 @@ type Plan struct {
 	Repo  *Repository
 	Files []File // in the order of their paths
 	Bytes int64  // of all files
+	// From is what Options said.
+	From string
 	// Head is the commit of HEAD, "" on an unborn branch; Subject its first line;
 	// Branch the full name of the branch that HEAD names, "" if it is detached.
 	Head, Subject, Branch string
@@ -58,6 +71,8 @@ type Plan struct {
 	// Untracked counts the files that stay behind because git does not track them;
 	// those that git ignores are not counted.
 	Untracked int
+	// Private are the ignored files that go in.
+	Private [][]byte
 	// Secrets are tracked files whose names say that they hold secrets.
 	Secrets [][]byte
 
@@ -71,7 +86,9 @@ type Plan struct {
 
 // Close removes the scratch repository.
 func (p *Plan) Close() {
-	p.files.Close()
+	if p.files != nil {
+		p.files.Close()
+	}
 	p.s.Close()
 }
 
@@ -81,19 +98,24 @@ func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error)
 	if err != nil {
 		return nil, err
 	}
-	files, err := openTree(r.Root)
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	p := &Plan{Repo: r, s: s, files: files, same: map[string]bool{}}
+	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}}
 	defer func() {
 		if err != nil {
 			p.Close()
 			err = fmt.Errorf("read the repository %q: %w", r.Root, err)
 		}
 	}()
-	if err := p.readHead(ctx); err != nil {
+	if err := p.readHead(ctx, o); err != nil {
+		return nil, err
+	}
+	root := r.Root
+	if o.From != "" {
+		root = s.tree
+		if err := s.checkOut(ctx, p.Head); err != nil {
+			return nil, err
+		}
+	}
+	if p.files, err = openTree(root); err != nil {
 		return nil, err
 	}
 	if p.entries, err = readIndex(ctx, s); err != nil {
@@ -108,8 +130,25 @@ func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error)
 	return p, p.makeBase(ctx)
 }
 
-// readHead finds where HEAD is.
-func (p *Plan) readHead(ctx context.Context) error {
+// readHead finds where HEAD is, or the commit that goes in instead.
+func (p *Plan) readHead(ctx context.Context, o Options) error {
+	if o.NewBranch != "" && !isBranch([]byte("refs/heads/"+o.NewBranch)) {
+		return fmt.Errorf("%q can be no branch's name", o.NewBranch)
+	}
+	defer func() {
+		if o.NewBranch != "" {
+			p.Branch = "refs/heads/" + o.NewBranch
+		}
+	}()
+	if o.From != "" {
+		head, err := p.s.Line(ctx, nil, "rev-parse", "-q", "--verify", "--end-of-options", o.From+"^{commit}")
+		if err != nil {
+			return fmt.Errorf("%q names no commit", o.From)
+		}
+		p.Head = head
+		p.Subject, err = p.s.Line(ctx, nil, "log", "-1", "--no-show-signature", "--format=%s", head)
+		return err
+	}
 	if name, err := p.s.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
 		p.Branch = name
 	} else if ctx.Err() != nil {
@@ -130,7 +169,7 @@ func (p *Plan) readHead(ctx context.Context) error {
 func (p *Plan) refuseSubmodules() error {
 	for _, e := range p.entries {
 		if e.Mode == modeGitlink {
-			return hint.Add(fmt.Errorf("%q is a submodule, and in overlay mode only files go in", e.Path), "--mode full brings submodules, each as a repository of its own")
+			return hint.Add(fmt.Errorf("%q is a submodule: only files go in", e.Path), "name the submodule's own directory, which is a repository of its own: --guest-path puts it beside another one")
 		}
 	}
 	return nil
@@ -140,7 +179,9 @@ func (p *Plan) refuseSubmodules() error {
 // tree that may be another than git last saw.
 func (p *Plan) compare(ctx context.Context, o Options) error {
 	written := unix.Timespec{}
-	if fi, err := os.Stat(filepath.Join(p.Repo.GitDir, "index")); err == nil {
+	if o.From != "" {
+		written.Sec = math.MaxInt64 // nobody but us has written there
+	} else if fi, err := os.Stat(filepath.Join(p.Repo.GitDir, "index")); err == nil {
 		written = unix.NsecToTimespec(fi.ModTime().UnixNano())
 	}
 	trust := true
@@ -171,7 +212,7 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 			mode = modeExec
 		}
 		known := e.Stage == 0 && e.Bits&wire.IntentToAdd == 0 && mode == e.Mode && e.stat.matches(st) && e.stat.before(written)
-		if base := path.Base(seen); base == ".gitattributes" || !known {
+		if base := path.Base(seen); (base == ".gitattributes" || !known) && o.From == "" {
 			if err := p.copyIn(seen); err != nil {
 				return err
 			}
@@ -182,8 +223,10 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		p.same[seen] = known
 		p.add(seen, mode, st)
 	}
-	if err := p.findUntracked(ctx, o, &changed); err != nil {
-		return err
+	if o.From == "" {
+		if err := p.findUntracked(ctx, o, &changed); err != nil {
+			return err
+		}
 	}
 	return p.hash(ctx, &changed, &gone)
 }

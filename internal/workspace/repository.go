@@ -69,12 +69,57 @@ func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
 			return nil, err
 		}
 		if dir == filepath.Dir(dir) {
-			return nil, hint.Add(fmt.Errorf("%q is in no git repository", path), "git init makes one")
+			return nil, hint.Add(fmt.Errorf("open %q: %w", path, ErrNoRepository), "git init makes one; --mode full takes a directory that is none")
 		}
 	}
 }
 
+// OpenPlain takes a directory that is in no repository for one without a commit. The
+// root of the file system, the user's home, and what is above it, are refused.
+func OpenPlain(ctx context.Context, path string) (*Repository, error) {
+	abs, err := filepath.Abs(path)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := os.Stat(abs); err != nil {
+		return nil, err
+	} else if !fi.IsDir() {
+		return nil, fmt.Errorf("%q is not a directory", path)
+	}
+	if IsTooMuch(abs) {
+		return nil, fmt.Errorf("%q is the home directory, or holds it: it never goes in as a whole", abs)
+	}
+	r := &Repository{Root: abs, Hash: "sha1"}
+	if r.user, err = userConfig(ctx); err != nil {
+		return nil, fmt.Errorf("read the configuration of git: %w", withHint(err))
+	}
+	return r, nil
+}
+
+// IsTooMuch reports whether a directory is the user's home or holds it. dir has no
+// links in it.
+func IsTooMuch(dir string) bool {
+	home, err := os.UserHomeDir()
+	if err == nil {
+		home, err = filepath.EvalSymlinks(home)
+	}
+	if err != nil {
+		return dir == "/"
+	}
+	rel, err := filepath.Rel(dir, home)
+	return dir == "/" || err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// IsPlain reports whether it is a directory without a repository.
+func (r *Repository) IsPlain() bool { return r.GitDir == "" }
+
 const dotGit = ".git"
+
+// ErrNoRepository says that a path is in no repository.
+var ErrNoRepository = errors.New("it is in no git repository")
 
 // isGitDir reports whether dir looks as git's own directories do.
 func isGitDir(dir string) bool {

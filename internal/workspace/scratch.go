@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,7 +43,7 @@ func newScratch(parent string, r *Repository) (_ *scratch, err error) {
 			return nil, err
 		}
 	}
-	if err := s.borrow(r); err != nil {
+	if err := s.begin(r); err != nil {
 		return nil, err
 	}
 	exclude, err := r.excludes()
@@ -54,6 +55,17 @@ func newScratch(parent string, r *Repository) (_ *scratch, err error) {
 	}
 	text := scratchConfig(r)
 	return s, os.WriteFile(filepath.Join(s.repo, "config"), []byte(text), 0o600)
+}
+
+// begin makes it a repository: with what is r's, or empty if r is plain.
+func (s *scratch) begin(r *Repository) error {
+	if !r.IsPlain() {
+		return s.borrow(r)
+	}
+	if err := os.Mkdir(filepath.Join(s.repo, "refs"), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.repo, "HEAD"), []byte("ref: refs/heads/main\n"), 0o600)
 }
 
 // Close removes it.
@@ -93,6 +105,19 @@ func (s *scratch) borrow(r *Repository) error {
 		}
 	}
 	return nil
+}
+
+// checkOut makes the scratch work tree and index those of a commit, with git's own
+// conversions.
+func (s *scratch) checkOut(ctx context.Context, commit string) error {
+	if err := os.RemoveAll(filepath.Join(s.repo, "index")); err != nil {
+		return err
+	}
+	if _, err := s.Run(ctx, nil, "read-tree", commit); err != nil {
+		return err
+	}
+	_, err := s.Run(ctx, nil, "checkout-index", "-a", "-f", "-u", "-q")
+	return err
 }
 
 // A meaning is a setting that says what a repository's content is, and that

@@ -49,17 +49,19 @@ type Owner struct {
 
 // Info is a store's own description.
 type Info struct {
-	Format     int       `json:"format"`
-	VM         Owner     `json:"vm"`
-	Repository string    `json:"repository"` // the user's work tree
-	Hash       string    `json:"hash"`
-	Head       string    `json:"head,omitempty"`
-	Subject    string    `json:"subject,omitempty"`
-	Branch     string    `json:"branch,omitempty"`
-	Base       string    `json:"base"`
-	Tree       string    `json:"tree"` // Base's
-	Changed    int       `json:"changed"`
-	MadeAt     time.Time `json:"made_at"`
+	Format     int    `json:"format"`
+	VM         Owner  `json:"vm"`
+	Repository string `json:"repository"` // the user's work tree
+	Hash       string `json:"hash"`
+	Head       string `json:"head,omitempty"`
+	Subject    string `json:"subject,omitempty"`
+	Branch     string `json:"branch,omitempty"`
+	Base       string `json:"base"`
+	Tree       string `json:"tree"` // Base's
+	Changed    int    `json:"changed"`
+	// Private are the ignored files that went in.
+	Private [][]byte  `json:"private,omitempty"`
+	MadeAt  time.Time `json:"made_at"`
 }
 
 // NewStore makes the store of a plan's workspace in dir, which is not there yet.
@@ -97,7 +99,7 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 	}
 	return s, s.write(storeFile, Info{
 		Format: InfoFormat, VM: owner, Repository: p.Repo.Root, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
-		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, MadeAt: time.Now().UTC(),
+		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Private: p.Private, MadeAt: time.Now().UTC(),
 	})
 }
 

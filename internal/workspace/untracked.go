@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -26,22 +27,40 @@ func (p *Plan) findUntracked(ctx context.Context, o Options, changed *bytes.Buff
 	for _, e := range p.entries {
 		tracked[string(e.Path)] = true
 	}
-	ig, err := p.startIgnores(ctx)
+	ig, err := startIgnores(ctx, p.s.Git)
 	if err != nil {
 		return err
 	}
-	w := untracked{Plan: p, include: o.IncludeUntracked, tracked: tracked, ignores: ig, changed: changed}
+	w := untracked{Plan: p, include: o.IncludeUntracked || o.All, all: o.All, tracked: tracked, ignores: ig, changed: changed}
+	if len(o.Include) > 0 {
+		if w.wanted, err = p.startWanted(ctx, o.Include); err != nil {
+			return errors.Join(err, ig.close())
+		}
+	}
 	err = errors.Join(w.also(o.Also), w.dir(ctx, "."), ig.close())
+	if w.wanted != nil {
+		err = errors.Join(err, w.wanted.close())
+	}
 	slices.SortFunc(p.Files, func(a, b File) int { return bytes.Compare(a.Path, b.Path) })
 	return err
 }
 
 type untracked struct {
 	*Plan
-	include bool
+	include bool // untracked files
+	all     bool // ignored ones too
 	tracked map[string]bool
 	ignores *ignores
+	wanted  *ignores // says which ignored files go in; nil for none
 	changed *bytes.Buffer
+}
+
+// isWanted reports whether an ignored file goes in.
+func (w *untracked) isWanted(name string) (bool, error) {
+	if w.all || w.wanted == nil {
+		return w.all, nil
+	}
+	return w.wanted.ask(name)
 }
 
 // also takes in the files at paths, whatever git says of them.
@@ -85,7 +104,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 		case w.tracked[name]:
 			continue
 		case e.mode == unix.S_IFDIR:
-			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil {
+			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil && !w.all {
 				w.Untracked++ // a repository inside: it counts as git counts it, once
 				continue
 			}
@@ -96,7 +115,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 			if err != nil {
 				return err
 			}
-			if ignored && !w.hasTracked(name) {
+			if ignored && !w.hasTracked(name) && !w.all && w.wanted == nil {
 				continue
 			}
 			if err := w.dir(ctx, name); err != nil {
@@ -108,6 +127,14 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 				return err
 			}
 			if ignored {
+				if yes, err := w.isWanted(name); err != nil {
+					return err
+				} else if yes {
+					if err := w.takeIn(name); err != nil {
+						return err
+					}
+					w.Private = append(w.Private, []byte(name))
+				}
 				continue
 			}
 			if !w.include {
@@ -201,9 +228,25 @@ type answer struct {
 	err     error
 }
 
-// startIgnores starts git check-ignore in the scratch repository, which reads the
-// copies of .gitignore files there.
-func (p *Plan) startIgnores(ctx context.Context) (*ignores, error) {
+// startWanted starts a git that ignores what the patterns name.
+func (p *Plan) startWanted(ctx context.Context, patterns []string) (*ignores, error) {
+	repo, tree := filepath.Join(p.s.dir, "wanted"), filepath.Join(p.s.dir, "nothing")
+	for _, dir := range []string{tree, filepath.Join(repo, "objects"), filepath.Join(repo, "refs"), filepath.Join(repo, "info")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	for name, text := range map[string]string{"HEAD": "ref: refs/heads/none\n", "info/exclude": strings.Join(patterns, "\n") + "\n"} {
+		if err := os.WriteFile(filepath.Join(repo, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return startIgnores(ctx, hostGit(repo, tree))
+}
+
+// startIgnores starts git check-ignore, which reads the .gitignore files in g's work
+// tree.
+func startIgnores(ctx context.Context, g git.Git) (*ignores, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -212,7 +255,7 @@ func (p *Plan) startIgnores(ctx context.Context) (*ignores, error) {
 	go func() { // ends when in is closed, or with ctx
 		defer r.Close()
 		defer close(ig.says)
-		err := p.s.Read(ctx, r, func(out *bufio.Reader) error {
+		err := g.Read(ctx, r, func(out *bufio.Reader) error {
 			for {
 				said, err := readIgnore(out)
 				if errors.Is(err, io.EOF) {

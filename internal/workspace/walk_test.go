@@ -431,3 +431,105 @@ func TestKinds(t *testing.T) {
 		})
 	}
 }
+
+// Ignored files go in only by name, are in no object that a fetch brings, and come
+// out as files.
+func TestPrivate(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; printf '.env\nbuild/\n*.log\n' >.gitignore; git add .; git commit -qm one; echo CANARY-SECRET >.env; mkdir -p build/deep; echo b >build/deep/b; echo l >x.log`)
+	p := plan(t, repo, Options{Include: []string{".env", "build/deep/"}})
+	if len(p.Private) != 2 || len(p.Files) != 4 {
+		t.Fatalf("private %q, files %+v", p.Private, p.Files)
+	}
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := bringOut(t, s, home); w.Files != 0 {
+		t.Errorf("before any change: %+v", w)
+	}
+	sh(t, tree, "test -z \"$(git status --porcelain)\"; echo more >>.env; echo 2 >>f; git commit -qam two; rm build/deep/b; echo 3 >>f")
+	w := bringOut(t, s, home)
+	if w.Files != 3 {
+		t.Errorf("Import = %+v, want 3 files", w)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	found := sh(t, repo, `for o in $(git cat-file --batch-all-objects --batch-check='%(objectname)'); do git cat-file -p $o | grep -a -l CANARY && echo $o; done; git ls-tree -r --name-only refs/banger/dev/work; git show refs/banger/dev/work:f`)
+	if found != ".gitignore\nf\n1\n2\n3\n" {
+		t.Errorf("the user's repository holds\n%s", found)
+	}
+	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, repo, "cat .env f; ls build/deep 2>/dev/null || true"); got != "CANARY-SECRET\nmore\n1\n2\n3\n" {
+		t.Errorf("after apply: %q", got)
+	}
+	sh(t, tree, "git add -f .env; git commit -qm leak")
+	w = bringOut(t, s, home)
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+		t.Logf("a commit with another content of it: %v", err)
+	}
+}
+
+// A commit's tree goes in without the user's edits, on a branch of its own.
+func TestFrom(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; printf 'a\r\n' >crlf; echo 'crlf text eol=crlf' >.gitattributes; echo 1 >f; git add .; git commit -qm one; echo 2 >f; git commit -qam two; echo edit >f; echo u >u`)
+	p := plan(t, repo, Options{From: "HEAD~1", NewBranch: "try/it"})
+	home, tree := send(t, p)
+	if got := sh(t, tree, "git branch --show-current; cat f; git status --porcelain; od -c crlf | head -1; ls"); got != "try/it\n1\n0000000   a  \\r  \\n\ncrlf\nf\n" {
+		t.Errorf("the guest has\n%s", got)
+	}
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo n >n; git add n; git commit -qm n")
+	if w := bringOut(t, s, home); w.Files != 1 || w.Commits != 1 || w.Branch != "refs/heads/try/it" {
+		t.Errorf("Import = %+v", w)
+	}
+}
+
+// A directory that is no repository goes in whole, with a base made for it.
+func TestPlain(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `mkdir -p a/b; echo 1 >a/b/f; echo '*' >.gitignore; ln -s a l; mkdir inner; cd inner; git init -q; echo i >i`)
+	r, err := OpenPlain(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPlan(t.Context(), r, Options{Scratch: t.TempDir(), All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "cat a/b/f .gitignore; readlink l; test ! -e inner/.git; cat inner/i; echo 2 >>a/b/f")
+	w := bringOut(t, s, home)
+	if w.Files != 1 {
+		t.Errorf("Import = %+v, want one file", w)
+	}
+	var patch bytes.Buffer
+	if err := s.Patch(t.Context(), &patch, w, PatchOptions{}); err != nil || !strings.Contains(patch.String(), "+2") {
+		t.Errorf("Patch = %v:\n%s", err, &patch)
+	}
+	for _, no := range []string{"/", os.Getenv("HOME"), filepath.Dir(os.Getenv("HOME"))} {
+		if _, err := OpenPlain(t.Context(), no); err == nil {
+			t.Errorf("OpenPlain(%q) took it", no)
+		}
+	}
+}
