@@ -85,7 +85,12 @@ func lockRepository(r *Repository) (unlock func(), err error) {
 		}
 		return nil, err
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		// A process that another goroutine starts at this moment has the descriptor
+		// until it execs.
+		unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // Apply writes a merge into the user's tree: all of it or nothing. Files that are

@@ -15,6 +15,9 @@ import (
 
 // recordDamage is what can happen to the records while no daemon runs: to the
 // database, or to a VM's directory.
+// format is how a record's JSON says its format.
+var format = fmt.Sprintf(`"format":%d`, vm.RecordFormat)
+
 var recordDamage = []struct {
 	name   string
 	damage func(w *world, db string, text []byte) []byte
@@ -29,10 +32,10 @@ var recordDamage = []struct {
 	}, true},
 	{"cut", func(w *world, db string, text []byte) []byte { return text[:len(text)-1000] }, true},
 	{"a row's text", func(w *world, db string, text []byte) []byte {
-		return bytes.ReplaceAll(text, []byte(`"format":2`), []byte(`"format":"`))
+		return bytes.ReplaceAll(text, []byte(format), []byte(`"format":"`))
 	}, false},
 	{"a row's format", func(w *world, db string, text []byte) []byte {
-		return bytes.ReplaceAll(text, []byte(`"format":2`), []byte(`"format":0`))
+		return bytes.ReplaceAll(text, []byte(format), []byte(`"format":0`))
 	}, false},
 	{"a copy", func(w *world, db string, text []byte) []byte {
 		for _, path := range glob(filepath.Join(w.state(), "vms", "*", "vm.json")) {
