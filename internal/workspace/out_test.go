@@ -1,0 +1,169 @@
+package workspace
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	guest "banger/internal/agent/workspace"
+)
+
+// What comes out of the guest, as a patch, makes the host's tree the guest's.
+func TestOut(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; mkdir d; for i in 1 2 3; do echo $i >d/$i; done; echo g >g; ln -s g link; head -c 3000 /dev/urandom >bin; git add .; git commit -qm one; echo dirty >>g`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	dir := filepath.Join(t.TempDir(), "store")
+	s, err := NewStore(t.Context(), dir, p, Owner{GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, `echo more >>d/1; git commit -qam two; git mv d/2 moved; chmod +x d/3; echo new >new; rm link; head -c 3000 /dev/urandom >bin; ln -s nowhere l2; mkdir sub; cd sub; git init -q; echo n >n`)
+	q, err := s.Question(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := guest.Report(t.Context(), q, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Import(t.Context(), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Commits != 1 || w.Files != 9 || len(w.Nested) != 1 {
+		t.Errorf("Import = %+v", w)
+	}
+	patch := filepath.Join(t.TempDir(), "patch")
+	f, err := os.Create(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Patch(t.Context(), f, w, PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	sh(t, repo, "git apply "+patch+"; git add -A")
+	if got := strings.TrimSpace(sh(t, repo, "git write-tree")); got != w.Tree {
+		t.Errorf("the tree after git apply is %s, the guest's %s\n%s", got, w.Tree, sh(t, repo, "git diff --cached --stat "+w.Tree+" || git status"))
+	}
+}
+
+// The guest's commits keep their ids, nothing of the user's moves, and what an
+// earlier fetch brought stays.
+func TestFetch(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one; echo dirty >>f`)
+	before := sh(t, repo, "git status --porcelain; git branch -a; cat .git/config")
+	s, w := imported(t, repo, `git commit -qam two; git checkout -qb topic/x; echo 2 >>f; git commit -qam three; echo u >u`)
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "new"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Work || len(got.Old) != 0 || len(got.Refs) != 5 {
+		t.Errorf("Fetch = %+v", got)
+	}
+	want := w.Head + "\n" + w.Commit + "\n" + w.Commit + "\n"
+	if ids := sh(t, repo, "git rev-parse refs/banger/dev/heads/topic/x refs/banger/dev/work new; git fsck 1>&2"); ids != want {
+		t.Errorf("the refs are at\n%s, want\n%s", ids, want)
+	}
+	sh(t, repo, "git branch -qD new")
+	if after := sh(t, repo, "git status --porcelain; git branch -a; cat .git/config"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	// Another VM of the same name, whose branch is where the other one had a directory.
+	s2, w2 := imported(t, repo, `git checkout -qb topic; git commit -qam other`)
+	if got, err = s2.Fetch(t.Context(), r, w2, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Old) == 0 {
+		t.Errorf("Fetch = %+v, want refs for what was fetched before", got)
+	}
+	if lost := sh(t, repo, "git log --all --format=%H | grep -c -e "+w.Head+" -e "+w.Commit); strings.TrimSpace(lost) != "2" {
+		t.Errorf("of the first work's two commits %s are reached", lost)
+	}
+	var exists *BranchExistsError
+	if _, err := s2.Fetch(t.Context(), r, w2, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "main"}); !errors.As(err, &exists) {
+		t.Errorf("Fetch as main = %v, want BranchExistsError", err)
+	}
+}
+
+// A guest that changed nothing, or nothing since the last time, says so.
+func TestNoChange(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if w := bringOut(t, s, home); w.Files != 0 || w.Commits != 0 || w.Tree != p.Tree {
+			t.Errorf("Import = %+v, want no change", w)
+		}
+	}
+	sh(t, tree, "echo 2 >f; git commit -qam two")
+	first := bringOut(t, s, home)
+	if second := bringOut(t, s, home); second.Tree != first.Tree || second.Commits != 1 || second.Files != 1 {
+		t.Errorf("the second import says %+v, the first %+v", second, first)
+	}
+}
+
+// Ignored files go in only by name, are in no object that a fetch brings, and come
+// out as files.
+func TestPrivate(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; printf '.env\nbuild/\n*.log\n' >.gitignore; git add .; git commit -qm one; echo CANARY-SECRET >.env; mkdir -p build/deep; echo b >build/deep/b; echo l >x.log`)
+	p := plan(t, repo, Options{Include: []string{".env", "build/deep/"}})
+	if len(p.Private) != 2 || len(p.Files) != 4 {
+		t.Fatalf("private %q, files %+v", p.Private, p.Files)
+	}
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := bringOut(t, s, home); w.Files != 0 {
+		t.Errorf("before any change: %+v", w)
+	}
+	sh(t, tree, "test -z \"$(git status --porcelain)\"; echo more >>.env; echo 2 >>f; git commit -qam two; rm build/deep/b; echo 3 >>f")
+	w := bringOut(t, s, home)
+	if w.Files != 3 {
+		t.Errorf("Import = %+v, want 3 files", w)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	found := sh(t, repo, `for o in $(git cat-file --batch-all-objects --batch-check='%(objectname)'); do git cat-file -p $o | grep -a -l CANARY && echo $o; done; git ls-tree -r --name-only refs/banger/dev/work; git show refs/banger/dev/work:f`)
+	if found != ".gitignore\nf\n1\n2\n3\n" {
+		t.Errorf("the user's repository holds\n%s", found)
+	}
+	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, repo, "cat .env f; ls build/deep 2>/dev/null || true"); got != "CANARY-SECRET\nmore\n1\n2\n3\n" {
+		t.Errorf("after apply: %q", got)
+	}
+	sh(t, tree, "git add -f .env; git commit -qm leak")
+	w = bringOut(t, s, home)
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+		t.Logf("a commit with another content of it: %v", err)
+	}
+}

@@ -1,0 +1,96 @@
+package workspace
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	guest "banger/internal/agent/workspace"
+)
+
+// sh runs a script with the user's own git, in dir.
+func sh(t *testing.T, dir, script string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-euc", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// user makes a home for the user's git.
+func user(t *testing.T) {
+	t.Helper()
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
+	sh(t, home, `git config --global user.name U; git config --global user.email u@example.org; git config --global init.defaultBranch main`)
+}
+
+// plan makes a plan of the repository in dir.
+func plan(t *testing.T, dir string, o Options) *Plan {
+	t.Helper()
+	r, err := Open(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Scratch = t.TempDir()
+	p, err := NewPlan(t.Context(), r, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// send sends a plan into a guest's home, which it returns with the tree below it.
+func send(t *testing.T, p *Plan) (home, tree string) {
+	t.Helper()
+	var stream bytes.Buffer
+	if err := p.Send(t.Context(), &stream, SendOptions{Path: []byte("repo")}); err != nil {
+		t.Fatal(err)
+	}
+	home = t.TempDir()
+	got, err := guest.Receive(&stream, home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Files != len(p.Files) || got.Bytes < 0 {
+		t.Errorf("the guest has %d files, the plan %d", got.Files, len(p.Files))
+	}
+	return home, string(got.Path)
+}
+
+// imported sends a repository into a guest, runs a script there, and brings its
+// work out.
+func imported(t *testing.T, repo, script string) (Store, Work) {
+	t.Helper()
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, script)
+	return s, bringOut(t, s, home)
+}
+
+func bringOut(t *testing.T, s Store, home string) Work {
+	t.Helper()
+	q, err := s.Question(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := guest.Report(t.Context(), q, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Import(t.Context(), &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
