@@ -349,6 +349,9 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		if err != nil || work.Files == 0 && work.Commits == 0 {
 			continue
 		}
+		if work.Anew {
+			show.event("", api.Event{Notice: "the repository in " + clean(w.GuestPath) + " was made anew in the guest: its files come out, its commits don't"})
+		}
 		verb := "changed"
 		if goes {
 			verb = "saved"

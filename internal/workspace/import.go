@@ -37,6 +37,9 @@ type Work struct {
 	// Nested are the repositories that the guest made in the tree: their files are in
 	// Tree, their histories are not.
 	Nested []string `json:"nested,omitempty"`
+	// Anew says that the guest's repository was gone: Tree is all that came out of it,
+	// and what came out before is kept.
+	Anew bool `json:"anew,omitempty"`
 }
 
 // Question is what a guest is asked about the store's workspace.
@@ -45,7 +48,7 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	if err != nil {
 		return q, err
 	}
-	q = wire.Question{Path: i.VM.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash, Tree: i.Tree}
+	q = wire.Question{Path: i.VM.GuestPath, Base: i.Base, Head: i.Head, Hash: i.Hash, Tree: i.Tree, Private: i.Private}
 	if w, err := s.Work(); err == nil {
 		q.Tree = w.Tree
 	} else if !errors.Is(err, ErrNoWork) {
@@ -96,7 +99,7 @@ func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
 	if err := q.keep(); err != nil {
 		return w, err
 	}
-	w = Work{Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored}
+	w = Work{Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored, Anew: report.Anew}
 	for _, n := range report.Nested {
 		w.Nested = append(w.Nested, string(n))
 	}
@@ -309,6 +312,9 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 		fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", name, ref.ID)
 	}
 	for name := range have {
+		if r.Anew {
+			break // the commits that came out before are all that there is of them
+		}
 		fmt.Fprintf(&tx, "delete %s\x00\x00", name)
 	}
 	tx.WriteString("prepare\x00commit\x00")

@@ -167,3 +167,39 @@ func TestPrivate(t *testing.T) {
 		t.Logf("a commit with another content of it: %v", err)
 	}
 }
+
+// A guest that removed its repository, or made another one, keeps its files.
+func TestAnew(t *testing.T) {
+	user(t)
+	for name, script := range map[string]string{
+		"removed": "rm -rf .git",
+		"another": "rm -rf .git; git init -q; git add .; git commit -qm another",
+		"broken":  "rm -rf .git/objects; mkdir .git/objects",
+		"pruned":  "git checkout -q --orphan o; git rm -rqf --cached .; git commit -q --allow-empty -m o; git branch -D main 2>/dev/null || git branch -D master; rm .git/shallow; git reflog expire --expire=now --all; git gc -q --prune=now",
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; mkdir d; echo 2 >d/g; echo .env >.gitignore; git add .; git commit -qm one; echo S >.env`)
+			p := plan(t, repo, Options{Include: []string{".env"}})
+			home, tree := send(t, p)
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh(t, tree, "echo edit >>f; "+script)
+			w := bringOut(t, s, home)
+			if w.Files != 1 || !w.Anew {
+				t.Errorf("Import = %+v, want one file of a repository made anew", w)
+			}
+			if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+				t.Fatal(err)
+			}
+			if got := sh(t, repo, "cat f .env d/g"); got != "1\nedit\nS\n2\n" {
+				t.Errorf("after apply: %q", got)
+			}
+			if left, _ := filepath.Glob(filepath.Join(home, "banger-report-*")); len(left) > 0 {
+				t.Errorf("%q are left", left)
+			}
+		})
+	}
+}

@@ -53,6 +53,16 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 	if _, err := os.Stat(tree); err != nil {
 		return nil, err
 	}
+	r, err := lookOwn(ctx, q, tree)
+	if err != nil && ctx.Err() == nil {
+		// Whatever became of its repository, its files are there.
+		r, err = lookAnew(ctx, q, tree)
+	}
+	return r, err
+}
+
+// lookOwn looks with the workspace's own repository.
+func lookOwn(ctx context.Context, q wire.Question, tree string) (_ *report, err error) {
 	user := guestGit(tree)
 	out, err := user.Line(ctx, nil, "rev-parse", "--path-format=absolute", "--show-toplevel", "--absolute-git-dir", "--git-common-dir")
 	if err != nil {
@@ -66,28 +76,23 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 	if err := checkOwn(top, tree); err != nil {
 		return nil, err
 	}
-	temp, err := os.MkdirTemp(dir, "banger-report-")
+	r, err := newReport(dir, tree, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(common, "objects")))
 	if err != nil {
 		return nil, err
 	}
-	r := &report{temp: temp, own: guestGit(tree,
-		"GIT_INDEX_FILE="+filepath.Join(temp, "index"),
-		"GIT_OBJECT_DIRECTORY="+filepath.Join(temp, "objects"),
-		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(common, "objects")),
-	)}
 	defer func() {
 		if err != nil {
 			r.close()
 		}
 	}()
-	if err := os.Mkdir(filepath.Join(temp, "objects"), 0o700); err != nil {
-		return nil, err
-	}
-	if err := copyIndex(filepath.Join(temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
+	if err := copyIndex(filepath.Join(r.temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
 	if err := r.findKnown(ctx, q); err != nil {
 		return nil, err
+	}
+	if !slices.Contains(r.known, q.Base) {
+		return nil, fmt.Errorf("the base %s is not in the guest's repository any more", q.Base)
 	}
 	if err := r.addAll(ctx, q); err != nil {
 		return nil, err
@@ -96,6 +101,46 @@ func look(ctx context.Context, q wire.Question, home string) (_ *report, err err
 		return nil, err
 	}
 	return r, r.history(ctx, user)
+}
+
+// newReport makes a report with an index and an object directory of its own, in dir.
+func newReport(dir, tree string, env ...string) (*report, error) {
+	temp, err := os.MkdirTemp(dir, "banger-report-")
+	if err != nil {
+		return nil, err
+	}
+	r := &report{temp: temp, own: guestGit(tree, append(env,
+		"GIT_INDEX_FILE="+filepath.Join(temp, "index"), "GIT_OBJECT_DIRECTORY="+filepath.Join(temp, "objects"))...)}
+	if err := os.Mkdir(filepath.Join(temp, "objects"), 0o700); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// lookAnew looks with a repository that is made for it beside the tree. It knows no
+// history; the tree's own .git, if there is one, is left out as git leaves it out.
+func lookAnew(ctx context.Context, q wire.Question, tree string) (_ *report, err error) {
+	r, err := newReport(filepath.Dir(tree), tree)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	r.Anew = true
+	repo := filepath.Join(r.temp, "git")
+	if _, err := guestGit(r.temp).Run(ctx, nil, "init", "-q", "--template=", "--object-format="+q.Hash, repo); err != nil {
+		return nil, err
+	}
+	r.own.Env = append(r.own.Env, "GIT_DIR="+filepath.Join(repo, gitDir), "GIT_WORK_TREE="+tree)
+	if err := r.addAll(ctx, q); err != nil {
+		return nil, err
+	}
+	r.Tree, err = r.own.Line(ctx, nil, "write-tree")
+	return r, err
 }
 
 // checkOwn refuses a tree whose own repository is gone: git would take one above
@@ -183,7 +228,7 @@ func (r *report) addAll(ctx context.Context, q wire.Question) error {
 		}
 	}
 	r.Nested = nested
-	if err := r.addBase(ctx, q.Base); err != nil {
+	if err := r.addBase(ctx, q); err != nil {
 		return err
 	}
 	return r.own.Names(ctx, nil, func([]byte) error { r.Ignored++; return nil }, "ls-files", "-o", "-i", "--exclude-standard", "-z")
@@ -268,21 +313,25 @@ func (r *report) addNested(ctx context.Context, at string) error {
 }
 
 // addBase adds the base's paths that are in the tree and that git would ignore.
-func (r *report) addBase(ctx context.Context, base string) error {
-	if !slices.Contains(r.known, base) {
-		return fmt.Errorf("the base %s is not in the guest's repository any more", base)
-	}
+func (r *report) addBase(ctx context.Context, q wire.Question) error {
 	var missing bytes.Buffer
-	err := r.own.Names(ctx, nil, func(name []byte) error {
+	look := func(name []byte) error {
 		if fi, err := os.Lstat(filepath.Join(r.own.Dir, string(name))); err == nil && !fi.IsDir() && !r.beyondLink(string(name)) {
 			missing.Write(append(name, 0))
 		}
 		return nil
-	}, "diff-index", "--cached", "--name-only", "--diff-filter=D", "--no-renames", "-z", base)
-	if err != nil || missing.Len() == 0 {
+	}
+	if r.Anew {
+		for _, name := range q.Private {
+			look(bytes.Clone(name))
+		}
+	} else if err := r.own.Names(ctx, nil, look, "diff-index", "--cached", "--name-only", "--diff-filter=D", "--no-renames", "-z", q.Base); err != nil {
 		return err
 	}
-	_, err = r.own.Run(ctx, &missing, "update-index", "--add", "-z", "--stdin")
+	if missing.Len() == 0 {
+		return nil
+	}
+	_, err := r.own.Run(ctx, &missing, "update-index", "--add", "-z", "--stdin")
 	return err
 }
 

@@ -78,6 +78,8 @@ type Question struct {
 	Tree string `json:"tree,omitempty"`
 	// Refs are the branches that the host has already, by name.
 	Refs []Ref `json:"refs,omitempty"`
+	// Private are the ignored files that went in: they count wherever they are.
+	Private [][]byte `json:"private,omitempty"`
 }
 
 // Ref is a branch's full name and its commit.
@@ -101,6 +103,9 @@ type Report struct {
 	// Nested are the repositories that the guest made in the tree: their files are
 	// in Tree, their git directories are not.
 	Nested [][]byte `json:"nested,omitempty"`
+	// Anew says that the repository that went in is gone, or its base: the tree was
+	// made in a repository of its own, and no commit of the guest's is reported.
+	Anew bool `json:"anew,omitempty"`
 	// Pack says that a pack follows.
 	Pack  bool   `json:"pack"`
 	Error string `json:"error,omitempty"`
