@@ -57,15 +57,17 @@ var imports = map[string]string{
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
-	"internal/vmm/standin":       "agent/command agent/workspace channel channel/control launch unixsock vm vmm vmm/program workspace/wire",
+	"internal/vmm/standin":       "agent/command agent/workspace channel channel/control filecopy launch unixsock vm vmm vmm/program workspace/wire",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/workspace channel channel/control workspace/wire",
+	"internal/agent":             "agent/command agent/workspace channel channel/control filecopy workspace/wire",
 	"internal/agent/command":     "channel/exec",
-	"internal/agent/workspace":   "git workspace/wire",
+	"internal/agent/workspace":   "git unpack workspace/wire",
 
 	// What goes in and comes out.
+	"internal/unpack":    "",
+	"internal/filecopy":  "unpack",
 	"internal/workspace": "durable git hint workspace/wire",
 
 	// What keeps it and talks to people.
@@ -76,7 +78,7 @@ var imports = map[string]string{
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor hint pager paths process session vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor filecopy hint pager paths process session vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

@@ -19,6 +19,7 @@ import (
 	"os"
 
 	"banger/internal/agent/workspace"
+	"banger/internal/filecopy"
 	"banger/internal/workspace/wire"
 )
 
@@ -37,6 +38,8 @@ func Main() {
 	switch {
 	case len(os.Args) > 1 && os.Args[0] == program && os.Args[1] == wire.Program:
 		os.Exit(workspace.Main(os.Args[2:]))
+	case len(os.Args) > 1 && os.Args[0] == program && os.Args[1] == filecopy.Program:
+		os.Exit(filecopy.Main(os.Args[2:]))
 	case os.Getpid() == 1:
 		err = boot()
 	case os.Args[0] == Name:

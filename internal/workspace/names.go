@@ -88,17 +88,17 @@ func badPath(path []byte) string {
 			return "it leads out of its directory"
 		case len(part) > maxName:
 			return "it has a name that is longer than a name can be"
-		case isDotGit(string(part)):
+		case IsDotGit(string(part)):
 			return "it is a git directory on some file system"
 		}
 	}
 	return ""
 }
 
-// isDotGit reports whether a name is .git on some file system: in any case, with the
+// IsDotGit reports whether a name is .git on some file system: in any case, with the
 // characters that HFS+ leaves out, in NTFS's short form, or with what NTFS drops at
 // the end (git's utf8.c and path.c: is_hfs_dotgit, is_ntfs_dotgit).
-func isDotGit(name string) bool {
+func IsDotGit(name string) bool {
 	plain := strings.ToLower(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.Is(hfsIgnored, r) {
 			return r

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/unpack"
 	"banger/internal/workspace/wire"
 )
 
@@ -49,22 +50,20 @@ func (u *unpacker) index(in io.Reader, hashName string) error {
 	if err != nil {
 		return err
 	}
-	fd, err := u.create(path.Join(gitDir, "index"), 0o644)
-	if err != nil {
-		return err
-	}
-	b := bufio.NewWriterSize(descriptor(fd), 256<<10)
-	w := io.MultiWriter(b, sum)
-	head := append([]byte(indexSignature), binary.BigEndian.AppendUint32(nil, version)...)
-	w.Write(binary.BigEndian.AppendUint32(head, uint32(len(entries))))
-	for _, e := range entries {
-		w.Write(u.encode(e))
-	}
-	b.Write(sum.Sum(nil))
-	err = b.Flush() // of all writes
-	if cerr := unix.Close(fd); err == nil {
-		err = cerr
-	}
+	r, out := io.Pipe()
+	go func() { // ends when r is read or closed
+		b := bufio.NewWriterSize(out, 256<<10)
+		w := io.MultiWriter(b, sum)
+		head := append([]byte(indexSignature), binary.BigEndian.AppendUint32(nil, version)...)
+		w.Write(binary.BigEndian.AppendUint32(head, uint32(len(entries))))
+		for _, e := range entries {
+			w.Write(u.encode(e))
+		}
+		b.Write(sum.Sum(nil))
+		out.CloseWithError(b.Flush()) // of all writes
+	}()
+	_, _, err = u.dir.File(unpack.File{Name: path.Join(gitDir, "index"), Perm: 0o644}, r)
+	r.CloseWithError(err)
 	return err
 }
 

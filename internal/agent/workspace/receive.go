@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/unpack"
 	"banger/internal/workspace/wire"
 )
 
@@ -52,7 +53,7 @@ func Receive(in io.Reader, home string) (wire.Received, error) {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return wire.Received{}, err
 	}
-	got, err := unpack(r, temp, h.Hash)
+	got, err := unpackInto(r, temp, h.Hash)
 	if err != nil {
 		return wire.Received{}, err
 	}
@@ -126,23 +127,21 @@ func replace(temp, dest string) error {
 	return nil
 }
 
-// unpacker writes a stream beneath a directory. System calls are what it costs, so
-// each path is looked up once, by the kernel, and no link is followed on the way.
+// unpacker writes a stream beneath a directory, and keeps what the index says of its
+// files.
 type unpacker struct {
-	dir   int             // a descriptor of the directory
-	made  map[string]bool // directories that are there
+	dir   *unpack.Dir
 	stats map[string]unix.Stat_t
 	got   wire.Received
-	buf   []byte
 }
 
-func unpack(r *tar.Reader, dir, hash string) (wire.Received, error) {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func unpackInto(r *tar.Reader, dir, hash string) (wire.Received, error) {
+	d, err := unpack.Open(dir)
 	if err != nil {
-		return wire.Received{}, &fs.PathError{Op: "open", Path: dir, Err: err}
+		return wire.Received{}, err
 	}
-	defer unix.Close(fd)
-	u := &unpacker{dir: fd, made: map[string]bool{".": true}, stats: map[string]unix.Stat_t{}, buf: make([]byte, 256<<10)}
+	defer d.Close()
+	u := &unpacker{dir: d, stats: map[string]unix.Stat_t{}}
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -177,123 +176,26 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		name = path.Join(gitDir, git)
 	}
 	name = strings.TrimSuffix(name, "/")
-	if !fs.ValidPath(name) && !filepath.IsLocal(name) {
-		return fmt.Errorf("the stream has a path %q", h.Name)
-	}
-	if err := u.mkdir(path.Dir(name)); err != nil {
-		return err
-	}
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return u.mkdir(name)
+		return u.dir.Mkdir(name, 0o755)
 	case tar.TypeSymlink:
-		return u.link(name, h.Linkname)
+		st, err := u.dir.Link(name, h.Linkname)
+		u.stats[name] = st
+		u.got.Files++
+		return err
 	case tar.TypeReg:
-		return u.file(name, h, r, inTree)
+		f := unpack.File{Name: name, Perm: fs.FileMode(h.Mode)}
+		if inTree {
+			f.Time = h.ModTime
+		}
+		n, st, err := u.dir.File(f, r)
+		if inTree {
+			u.stats[name] = st
+			u.got.Files++
+			u.got.Bytes += n
+		}
+		return err
 	}
 	return fmt.Errorf("the stream has an entry of type %q: %q", h.Typeflag, h.Name)
-}
-
-// create makes a new file.
-func (u *unpacker) create(name string, mode int64) (int, error) {
-	fd, err := unix.Openat2(u.dir, name, &unix.OpenHow{
-		Flags:   unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW,
-		Mode:    uint64(mode) & 0o777,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	if err != nil {
-		return -1, &fs.PathError{Op: "create", Path: name, Err: err}
-	}
-	return fd, nil
-}
-
-func (u *unpacker) file(name string, h *tar.Header, r io.Reader, inTree bool) error {
-	fd, err := u.create(name, h.Mode)
-	if err != nil {
-		return err
-	}
-	err = u.fill(fd, name, h, r, inTree)
-	if cerr := unix.Close(fd); err == nil && cerr != nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("write %q: %w", name, err)
-	}
-	return nil
-}
-
-func (u *unpacker) fill(fd int, name string, h *tar.Header, r io.Reader, inTree bool) error {
-	n, err := io.CopyBuffer(descriptor(fd), struct{ io.Reader }{r}, u.buf)
-	if err != nil || !inTree {
-		return err
-	}
-	u.got.Files++
-	u.got.Bytes += n
-	// Before the index takes the file's stat data.
-	t := unix.NsecToTimespec(h.ModTime.UnixNano())
-	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH); err != nil {
-		return err
-	}
-	return u.note(fd, "", name, unix.AT_EMPTY_PATH)
-}
-
-// note keeps a file's stat data for the index.
-func (u *unpacker) note(at int, path, name string, flags int) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(at, path, &st, flags); err != nil {
-		return err
-	}
-	u.stats[name] = st
-	return nil
-}
-
-func (u *unpacker) link(name, target string) error {
-	dir, err := unix.Openat2(u.dir, path.Dir(name), &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	if err == nil {
-		defer unix.Close(dir)
-		err = unix.Symlinkat(target, dir, path.Base(name))
-	}
-	if err == nil {
-		err = u.note(dir, path.Base(name), name, unix.AT_SYMLINK_NOFOLLOW)
-	}
-	if err != nil {
-		return fmt.Errorf("write %q: %w", name, err)
-	}
-	u.got.Files++
-	return nil
-}
-
-// mkdir makes a directory, and those that it is in.
-func (u *unpacker) mkdir(name string) error {
-	if u.made[name] {
-		return nil
-	}
-	if err := u.mkdir(path.Dir(name)); err != nil {
-		return err
-	}
-	if err := unix.Mkdirat(u.dir, name, 0o755); err != nil {
-		return &fs.PathError{Op: "mkdir", Path: name, Err: err}
-	}
-	u.made[name] = true
-	return nil
-}
-
-// descriptor writes to an open file.
-type descriptor int
-
-func (d descriptor) Write(p []byte) (int, error) {
-	for n := 0; n < len(p); {
-		k, err := unix.Write(int(d), p[n:])
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		n += k
-	}
-	return len(p), nil
 }

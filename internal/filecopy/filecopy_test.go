@@ -1,0 +1,219 @@
+package filecopy
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func sh(t *testing.T, dir, script string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-euc", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// copyAll sends paths of from and receives them in to.
+func copyAll(t *testing.T, from string, paths []string, o Options) (Result, error) {
+	t.Helper()
+	var stream bytes.Buffer
+	if err := Send(t.Context(), &stream, from, paths, Header{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return Receive(t.Context(), &stream, o)
+}
+
+const listing = `find . ! -path . -printf '%P %M %s %l %Ts\n' | sort`
+
+// What comes is what went: names of any bytes, modes, links, times, holes.
+func TestCopy(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	sh(t, from, `mkdir -p d/e/empty "$(printf 'n\nl')"; echo 1 >d/f; printf '#!/bin/sh\n' >d/x; chmod 755 d/x; chmod 600 d/f; ln -s f d/l; ln -s /etc/passwd d/abs; ln -s nowhere d/dangling
+		touch -d @1600000000 d/f; printf x >"$(printf 'd/\377')"; truncate -s 8M d/hole; echo end >>d/hole; mkfifo d/fifo; touch -d @1500000000 d/e`)
+	got, err := copyAll(t, from, []string{"d"}, Options{Dest: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Files != 7 || got.Bytes != 8<<20+4+1+2+10 {
+		t.Errorf("Receive = %+v", got)
+	}
+	sh(t, from, "rm d/fifo; rmdir n*")
+	if a, b := sh(t, from, listing+" | grep -av '^d d'"), sh(t, to, listing+" | grep -av '^d d'"); a != b {
+		t.Errorf("sent:\n%s\nreceived:\n%s", a, b)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(to, "d/hole"), &st); err != nil || st.Blocks*512 > 1<<20 {
+		t.Errorf("a file with a hole takes %d bytes, %v", st.Blocks*512, err)
+	}
+}
+
+// Where things go: into a directory, under a new name, over a file, into one another.
+func TestPlaces(t *testing.T) {
+	from := t.TempDir()
+	sh(t, from, `echo new >f; mkdir d; echo new >d/a; echo b >d/b`)
+	for name, c := range map[string]struct {
+		before, dest string
+		paths        []string
+		want         string // the listing of names, or part of the error
+	}{
+		"into a directory":     {"mkdir o", "o", []string{"f", "d"}, "o o/d o/d/a o/d/b o/f"},
+		"a new name":           {"", "n", []string{"d"}, "n n/a n/b"},
+		"over a file":          {"echo old >f", "f", []string{"f"}, "f"},
+		"directories merge":    {"mkdir d; echo old >d/a; echo c >d/c", ".", []string{"d"}, "d d/a d/b d/c"},
+		"a file over a dir":    {"mkdir -p x/f", "x", []string{"f"}, "is there already, as a directory"},
+		"a dir over a file":    {"echo >d", ".", []string{"d"}, "is there already, as a file"},
+		"a dir over a link":    {"mkdir e; ln -s e d", ".", []string{"d"}, "is there already, as a file"},
+		"no such directory":    {"", "no/such/f", []string{"f"}, "there is no directory"},
+		"no such, with slash":  {"", "no/", []string{"f"}, "there is no directory"},
+		"two under a new name": {"", "n", []string{"f", "d"}, "2 items were named"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to := t.TempDir()
+			sh(t, to, c.before+"\n:")
+			_, err := copyAll(t, from, c.paths, Options{Dest: c.dest, Dir: to})
+			got := strings.Join(strings.Fields(sh(t, to, `find . ! -path . -printf '%P\n' | sort`)), " ")
+			if err != nil {
+				got = err.Error() + " " + sh(t, to, "ls -A | grep banger-cp || true")
+				if strings.Contains(got, "banger-cp") {
+					t.Errorf("something is left: %s", got)
+				}
+			}
+			if got != c.want && !(err != nil && strings.Contains(got, c.want)) {
+				t.Errorf("%v: %q, want %q", err, got, c.want)
+			}
+		})
+	}
+}
+
+// Hostile streams, as docker cp's and kubectl cp's were attacked: nothing is written
+// outside, and nothing under the final name.
+func TestHostileStreams(t *testing.T) {
+	file := func(name string) *tar.Header {
+		return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: 1, Mode: 0o644}
+	}
+	link := func(name, to string) *tar.Header {
+		return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to}
+	}
+	for name, c := range map[string]struct {
+		entries []*tar.Header
+		refused string
+	}{
+		"up":                  {[]*tar.Header{file("item/../evil")}, "no path beneath"},
+		"up inside":           {[]*tar.Header{file("item/a/../../evil")}, "no path beneath"},
+		"absolute":            {[]*tar.Header{file("item//etc/evil")}, "no path beneath"},
+		"no item":             {[]*tar.Header{file("evil")}, "has an entry"},
+		"through a link":      {[]*tar.Header{link("item/l", "/tmp"), file("item/l/evil")}, "file exists"},
+		"through an up link":  {[]*tar.Header{link("item/l", ".."), file("item/l/evil")}, "file exists"},
+		"through a chain":     {[]*tar.Header{link("item/a", "b"), link("item/b", ".."), file("item/a/evil")}, "file exists"},
+		"over a link":         {[]*tar.Header{link("item/l", "../evil"), file("item/l")}, "file exists"},
+		"link over directory": {[]*tar.Header{{Typeflag: tar.TypeDir, Name: "item/d/"}, link("item/d", "..")}, "file exists"},
+		"hard link":           {[]*tar.Header{{Typeflag: tar.TypeLink, Name: "item/h", Linkname: "/etc/passwd"}}, "entry of type"},
+		"device":              {[]*tar.Header{{Typeflag: tar.TypeBlock, Name: "item/dev", Devmajor: 8}}, "entry of type"},
+		"FIFO":                {[]*tar.Header{{Typeflag: tar.TypeFifo, Name: "item/fifo"}}, "entry of type"},
+		"twice":               {[]*tar.Header{file("item/a"), file("item/a")}, "file exists"},
+		"empty name":          {[]*tar.Header{{Typeflag: tar.TypeDir, Name: "item/"}}, "no path beneath"},
+		"dot":                 {[]*tar.Header{file("item/.")}, "no path beneath"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			to := filepath.Join(base, "to")
+			if err := os.Mkdir(to, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			var stream bytes.Buffer
+			w := tar.NewWriter(&stream)
+			text, _ := json.Marshal(Header{Items: 1})
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: headerName, Size: int64(len(text))})
+			w.Write(text)
+			for _, h := range c.entries {
+				if err := w.WriteHeader(h); err != nil {
+					t.Fatal(err)
+				}
+				if h.Size > 0 {
+					w.Write([]byte("x"))
+				}
+			}
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: endName})
+			w.Close()
+			_, err := Receive(t.Context(), &stream, Options{Dest: to})
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("Receive = %v, want %q", err, c.refused)
+			}
+			if left := sh(t, base, "find . -mindepth 2"); left != "" {
+				t.Errorf("there is\n%s", left)
+			}
+		})
+	}
+}
+
+// A stream that is cut anywhere leaves nothing; set-id bits don't come along; what is
+// skipped is not there.
+func TestCutAndSkipped(t *testing.T) {
+	from := t.TempDir()
+	sh(t, from, `mkdir -p d/.git/hooks d/.GIT; echo h >d/.git/hooks/h; echo 1 >d/f; chmod 4755 d/f; seq 1000 >d/g`)
+	var stream bytes.Buffer
+	if err := Send(t.Context(), &stream, from, []string{"d"}, Header{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	whole := stream.Bytes()
+	for n := 0; n < len(whole)-1536; n += 700 {
+		to := t.TempDir()
+		if _, err := Receive(t.Context(), bytes.NewReader(whole[:n]), Options{Dest: to}); err == nil {
+			t.Fatalf("a stream that is cut after %d of %d bytes is taken", n, len(whole))
+		}
+		if left, _ := os.ReadDir(to); len(left) > 0 {
+			t.Fatalf("a stream that is cut after %d bytes leaves %v", n, left)
+		}
+	}
+	to := t.TempDir()
+	skip := func(name string) bool { return strings.EqualFold(name, ".git") }
+	if _, err := Receive(t.Context(), bytes.NewReader(whole), Options{Dest: to, Skip: skip}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(strings.Fields(sh(t, to, `find . -printf '%P\n' | sort`)), " "); got != "d d/f d/g" {
+		t.Errorf("received %q", got)
+	}
+	if fi, err := os.Stat(filepath.Join(to, "d/f")); err != nil || fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 {
+		t.Errorf("d/f: %v, %v", fi.Mode(), err)
+	}
+}
+
+func FuzzReceive(f *testing.F) {
+	var stream bytes.Buffer
+	dir := f.TempDir()
+	os.WriteFile(filepath.Join(dir, "a"), []byte("x"), 0o644)
+	os.Symlink("a", filepath.Join(dir, "l"))
+	if err := Send(f.Context(), &stream, dir, []string{"a", "l"}, Header{}, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(stream.Bytes())
+	base := f.TempDir()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		outer, err := os.MkdirTemp(base, "f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(outer)
+		to := filepath.Join(outer, "to")
+		os.Mkdir(to, 0o755)
+		_, rerr := Receive(t.Context(), bytes.NewReader(b), Options{Dest: to})
+		if entries, err := os.ReadDir(outer); err != nil || len(entries) != 1 {
+			t.Errorf("beside the destination there is %v, %v", entries, err)
+		}
+		if entries, _ := os.ReadDir(to); rerr != nil && len(entries) > 1 {
+			t.Errorf("after %v there is %v", rerr, entries)
+		}
+	})
+}
