@@ -24,7 +24,8 @@ const (
 var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 
 // liveDisplay draws a line a stage at the bottom of a terminal, with what it
-// does and the time that it takes, and wipes it when the stage is over.
+// does and the time that it takes, and wipes it when the stage is over. One that was
+// closed draws again from the next stage on.
 type liveDisplay struct {
 	a      *app
 	box    *mpb.Progress
@@ -43,15 +44,17 @@ type liveStage struct {
 }
 
 func newLiveDisplay(a *app) *liveDisplay {
-	d := &liveDisplay{
-		a: a, stages: map[string]*liveStage{}, accent: lipgloss.NewStyle(), faint: lipgloss.NewStyle(),
-		box: mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(refresh)),
-	}
+	d := &liveDisplay{a: a, stages: map[string]*liveStage{}, accent: lipgloss.NewStyle(), faint: lipgloss.NewStyle()}
+	d.open()
 	if os.Getenv("NO_COLOR") == "" {
 		d.accent = d.accent.Foreground(lipgloss.Cyan)
 		d.faint = d.faint.Faint(true)
 	}
 	return d
+}
+
+func (d *liveDisplay) open() {
+	d.box, d.closed = mpb.New(mpb.WithOutput(d.a.stderr), mpb.WithRefreshRate(refresh)), false
 }
 
 func (d *liveDisplay) event(who string, e api.Event) {
@@ -67,6 +70,9 @@ func (d *liveDisplay) event(who string, e api.Event) {
 	case s == nil && e.Finished:
 		return // it was there already: nothing was waited for
 	case s == nil:
+		if d.closed {
+			d.open()
+		}
 		s = &liveStage{name: clean(key), begin: time.Now()}
 		s.now.Store(&e)
 		d.stages[key] = s

@@ -97,3 +97,17 @@ func TestLiveLine(t *testing.T) {
 		}
 	}
 }
+
+// A display that was closed for a session's sake draws again afterwards.
+func TestLiveDisplayAgain(t *testing.T) {
+	a, _ := newApp(t)
+	d := newLiveDisplay(a)
+	for range 2 {
+		d.event("", api.Event{Stage: "boot", Text: "booting"})
+		if d.closed || d.stages["boot"].bar == nil {
+			t.Error("the display does not draw")
+		}
+		d.event("", api.Event{Stage: "boot", Text: "ready", Finished: true})
+		d.close()
+	}
+}
