@@ -36,6 +36,8 @@ type operation struct {
 	done   chan struct{} // closed when its callers get err
 	err    error         // valid after done
 	left   chan struct{} // closed when it left the queue
+	again  chan struct{} // closed when an equal one joined it
+	joined sync.Once     // closes again
 
 	mu      sync.Mutex
 	callers int
@@ -106,10 +108,11 @@ func (s *slot) enqueue(v verb, step progress.Func, run func(context.Context, pro
 		}
 	}
 	if last != nil && last.key == v.key {
+		last.joined.Do(func() { close(last.again) })
 		return last, last.join(step)
 	}
-	op := &operation{verb: v, done: make(chan struct{}), left: make(chan struct{}), steps: map[int]progress.Func{}}
-	op.ctx, op.cancel = context.WithCancelCause(s.life)
+	op := &operation{verb: v, done: make(chan struct{}), left: make(chan struct{}), again: make(chan struct{}), steps: map[int]progress.Func{}}
+	op.ctx, op.cancel = context.WithCancelCause(context.WithValue(s.life, againKey{}, op.again))
 	leave = op.join(step)
 	var before *operation
 	if n := len(s.queue); n > 0 {
@@ -160,6 +163,16 @@ func (s *slot) run(op, before *operation, run func(context.Context, progress.Fun
 	if !told {
 		close(op.done)
 	}
+}
+
+// againKey is the key of a context's again.
+type againKey struct{}
+
+// again is closed when an equal operation joins the one that has ctx: somebody asked
+// a second time. It is nil for a context of no operation.
+func again(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(againKey{}).(chan struct{})
+	return c
 }
 
 // busy reports whether a verb is under way or waits.

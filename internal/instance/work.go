@@ -153,7 +153,7 @@ func (i *Instance) saveOne(ctx context.Context, w vm.Workspace) error {
 func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervisor.Stop) error {
 	settled := false
 	if v := i.View(); v.HasRun && len(v.Record.Workspaces) > 0 && v.Record.Run.BootID != "" {
-		err := i.saveWork(ctx, step)
+		err := i.saveBeforeEnd(ctx, step)
 		if cause := cause(ctx); cause != nil {
 			return cause
 		}
@@ -178,6 +178,32 @@ func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervi
 			}
 		}
 	})
+}
+
+// saveBeforeEnd is saveWork for a run that is about to end. A guest that can't answer
+// is not waited for, and a second request for the same end gives the save up.
+func (i *Instance) saveBeforeEnd(ctx context.Context, step progress.Func) error {
+	v := i.View()
+	switch {
+	case v.Status.Held != "":
+		return fmt.Errorf("the guest is held still: %s", v.Status.Held)
+	case !v.Status.AgentGoneSince.IsZero():
+		return errors.New("the agent in the guest is gone")
+	case v.Status.Phase != supervisor.Ready:
+		return errors.New("the guest is ending already")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	over := make(chan struct{})
+	defer close(over)
+	i.set.work.Go(func() { // ends with the save
+		select {
+		case <-again(ctx):
+			cancel(errors.New("it was given up, because the same was asked for once more"))
+		case <-over:
+		}
+	})
+	return i.saveWork(ctx, step)
 }
 
 // WorkDir is the directory of what came out of a workspace.

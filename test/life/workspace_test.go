@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"testing"
 
 	"banger/internal/api"
 	"banger/internal/session"
@@ -135,4 +137,45 @@ func (w *world) isKept(dir, id, notSaved string) string {
 		return "the edit was not saved, and nothing says so"
 	}
 	return ""
+}
+
+// A save that lasts is given up by a second stop: the work stays in the VM's disk, and
+// the VM says so.
+func TestSecondStop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustStart()
+	v := w.create("a", true)
+	if err := giveWorkspace(w.ctx(), w.client); err != nil {
+		t.Fatal(err)
+	}
+	w.edit(v)
+	slow := filepath.Join(w.vmDir(v.ID), "run", "standin", "bin", "git")
+	if err := os.WriteFile(slow, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error, 1)
+	go func() { // ends with the stop
+		_, err := w.client.StopVM(w.ctx(), "a", api.Stop{}, nil)
+		first <- err
+	}()
+	w.eventually(func() string {
+		if now := w.show("a"); now == nil || now.Operation != "stop" {
+			return fmt.Sprintf("the VM is %+v", now)
+		}
+		return ""
+	})
+	if err := stop(w); err != nil {
+		t.Error(err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	now := w.show("a")
+	if now.State != vm.Stopped || !strings.Contains(now.NotSaved, "given up") {
+		t.Errorf("after both stops the VM is %s, not saved: %q", now.State, now.NotSaved)
+	}
+	if text := w.hasEdit(now); text != "" {
+		t.Error(text)
+	}
 }
