@@ -9,12 +9,16 @@ import (
 )
 
 func (a *app) vmExec() *cobra.Command {
-	var tty ttyFlags
+	var (
+		tty ttyFlags
+		dir string
+	)
 	cmd := &cobra.Command{
 		Use:   "exec [flags] VM -- COMMAND [ARG…]",
 		Short: "Run a command in a running VM",
-		Long: `Run a command in root's home of a running VM. Its arguments arrive byte for byte,
-because no shell reads them. Its exit status is banger's, as with vm run.`,
+		Long: `Run a command in a running VM: in its workspace if it has exactly one, else in
+root's home. Its arguments arrive byte for byte, because no shell reads them. Its exit
+status is banger's, as with vm run.`,
 		Example: `  banger vm exec dev -- ls -l /
   banger vm exec dev -- sh -c 'echo "$HOME"'
   banger vm exec dev -- tar c /etc > etc.tar`,
@@ -38,12 +42,17 @@ because no shell reads them. Its exit status is banger's, as with vm run.`,
 			if err != nil {
 				return err
 			}
+			if dir != "" {
+				where.Dir = dir
+			}
 			return a.session(cmd.Context(), c, where, sessionOptions{argv: argv, tty: tty})
 		},
 	}
 	// All that follows the VM belongs to the command, flags too.
 	cmd.Flags().SetInterspersed(false)
 	tty.add(cmd)
+	cmd.Flags().StringVarP(&dir, "workdir", "w", "", "run it in this directory `DIR` of the guest's")
+	cmd.RegisterFlagCompletionFunc("workdir", nothing)
 	return cmd
 }
 

@@ -92,6 +92,7 @@ func (x *b) measure(out string) error {
 		step{"exec", x.exec},
 		step{"floor and whole run", func() error { return x.boots(1.25) }},
 		step{"bytes", x.raw},
+		step{"workspaces", x.workspaces},
 		step{"many VMs", x.many},
 	)
 	if err != nil {

@@ -46,8 +46,8 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 		argv[i] = string(w)
 	}
 	dir := string(req.Dir)
-	if dir == "" {
-		dir = getenv(env, "HOME")
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(getenv(env, "HOME"), dir)
 	}
 	var path string
 	var err error

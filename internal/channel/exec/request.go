@@ -16,7 +16,7 @@ type Request struct {
 	Agent bool `json:"agent,omitempty"`
 	// Env are KEY=VALUE pairs beside the guest's own PATH, HOME, USER, ….
 	Env [][]byte `json:"env,omitempty"`
-	// Dir is the working directory; "" is root's home.
+	// Dir is the working directory, absolute or relative to root's home.
 	Dir []byte `json:"dir,omitempty"`
 	// TTY asks for a pseudo-terminal of Size: stdin and stdout are that, and
 	// there is no stderr.
