@@ -97,7 +97,7 @@ func (a *app) savedShow() *cobra.Command {
 			}
 			err = a.table(func(w io.Writer) {
 				i := s.Info
-				fmt.Fprintf(w, "vm\t%s\nid\t%s\nrepository\t%s\nguest path\t%s\n", clean(i.VM.Name), clean(s.ID()), clean(i.Repository), clean(string(i.VM.GuestPath)))
+				fmt.Fprintf(w, "vm\t%s\nid\t%s\nrepository\t%s\nguest path\t%s\n", clean(i.VM.Name), clean(s.ID()), clean(i.Repository), clean(i.VM.GuestPath))
 				fmt.Fprintf(w, "base\t%.12s\nsaved\t%s\nchanges\t%s\ntree\t%s\n", i.Base, moment(s.Work.At), changesText(s.Work), s.Work.Tree)
 			})
 			if err != nil || !s.Changed() {

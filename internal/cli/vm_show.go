@@ -79,6 +79,13 @@ func writeVM(w io.Writer, v api.VM, now time.Time) {
 			line("", "| %s", clean(l))
 		}
 	}
+	for _, w := range v.Workspaces {
+		saved := "not saved yet"
+		if !w.SavedAt.IsZero() {
+			saved = "saved " + moment(w.SavedAt)
+		}
+		line("workspace", "%s, from %s, %s", clean(w.GuestPath), clean(w.Repository), saved)
+	}
 	line("directory", "%s", clean(v.Dir))
 	if v.VMM != nil {
 		for _, g := range v.VMM.Gaps {

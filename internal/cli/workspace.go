@@ -222,6 +222,9 @@ func (c *copyIn) ask(ctx context.Context) error {
 
 // baseText is what a plan's base is, in words.
 func baseText(p *workspace.Plan) string {
+	if p.Repo.IsPlain() {
+		return fmt.Sprintf("base: the %s in %s", count(len(p.Files), "file"), p.Repo.Root)
+	}
 	text := "base: no commit yet"
 	if p.From != "" {
 		return fmt.Sprintf("base: %s %.7s %q, without your edits", p.From, p.Head, p.Subject)
@@ -273,7 +276,7 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 		return api.VM{}, err
 	}
 	defer staged.Close() // the VM has it by then, under another name
-	if _, err := workspace.NewStore(ctx, staged.Dir, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: got.Path}); err != nil {
+	if _, err := workspace.NewStore(ctx, staged.Dir, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: string(got.Path)}); err != nil {
 		return api.VM{}, fmt.Errorf("keep the base of %q: %w", c.plan.Repo.Root, err)
 	}
 	return client.AddWorkspace(ctx, string(where.ID), api.WorkspaceAdd{

@@ -127,10 +127,27 @@ func (g Git) command(ctx context.Context, in io.Reader, args []string) (*exec.Cm
 	for _, s := range g.Settings {
 		all = append(all, "-c", s)
 	}
-	cmd := exec.CommandContext(ctx, "git", append(all, args...)...)
+	cmd := exec.CommandContext(ctx, program(), append(all, args...)...)
 	errs := &tail{}
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = g.Dir, g.Env, in, errs, killDelay
 	return cmd, errs
+}
+
+// usual are where git is, if PATH does not say: a daemon may have been started by a
+// command with none.
+var usual = []string{"/usr/bin/git", "/usr/local/bin/git", "/bin/git"}
+
+// program is the path of git, or "git", whose absence the start then tells.
+func program() string {
+	if path, err := exec.LookPath("git"); err == nil {
+		return path
+	}
+	for _, path := range usual {
+		if _, err := exec.LookPath(path); err == nil {
+			return path
+		}
+	}
+	return "git"
 }
 
 // explain is a command's error in words.

@@ -104,7 +104,7 @@ func goThrough(t *testing.T, repo string) error {
 		return err
 	}
 	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func TestHostileTrees(t *testing.T) {
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
 	p := plan(t, repo, Options{})
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestHostileReports(t *testing.T) {
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
 	p := plan(t, repo, Options{})
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,7 +106,7 @@ func TestKinds(t *testing.T) {
 			if got, want := sh(t, tree, state), sh(t, repo, state); got != want {
 				t.Errorf("the guest's git says\n%s\nthe host's\n%s", got, want)
 			}
-			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,7 +138,7 @@ func TestFrom(t *testing.T) {
 	if got := sh(t, tree, "git branch --show-current; cat f; git status --porcelain; od -c crlf | head -1; ls"); got != "try/it\n1\n0000000   a  \\r  \\n\ncrlf\nf\n" {
 		t.Errorf("the guest has\n%s", got)
 	}
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestPlain(t *testing.T) {
 	}
 	defer p.Close()
 	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestOut(t *testing.T) {
 	p := plan(t, repo, Options{})
 	home, tree := send(t, p)
 	dir := filepath.Join(t.TempDir(), "store")
-	s, err := NewStore(t.Context(), dir, p, Owner{GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), dir, p, Owner{GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestNoChange(t *testing.T) {
 	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
 	p := plan(t, repo, Options{})
 	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestPrivate(t *testing.T) {
 		t.Fatalf("private %q, files %+v", p.Private, p.Files)
 	}
 	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestAnew(t *testing.T) {
 			sh(t, repo, `git init -q; echo 1 >f; mkdir d; echo 2 >d/g; echo .env >.gitignore; git add .; git commit -qm one; echo S >.env`)
 			p := plan(t, repo, Options{Include: []string{".env"}})
 			home, tree := send(t, p)
-			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -73,7 +73,7 @@ func (w *randomWork) run() {
 	if got, want := sh(t, tree, state), sh(t, w.repo, state); got != want {
 		t.Fatalf("the guest's git says\n%s\nthe host's\n%s", got, want)
 	}
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}

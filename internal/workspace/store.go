@@ -44,7 +44,7 @@ const InfoFormat = 1
 type Owner struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
-	GuestPath []byte `json:"guest_path"` // absolute
+	GuestPath string `json:"guest_path"` // absolute
 }
 
 // Info is a store's own description.

@@ -70,7 +70,7 @@ func imported(t *testing.T, repo, script string) (Store, Work) {
 	t.Helper()
 	p := plan(t, repo, Options{})
 	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: []byte("repo")})
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func giveWorkspace(ctx context.Context, c *api.Client) error {
 		return err
 	}
 	defer staged.Close()
-	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(v.ID), Name: v.Name, GuestPath: got.Path}); err != nil {
+	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(v.ID), Name: v.Name, GuestPath: string(got.Path)}); err != nil {
 		return err
 	}
 	_, err = c.AddWorkspace(ctx, "a", api.WorkspaceAdd{GuestPath: string(got.Path), Repository: repo, Staged: filepath.Base(staged.Dir)})
