@@ -15,7 +15,7 @@ func guestGit(tree string, env ...string) git.Git {
 		// Nothing of these may stop a look at the tree, or write where the user looks.
 		Settings: []string{
 			"core.fsmonitor=false", "core.safecrlf=false", "core.hooksPath=/dev/null", "gc.auto=0",
-			"advice.addEmbeddedRepo=false", "core.quotePath=true",
+			"advice.addEmbeddedRepo=false", "core.quotePath=true", "safe.directory=*",
 		},
 		Env: append(append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), env...),
 	}

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -74,5 +75,17 @@ func TestReportReadsOnly(t *testing.T) {
 	ask(t, home, base)
 	if after := sh(t, tree, state); after != before {
 		t.Errorf("before the report:\n%s\nafter it:\n%s", before, after)
+	}
+}
+
+// A tree that was given to another user is the workspace all the same.
+func TestAnothersTree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	home, tree, base := newRepository(t)
+	sh(t, tree, "echo 2 >f; git commit -qam two; chown -R 65534:65534 .")
+	if r := ask(t, home, base); r.Anew || len(r.Refs) != 1 {
+		t.Errorf("the report is %+v", r)
 	}
 }
