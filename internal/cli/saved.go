@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func (a *app) savedList() *cobra.Command {
 deletion, and whenever it was asked for. It stays for 30 days after its VM is gone.`,
 		Example: "  banger saved list\n  banger saved list --json",
 		Args:    args(0, 0, ""),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := workDir()
 			if err != nil {
 				return err
@@ -56,6 +57,7 @@ deletion, and whenever it was asked for. It stays for 30 days after its VM is go
 			if json {
 				return a.json(out)
 			}
+			a.noteUnsaved(cmd.Context())
 			return a.table(func(w io.Writer) {
 				fmt.Fprintln(w, "VM\tID\tSAVED\tCHANGES\tREPOSITORY")
 				for _, s := range out {
@@ -67,6 +69,29 @@ deletion, and whenever it was asked for. It stays for 30 days after its VM is go
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "those too in which nothing was changed")
 	return cmd
+}
+
+// noteUnsaved names the VMs with work that was not saved, and what saves it. It starts
+// no daemon: without one there is only what is saved.
+func (a *app) noteUnsaved(ctx context.Context) {
+	c, err := a.running()
+	if err != nil {
+		return
+	}
+	if list, err := c.ListVMs(ctx); err == nil {
+		for _, v := range list {
+			if v.NotSaved != "" {
+				a.note("not saved: the work in VM %s; banger vm start %s, then banger vm workspace export %s", v.Name, v.Name, v.Name)
+			}
+		}
+	}
+	if list, err := c.ListTrash(ctx); err == nil {
+		for _, e := range list {
+			if e.NotSaved != "" {
+				a.note("not saved: the work in the deleted VM %s; banger trash restore %s, banger vm start %s, then banger vm workspace export %s", e.Name, e.Name, e.Name, e.Name)
+			}
+		}
+	}
 }
 
 // changesText is what a work holds, in words.

@@ -68,6 +68,11 @@ the last commit. Nothing of the host's configuration, hooks or credentials goes 
 			if err := c.ask(ctx); err != nil {
 				return err
 			}
+			if force { // what is replaced may be edited
+				if _, err := client.SaveWork(ctx, string(where.ID), each(show)); err != nil {
+					return fmt.Errorf("nothing was replaced: %w", err)
+				}
+			}
 			_, err = c.into(ctx, client, where)
 			return err
 		},
