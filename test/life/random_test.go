@@ -38,6 +38,13 @@ func TestRandom(t *testing.T) {
 	for n := range keepers {
 		kept = append(kept, w.create(fmt.Sprintf("keeper-%d", n), true))
 	}
+	repo, err := repository()
+	if err == nil {
+		err = os.Rename(repo, filepath.Join(w.dir, "repo"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	counts := map[string]int{}
 	for round := range *rounds {
 		var wg sync.WaitGroup
@@ -88,6 +95,7 @@ func TestRandom(t *testing.T) {
 // randomCommands are what is typed, without the VM.
 var randomCommands = [][]string{
 	{"vm", "show", "--json"}, {"vm", "start", "--force"}, {"vm", "stop"}, {"vm", "kill"}, {"vm", "delete", "-f"}, {"vm", "health"},
+	{"vm", "workspace", "prepare", "-q", "--force"}, {"vm", "workspace", "export", "-q"}, {"apply", "--yes", "-q"},
 }
 
 // environment is one in which a command finds the same state directory, though
@@ -114,6 +122,7 @@ func (w *world) typed(env, args []string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "banger"), args...)
 	cmd.Env = append(append([]string{"BANGER_NO_AUTOSTART=1"}, w.env...), env...)
+	cmd.Dir = filepath.Join(w.dir, "repo") // what a workspace is made of
 	out, _ := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		w.t.Errorf("%v has no answer: %s", args, out)

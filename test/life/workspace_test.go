@@ -21,7 +21,7 @@ import (
 	"banger/internal/workspace/wire"
 )
 
-// repository is made once, in a directory that built removes.
+// repository makes one with a commit. The caller removes it.
 func repository() (string, error) {
 	dir, err := os.MkdirTemp("", "life-repo-*")
 	if err != nil {
