@@ -32,10 +32,43 @@ const (
 )
 
 type journal struct {
-	Format int         `json:"format"`
-	At     time.Time   `json:"at"`
-	VM     string      `json:"vm"`
+	Format int       `json:"format"`
+	At     time.Time `json:"at"`
+	VM     string    `json:"vm"`
+	// Store is the id of the work's store, Tree the work's tree, and Before the tree of
+	// it that was applied before; "" if none was.
+	Store  string      `json:"store"`
+	Tree   string      `json:"tree"`
+	Before string      `json:"before,omitempty"`
 	Paths  []pathState `json:"paths"`
+}
+
+// appliedFile says which tree of each store was applied last: the next apply merges
+// what came after it. What the user has of it already is no conflict then.
+const appliedFile = "banger-applied.json"
+
+// readApplied returns the trees by their stores' ids. A file that can't be read is as
+// none: the base is then what went in, which is only more cautious.
+func readApplied(r *Repository) map[string]string {
+	trees := map[string]string{}
+	if text, err := readSmall(filepath.Join(r.GitDir, appliedFile), maxConfig); err == nil {
+		json.Unmarshal(text, &trees)
+	}
+	return trees
+}
+
+// noteApplied records the tree of a store; "" forgets it.
+func noteApplied(r *Repository, store, tree string) error {
+	trees := readApplied(r)
+	trees[store] = tree
+	if tree == "" {
+		delete(trees, store)
+	}
+	text, err := json.Marshal(trees)
+	if err != nil {
+		return err
+	}
+	return durable.Replace(filepath.Join(r.GitDir, appliedFile), text)
 }
 
 // pathState is what a path held before and after, by git's modes: 0 is nothing.
@@ -110,10 +143,10 @@ func (m *Merge) Apply(ctx context.Context, vmName string) error {
 		return err
 	}
 	if len(m.Changes) == 0 {
-		return nil
+		return noteApplied(r, m.store, m.theirs)
 	}
 	dir := filepath.Join(r.GitDir, journalDir)
-	j := journal{Format: journalFormat, At: time.Now().UTC(), VM: vmName}
+	j := journal{Format: journalFormat, At: time.Now().UTC(), VM: vmName, Store: m.store, Tree: m.theirs, Before: readApplied(r)[m.store]}
 	if err := m.prepare(ctx, dir, &j); err != nil {
 		os.RemoveAll(dir) // nothing was changed
 		return err
@@ -123,6 +156,9 @@ func (m *Merge) Apply(ctx context.Context, vmName string) error {
 		if err := t.change(p, filepath.Join(dir, "new", strconv.Itoa(n)), p.NewMode); err != nil {
 			return errors.Join(err, takeBack(t, dir, j, false))
 		}
+	}
+	if err := noteApplied(r, m.store, m.theirs); err != nil {
+		return errors.Join(err, takeBack(t, dir, j, false))
 	}
 	undo := filepath.Join(r.GitDir, undoDir)
 	if err := os.RemoveAll(undo); err != nil {
@@ -252,6 +288,9 @@ func recoverLocked(r *Repository) error {
 		return err
 	}
 	defer t.Close()
+	if err := noteApplied(r, j.Store, j.Before); err != nil {
+		return err
+	}
 	return takeBack(t, dir, j, false)
 }
 
@@ -281,7 +320,10 @@ func Undo(r *Repository) (int, error) {
 		return 0, err
 	}
 	defer t.Close()
-	return len(j.Paths), takeBack(t, dir, j, true)
+	if err := takeBack(t, dir, j, true); err != nil {
+		return 0, err
+	}
+	return len(j.Paths), noteApplied(r, j.Store, j.Before)
 }
 
 func readJournal(dir string) (j journal, err error) {

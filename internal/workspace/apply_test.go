@@ -112,3 +112,27 @@ func TestApplyCut(t *testing.T) {
 		}
 	}
 }
+
+// A second apply brings what came after the first, though both changed the same
+// lines, and the user changed others meanwhile.
+func TestApplyTwice(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; seq 9 >f; git add .; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store-1"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"first", "second"} {
+		sh(t, tree, "sed -i '5s/.*/"+line+"/' f; echo "+line+" >>new")
+		if err := merge(t, repo, s, bringOut(t, s, home)).Apply(t.Context(), "dev"); err != nil {
+			t.Fatalf("the %s apply: %v", line, err)
+		}
+		sh(t, repo, "sed -i '1s/$/ mine/' f")
+	}
+	if got := sh(t, repo, "sed -n '1p;5p' f; cat new"); got != "1 mine mine\nsecond\nfirst\nsecond\n" {
+		t.Errorf("after both: %q", got)
+	}
+}

@@ -24,6 +24,8 @@ type Merge struct {
 	Changes   []Change // to the user's tree: what goes first, each in the order of paths
 	Conflicts []string // paths that both sides changed, or that are in the way
 	tree      string
+	theirs    string // the work's tree
+	store     string // the id of its store
 	plan      *Plan
 	now       map[string]File // the user's files
 }
@@ -39,8 +41,8 @@ type Change struct {
 // Close removes the plan.
 func (m *Merge) Close() { m.plan.Close() }
 
-// NewMerge merges a work with r's tree of this moment: what went in is the base of
-// both. It changes nothing in r.
+// NewMerge merges a work with r's tree of this moment. The base of both is what went
+// in, or what of this work was applied last. It changes nothing in r.
 func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir string) (_ *Merge, err error) {
 	i, err := s.Info()
 	if err != nil {
@@ -49,8 +51,14 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	if r.Hash != i.Hash {
 		return nil, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
 	}
+	base := i.Tree
+	if last := readApplied(r)[filepath.Base(s.Dir)]; last != "" {
+		if _, err := s.git().Run(ctx, nil, "cat-file", "-e", last+"^{tree}"); err == nil {
+			base = last
+		}
+	}
 	// What the guest changed may be there as a file that git does not know.
-	theirs, err := changes(ctx, s.git(), i.Tree, w.Tree)
+	theirs, err := changes(ctx, s.git(), base, w.Tree)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +75,14 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 			p.Close()
 		}
 	}()
-	m := &Merge{plan: p, now: map[string]File{}}
+	m := &Merge{plan: p, now: map[string]File{}, theirs: w.Tree, store: filepath.Base(s.Dir)}
 	for _, f := range p.Files {
 		m.now[string(f.Path)] = f
 	}
 	if err := p.s.alsoReads(s.repo()); err != nil {
 		return nil, err
 	}
-	if err := m.merge(ctx, i.Tree, w.Tree); err != nil {
+	if err := m.merge(ctx, base, w.Tree); err != nil {
 		return nil, fmt.Errorf("merge the work with %q: %w", r.Root, err)
 	}
 	return m, m.look(ctx)

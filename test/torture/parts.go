@@ -29,6 +29,9 @@ var parts = []part{
 	{"model", "20,000 sequences of operations and faults against a model", 10, 3 * time.Minute, func(n int) []string {
 		return life("TestModel", "-rapid.checks=500", fmt.Sprintf("-rapid.seed=%d", n+1))
 	}},
+	{"work", "10,000 random edits of workspaces, brought out, fetched and applied", 10, 3 * time.Minute, func(n int) []string {
+		return []string{"-run=^TestRandomWork$", "./internal/workspace", "-args", "-cases=1000", fmt.Sprintf("-seed=%d", n+1)}
+	}},
 	{"leak", "an hour of create, run and delete", 2, 29 * time.Minute, func(int) []string {
 		return life("TestLeak", "-lasts=28m")
 	}},
