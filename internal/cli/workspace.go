@@ -359,7 +359,7 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		if goes {
 			verb = "saved"
 		}
-		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s; banger vm workspace export %s prints the patch", verb, changesText(work), clean(v.Name))})
+		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(work), clean(v.Name), clean(v.Name))})
 	}
 }
 
