@@ -72,7 +72,7 @@ func (w *world) fill(free int64) {
 
 // long are the cases that wait each time for what lasts seconds. Their verbs are
 // tried by others.
-var long = map[string]bool{"kill TERM": true, "swept sockets": true, "start, much on the console": true}
+var long = map[string]bool{"workspace prepare": true, "delete -f with work": true, "kill TERM": true, "swept sockets": true, "start, much on the console": true}
 
 // Every verb with little room, and none: it does what it says or says that there
 // is no room, where, and leaves what can be used again when there is.
