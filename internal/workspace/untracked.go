@@ -96,7 +96,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 	for _, e := range entries {
 		name := path.Join(at, e.name)
 		switch {
-		case w.tracked[name]:
+		case w.tracked[name] && e.mode != unix.S_IFDIR: // a tracked file can have become a directory
 			continue
 		case e.mode == unix.S_IFDIR:
 			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil && !w.all {
