@@ -68,17 +68,15 @@ the last commit. Nothing of the host's configuration, hooks or credentials goes 
 			if err := c.ask(ctx); err != nil {
 				return err
 			}
-			if force { // what is replaced may be edited
-				if _, err := client.SaveWork(ctx, string(where.ID), each(show)); err != nil {
-					return fmt.Errorf("nothing was replaced: %w", err)
-				}
+			if err := c.makeRoom(ctx, client, where); err != nil {
+				return err
 			}
 			_, err = c.into(ctx, client, where)
 			return err
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&force, "force", false, "replace what is in the guest's PATH")
+	cmd.Flags().BoolVar(&force, "force", false, "replace what is in the guest's PATH, though it was edited")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would go in, and copy nothing; it needs no VM")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	return cmd

@@ -46,7 +46,7 @@ func (f *workspaceFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.untracked, "include-untracked", false, "take in the files that git neither tracks nor ignores, too")
 	fs.StringArrayVar(&f.include, "include", nil, "take in the ignored files that `PATTERN` names, as in a .gitignore")
 	fs.StringVar(&f.includeFrom, "include-from", "", "take in the ignored files that the patterns in `FILE` name")
-	fs.StringVar(&f.mode, "mode", "overlay", "overlay: what git tracks; full: every file but .git, after a question")
+	fs.StringVar(&f.mode, "mode", "overlay", "`MODE` overlay: what git tracks; full: every file but .git, after a question")
 	fs.StringVar(&f.branch, "branch", "", "the guest begins on a new branch `NAME`")
 	fs.StringVar(&f.from, "from", "", "the tree of commit `REF` goes in, without your edits (needs --branch)")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask, with --mode full")
@@ -334,6 +334,48 @@ func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.R
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("%s, %s, in %s", total, bytesText(p.Bytes), got.Path), Finished: true})
 	return got, nil
 }
+
+// makeRoom sees to it that nothing that was edited is replaced unless that was asked
+// for: what is in the guest at the place of the copy is saved first, and if it is as it
+// went in, it may be replaced.
+func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Session) error {
+	v, err := client.ShowVM(ctx, string(where.ID))
+	if err != nil || len(v.Workspaces) == 0 {
+		return err
+	}
+	at := c.guestPath
+	if at == "" {
+		at = defaultGuestPath
+	}
+	is := func(w api.Workspace) bool {
+		return w.GuestPath == filepath.Clean(at) || !filepath.IsAbs(at) && w.GuestPath == filepath.Join(guestHome, at)
+	}
+	if !slices.ContainsFunc(v.Workspaces, is) {
+		return nil
+	}
+	if v, err = client.SaveWork(ctx, string(where.ID), each(c.show)); err != nil {
+		return fmt.Errorf("nothing was replaced: %w", err)
+	}
+	w := v.Workspaces[slices.IndexFunc(v.Workspaces, is)]
+	store := workspace.Store{Dir: w.Dir}
+	work, err := store.Work()
+	if err != nil {
+		return err
+	}
+	if work.Files == 0 && work.Commits == 0 || c.force {
+		c.force = true // in the guest's eyes
+		return nil
+	}
+	var names bytes.Buffer
+	if err := store.Patch(ctx, &names, work, workspace.PatchOptions{Form: workspace.FormNames}); err != nil {
+		return err
+	}
+	return hint.Add(fmt.Errorf("%s of VM %s was edited: %s", w.GuestPath, where.Name, some(bytes.Split(bytes.TrimSpace(names.Bytes()), []byte("\n")))),
+		"banger apply "+where.Name+" takes the edits; --force replaces them, and keeps them as saved work")
+}
+
+// guestHome is root's home in a guest.
+const guestHome = "/root"
 
 // tellWork saves what a command did to a VM's workspaces and says in a line what it
 // is. It is for the end of a run: an error is told, and changes nothing.
