@@ -140,6 +140,7 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 		if err := in.ask(ctx); err != nil {
 			return err
 		}
+		defer in.packAhead(ctx)() // while the guest boots
 	}
 	v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(o.show)) })
 	if err != nil {

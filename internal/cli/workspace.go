@@ -119,6 +119,7 @@ type copyIn struct {
 	show    display
 	scratch string // a directory for scratch repositories
 	plan    *workspace.Plan
+	packed  chan struct{} // closed when a pack ahead has ended; nil if there is none
 }
 
 // openCopy reads the repository at path. It asks no daemon.
@@ -291,6 +292,9 @@ func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.R
 	p := c.plan
 	total := count(len(p.Files), "file")
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: "packing the history of " + total, Unit: "bytes"})
+	if c.packed != nil {
+		<-c.packed
+	}
 	if _, err := p.Pack(ctx); err != nil {
 		return got, err
 	}
@@ -333,6 +337,22 @@ func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.R
 	}
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("%s, %s, in %s", total, bytesText(p.Bytes), got.Path), Finished: true})
 	return got, nil
+}
+
+// packAhead packs the history without anybody waiting for it. What it returns ends that,
+// and must be called before close.
+func (c *copyIn) packAhead(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	c.packed = make(chan struct{})
+	p := c.plan
+	go func() { // ends with the pack, or ctx
+		defer close(c.packed)
+		p.Pack(ctx) // an error comes again in send
+	}()
+	return func() {
+		cancel()
+		<-c.packed
+	}
 }
 
 // makeRoom sees to it that nothing that was edited is replaced unless that was asked
