@@ -136,3 +136,18 @@ func TestApplyTwice(t *testing.T) {
 		t.Errorf("after both: %q", got)
 	}
 }
+
+// A file comes where the user has nothing but empty directories, which git does not
+// know.
+func TestApplyOverEmptyDirectories(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; mkdir -p d/e; echo 1 >d/f; git add .; git commit -qm one`)
+	s, w := imported(t, repo, `rm -r d; echo file >d`)
+	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, repo, "cat d"); got != "file\n" {
+		t.Errorf("d is %q", got)
+	}
+}

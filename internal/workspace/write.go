@@ -57,11 +57,40 @@ func (t *tree) put(name, content string, mode uint32, temp string) error {
 	} else if err := writeAt(at, temp, content, permissions(at, base, mode)); err != nil {
 		return fmt.Errorf("write %q: %w", name, err)
 	}
-	if err := unix.Renameat(at, temp, at, base); err != nil {
+	err = unix.Renameat(at, temp, at, base)
+	if errors.Is(err, unix.EISDIR) && t.removeEmpty(name) == nil { // git knows no empty directories
+		err = unix.Renameat(at, temp, at, base)
+	}
+	if err != nil {
 		unix.Unlinkat(at, temp, 0)
 		return &fs.PathError{Op: "rename", Path: name, Err: err}
 	}
 	return nil
+}
+
+// removeEmpty removes a directory in which there is nothing but directories. The first
+// file ends it.
+func (t *tree) removeEmpty(name string) error {
+	f, err := t.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	names, err := f.Readdirnames(-1)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := t.removeEmpty(path.Join(name, n)); err != nil {
+			return err
+		}
+	}
+	above, err := t.parent(name, false)
+	if err != nil {
+		return err
+	}
+	defer above.Close()
+	return unix.Unlinkat(int(above.Fd()), path.Base(name), unix.AT_REMOVEDIR)
 }
 
 // permissions are those that a file gets: what the one before it had, or what a new
