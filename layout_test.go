@@ -57,12 +57,13 @@ var imports = map[string]string{
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
-	"internal/vmm/standin":       "agent/command agent/workspace channel channel/control filecopy launch unixsock vm vmm vmm/program workspace/wire",
+	"internal/vmm/standin":       "agent/command agent/program channel channel/control launch unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/workspace channel channel/control filecopy workspace/wire",
+	"internal/agent":             "agent/command agent/program channel channel/control",
 	"internal/agent/command":     "channel/exec",
+	"internal/agent/program":     "agent/workspace filecopy workspace/wire",
 	"internal/agent/workspace":   "git unpack workspace/wire",
 
 	// What goes in and comes out.

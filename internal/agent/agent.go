@@ -48,7 +48,7 @@ func serve() error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{program}}}
+	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}}}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err

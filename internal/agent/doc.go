@@ -18,9 +18,7 @@ import (
 	"fmt"
 	"os"
 
-	"banger/internal/agent/workspace"
-	"banger/internal/filecopy"
-	"banger/internal/workspace/wire"
+	"banger/internal/agent/program"
 )
 
 // Name is the long-lived agent's argv[0]. systemd leaves processes whose name
@@ -28,18 +26,16 @@ import (
 // (systemd.io/ROOT_STORAGE_DAEMONS).
 const Name = "@banger-agent"
 
-// program is the argv[0] of the agent's program as a process of a session.
-const program = "banger-agent"
+// programName is the argv[0] of the agent's program as a process of a session.
+const programName = "banger-agent"
 
 // Main runs the half that this process is, or what a session asks of the program.
 // It does not return.
 func Main() {
 	var err error
 	switch {
-	case len(os.Args) > 1 && os.Args[0] == program && os.Args[1] == wire.Program:
-		os.Exit(workspace.Main(os.Args[2:]))
-	case len(os.Args) > 1 && os.Args[0] == program && os.Args[1] == filecopy.Program:
-		os.Exit(filecopy.Main(os.Args[2:]))
+	case os.Args[0] == programName && program.Has(os.Args[1:]):
+		os.Exit(program.Main(os.Args[1:]))
 	case os.Getpid() == 1:
 		err = boot()
 	case os.Args[0] == Name:

@@ -123,7 +123,7 @@ func (i *Instance) intend(ctx context.Context, choice vmm.Choice, force bool) er
 	return i.move(vm.Start, func(r *vm.Record) {
 		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why}
 		r.Ending, r.StartedAt, r.Restart = nil, time.Now().UTC(), false
-		r.Workspaces = unsettled(r.Workspaces)
+		r.Workspaces = withFinal(r.Workspaces, false)
 	})
 }
 

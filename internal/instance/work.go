@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -126,17 +127,15 @@ func (i *Instance) saveOne(ctx context.Context, w vm.Workspace) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	questions, ask := io.Pipe()
-	go func() { // ends when the question is read, or with the session
-		ask.CloseWithError(wire.WriteJSON(ask, q))
-	}()
-	defer questions.Close()
+	var question bytes.Buffer
+	if err := wire.WriteJSON(&question, q); err != nil {
+		return err
+	}
 	answers, out := io.Pipe()
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	i.set.work.Go(func() { // ends with ctx, or the agent's program
-		err := session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), []string{wire.Program, wire.Answer}, questions, out)
-		out.CloseWithError(err)
-		ended <- err
+		defer close(ended)
+		out.CloseWithError(session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), []string{wire.Program, wire.Answer}, &question, out))
 	})
 	err = fault.Do("save.work", func() error {
 		_, err := s.Import(ctx, answers)
@@ -168,16 +167,7 @@ func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervi
 	if e := v.Record.Ending; e == nil || e.Cause != vm.CauseStopped || e.Forced {
 		return nil
 	}
-	return i.note("", func(r *vm.Record) {
-		r.Workspaces = slices.Clone(r.Workspaces)
-		for n := range r.Workspaces {
-			if s := r.Workspaces[n].Saved; s != nil {
-				final := *s
-				final.Final = true
-				r.Workspaces[n].Saved = &final
-			}
-		}
-	})
+	return i.note("", func(r *vm.Record) { r.Workspaces = withFinal(r.Workspaces, true) })
 }
 
 // saveBeforeEnd is saveWork for a run that is about to end. A guest that can't answer
@@ -211,13 +201,14 @@ func (i *Instance) WorkDir(w vm.Workspace) string {
 	return filepath.Join(i.set.cfg.Dirs.Work(), w.Store)
 }
 
-// unsettled are workspaces of a VM that is about to run: what runs may change them.
-func unsettled(list []vm.Workspace) []vm.Workspace {
+// withFinal are workspaces whose last save is final or not: what runs after it may
+// change them.
+func withFinal(list []vm.Workspace, final bool) []vm.Workspace {
 	list = slices.Clone(list)
 	for n := range list {
 		if s := list[n].Saved; s != nil {
 			last := *s
-			last.Final = false
+			last.Final = final
 			list[n].Saved = &last
 		}
 	}

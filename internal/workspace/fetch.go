@@ -198,17 +198,11 @@ func (s Store) remake(ctx context.Context, commit, parent string, without [][]by
 // refs are the store's refs as they will be called below prefix.
 func (s Store) refs(ctx context.Context, prefix string) (map[string]string, error) {
 	out := map[string]string{}
-	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", "refs/banger/")
-	if err != nil {
-		return nil, err
+	list, err := listRefs(ctx, s.git(), "refs/banger/")
+	for _, ref := range list {
+		out[prefix+strings.TrimPrefix(ref.name, "refs/banger/")] = ref.id
 	}
-	for line := range strings.Lines(string(list)) {
-		id, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if rest, found := strings.CutPrefix(name, "refs/banger/"); found {
-			out[prefix+rest] = id
-		}
-	}
-	return out, nil
+	return out, err
 }
 
 // give brings the objects of refs into the user's repository: a pack, written and
@@ -277,20 +271,19 @@ func movePack(from, to string) error {
 // point points refs at what they name. What one of those below prefix was at, and
 // no longer reaches, gets a ref old/N. Refs below prefix that are no longer named go.
 func point(ctx context.Context, r *Repository, look git.Git, prefix string, refs map[string]string) (old []string, err error) {
-	list, err := look.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
+	list, err := listRefs(ctx, look, prefix)
 	if err != nil {
 		return nil, err
 	}
 	var keep, drop bytes.Buffer
 	taken := map[string]bool{}
 	now := map[string]string{}
-	for line := range strings.Lines(string(list)) {
-		id, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if strings.HasPrefix(name, prefix+"old/") {
-			taken[name], taken[id] = true, true
+	for _, ref := range list {
+		if strings.HasPrefix(ref.name, prefix+"old/") {
+			taken[ref.name], taken[ref.id] = true, true
 			continue
 		}
-		now[name] = id
+		now[ref.name] = ref.id
 	}
 	n := 1
 	for _, name := range slices.Sorted(maps.Keys(now)) {

@@ -1,8 +1,10 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"banger/internal/git"
 	"banger/internal/hint"
@@ -31,6 +33,20 @@ func hostGit(dir, tree string, env ...string) git.Git {
 	}
 	g.Env = append(g.Env, env...)
 	return g
+}
+
+// ref is a ref's full name, and what it is at.
+type ref struct{ id, name string }
+
+// listRefs lists the refs below prefix, in the order of their names.
+func listRefs(ctx context.Context, g git.Git, prefix string) (refs []ref, err error) {
+	list, err := g.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
+	for line := range strings.Lines(string(list)) {
+		if id, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found {
+			refs = append(refs, ref{id, name})
+		}
+	}
+	return refs, err
 }
 
 // withHint says what to do about a git that the host lacks.

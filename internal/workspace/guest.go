@@ -12,22 +12,14 @@ import (
 
 // userConfig is the configuration that the user's git has everywhere: the system's
 // and their own. It is the user's to trust, includes too.
-func userConfig(ctx context.Context) (c config, err error) {
+func userConfig(ctx context.Context) (config, error) {
 	g := git.Git{Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "GIT_CEILING_DIRECTORIES=/"}}
 	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"} {
 		if v, set := os.LookupEnv(name); set {
 			g.Env = append(g.Env, name+"="+v)
 		}
 	}
-	err = g.Names(ctx, nil, func(item []byte) error {
-		key, value, found := strings.Cut(string(item), "\n")
-		if !found {
-			value = valueless
-		}
-		c = append(c, setting{key, value})
-		return nil
-	}, "config", "-z", "--list", "--includes")
-	return c, err
+	return listConfig(ctx, g, nil, "--includes")
 }
 
 // Names of a host that has no git identity.

@@ -54,11 +54,9 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	} else if !errors.Is(err, ErrNoWork) {
 		return q, err
 	}
-	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", refHead)
-	for line := range strings.Lines(string(list)) {
-		if id, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found {
-			q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/heads/" + strings.TrimPrefix(name, refHead)), ID: id})
-		}
+	list, err := listRefs(ctx, s.git(), refHead)
+	for _, ref := range list {
+		q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/heads/" + strings.TrimPrefix(ref.name, refHead)), ID: ref.id})
 	}
 	return q, err
 }
@@ -296,12 +294,12 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 		return err
 	}
 	have := map[string]bool{}
-	list, err := s.git().Run(ctx, nil, "for-each-ref", "--format=%(refname)", refHead)
+	list, err := listRefs(ctx, s.git(), refHead)
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(list)) {
-		have[strings.TrimSuffix(line, "\n")] = true
+	for _, ref := range list {
+		have[ref.name] = true
 	}
 	var tx bytes.Buffer
 	tx.WriteString("start\x00")

@@ -1,14 +1,11 @@
 package workspace
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	guest "banger/internal/agent/workspace"
 )
 
 // What comes out of the guest, as a patch, makes the host's tree the guest's.
@@ -16,26 +13,7 @@ func TestOut(t *testing.T) {
 	user(t)
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; mkdir d; for i in 1 2 3; do echo $i >d/$i; done; echo g >g; ln -s g link; head -c 3000 /dev/urandom >bin; git add .; git commit -qm one; echo dirty >>g`)
-	p := plan(t, repo, Options{})
-	home, tree := send(t, p)
-	dir := filepath.Join(t.TempDir(), "store")
-	s, err := NewStore(t.Context(), dir, p, Owner{GuestPath: "repo"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sh(t, tree, `echo more >>d/1; git commit -qam two; git mv d/2 moved; chmod +x d/3; echo new >new; rm link; head -c 3000 /dev/urandom >bin; ln -s nowhere l2; mkdir sub; cd sub; git init -q; echo n >n`)
-	q, err := s.Question(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := guest.Report(t.Context(), q, home, &out); err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Import(t.Context(), &out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, w := imported(t, repo, `echo more >>d/1; git commit -qam two; git mv d/2 moved; chmod +x d/3; echo new >new; rm link; head -c 3000 /dev/urandom >bin; ln -s nowhere l2; mkdir sub; cd sub; git init -q; echo n >n`)
 	if w.Commits != 1 || w.Files != 9 || len(w.Nested) != 1 {
 		t.Errorf("Import = %+v", w)
 	}

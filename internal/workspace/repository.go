@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"banger/internal/git"
 	"banger/internal/hint"
 )
 
@@ -302,19 +304,25 @@ func readConfig(ctx context.Context, path string) (config, error) {
 	return parseConfig(ctx, path, text)
 }
 
-func parseConfig(ctx context.Context, path string, text []byte) (c config, err error) {
+func parseConfig(ctx context.Context, path string, text []byte) (config, error) {
 	g := hostGit(os.DevNull, "")
 	g.Dir = "/"
-	err = g.Names(ctx, bytes.NewReader(text), func(item []byte) error {
+	c, err := listConfig(ctx, g, bytes.NewReader(text), "--file", "-", "--no-includes")
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", path, withHint(err))
+	}
+	return c, nil
+}
+
+// listConfig lists the settings that git config sees with args.
+func listConfig(ctx context.Context, g git.Git, in io.Reader, args ...string) (c config, err error) {
+	err = g.Names(ctx, in, func(item []byte) error {
 		key, value, found := strings.Cut(string(item), "\n")
 		if !found {
 			value = valueless
 		}
 		c = append(c, setting{key, value})
 		return nil
-	}, "config", "--file", "-", "--no-includes", "-z", "--list")
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", path, withHint(err))
-	}
-	return c, nil
+	}, append([]string{"config", "-z", "--list"}, args...)...)
+	return c, err
 }

@@ -1,6 +1,6 @@
 // Package workspace is the guest's half of a workspace: it makes the repository
 // out of the stream that the host sends, and reports what has become of it. It
-// runs as a process of a session (Main), not in the agent. What is said is package
+// runs as a process of a session (package program), not in the agent. What is said is package
 // wire's.
 //
 // Receiving needs no program of the image's; a report needs its git.
@@ -11,34 +11,16 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"banger/internal/workspace/wire"
 )
 
-// Main runs the half that args name: "receive" or "report", from stdin to stdout.
-// It returns the process's exit status. What went wrong stands in the answer.
-func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
-	if err := run(ctx, args, os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "banger-agent:", err)
-		return 1
-	}
-	return 0
-}
-
-func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+// Run runs the half that args name: "receive" or "report". What went wrong for the
+// host stands in the answer on out.
+func Run(ctx context.Context, args []string, home string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
 		return fmt.Errorf("%q: want %s or %s", args, wire.Receive, wire.Answer)
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return err
 	}
 	switch args[0] {
 	case wire.Receive:

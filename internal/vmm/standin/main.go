@@ -11,10 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/agent/workspace"
-	"banger/internal/filecopy"
+	"banger/internal/agent/program"
 	"banger/internal/vmm"
-	"banger/internal/workspace/wire"
 )
 
 // Roles of the process that Main is.
@@ -37,13 +35,8 @@ var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, sy
 // Main is `bangerd standin ROLE ORDER`, or `bangerd standin agent ARG…`. It does not
 // return.
 func Main() {
-	if len(os.Args) > 3 && os.Args[2] == roleAgent {
-		switch os.Args[3] {
-		case wire.Program:
-			os.Exit(workspace.Main(os.Args[4:]))
-		case filecopy.Program:
-			os.Exit(filecopy.Main(os.Args[4:]))
-		}
+	if len(os.Args) > 3 && os.Args[2] == roleAgent && program.Has(os.Args[3:]) {
+		os.Exit(program.Main(os.Args[3:]))
 	}
 	run(services{agent: "standin", open: agentPorts})
 }

@@ -1,0 +1,43 @@
+// Package program is what the agent's own program does as a process of a session: one
+// table of words, for the agent and for the stand-in.
+package program
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"banger/internal/agent/workspace"
+	"banger/internal/filecopy"
+	"banger/internal/workspace/wire"
+)
+
+// programs are what can be asked for, by their first word. home is what relative paths
+// are relative to; what went wrong for the one who asked stands in the answer on out.
+var programs = map[string]func(ctx context.Context, args []string, home string, in io.Reader, out io.Writer) error{
+	wire.Program:     workspace.Run,
+	filecopy.Program: filecopy.Run,
+}
+
+// Has reports whether args ask for one of the programs.
+func Has(args []string) bool { return len(args) > 0 && programs[args[0]] != nil }
+
+// Main runs the program that args ask for, which Has has looked at, from stdin to
+// stdout. It returns the process's exit status.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
+	home, err := os.UserHomeDir()
+	if err == nil {
+		err = programs[args[0]](ctx, args[1:], home, os.Stdin, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "banger-agent:", err)
+		return 1
+	}
+	return 0
+}
