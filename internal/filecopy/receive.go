@@ -182,7 +182,7 @@ func (c *receiver) entry(d *unpack.Dir, name string, h *tar.Header, r io.Reader)
 		return d.Mkdir(name, fs.FileMode(h.Mode))
 	case tar.TypeSymlink:
 		c.got.Files++
-		_, err := d.Link(name, h.Linkname)
+		_, err := d.Link(name, h.Linkname, h.ModTime)
 		return err
 	case tar.TypeReg:
 		n, _, err := d.File(unpack.File{Name: name, Perm: fs.FileMode(h.Mode), Time: h.ModTime, Holes: true}, r)

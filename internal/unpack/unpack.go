@@ -108,8 +108,9 @@ func (d *Dir) fill(fd int, f File, r io.Reader) (int64, error) {
 	return n, unix.UtimesNanoAt(fd, "", []unix.Timespec{t, t}, unix.AT_EMPTY_PATH)
 }
 
-// Link makes a symbolic link, and returns its stat data.
-func (d *Dir) Link(name, target string) (st unix.Stat_t, err error) {
+// Link makes a symbolic link, and returns its stat data. at is the time of its last
+// change; zero is now.
+func (d *Dir) Link(name, target string, at time.Time) (st unix.Stat_t, err error) {
 	if err := CheckName(name); err != nil {
 		return st, err
 	}
@@ -120,6 +121,10 @@ func (d *Dir) Link(name, target string) (st unix.Stat_t, err error) {
 	if err == nil {
 		defer unix.Close(dir)
 		err = unix.Symlinkat(target, dir, path.Base(name))
+	}
+	if err == nil && !at.IsZero() {
+		t := unix.NsecToTimespec(at.UnixNano())
+		err = unix.UtimesNanoAt(dir, path.Base(name), []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if err == nil {
 		err = unix.Fstatat(dir, path.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)

@@ -48,7 +48,7 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	if err != nil {
 		return q, err
 	}
-	q = wire.Question{Path: []byte(i.VM.GuestPath), Base: i.Base, Head: i.Head, Hash: i.Hash, Tree: i.Tree, Private: i.Private}
+	q = wire.Question{Path: []byte(i.VM.GuestPath), Base: i.Base, Hash: i.Hash, Tree: i.Tree, Private: i.Private}
 	if w, err := s.Work(); err == nil {
 		q.Tree = w.Tree
 	} else if !errors.Is(err, ErrNoWork) {
@@ -233,11 +233,13 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
+	// What the base reaches is in the store, or was never there (a partial clone).
 	var all strings.Builder
 	for id := range named(r) {
 		all.WriteString(id + "\n")
 	}
-	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects", "--quiet", "--stdin"); err != nil {
+	all.WriteString("^" + base + "\n")
+	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
 		return fmt.Errorf("objects are missing: %w", err)
 	}
 	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
@@ -256,7 +258,7 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	if err != nil {
 		return err
 	}
-	tree, err := strict.Line(ctx, nil, "write-tree")
+	tree, err := strict.Line(ctx, nil, "write-tree", "--missing-ok") // they were looked for above
 	if err != nil {
 		return err
 	}

@@ -146,6 +146,23 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
+// A base that is on no branch survives the guest's git gc.
+func TestKept(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, "git init -q; echo 1 >f; git add .; git commit -qm one; echo 2 >f")
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "git commit -qam two; echo 3 >f; git reflog expire --expire=now --all; git gc -q --prune=now; git repack -adq; git prune")
+	if w := bringOut(t, s, home); w.Anew || w.Commits != 1 || w.Files != 1 {
+		t.Errorf("Import = %+v", w)
+	}
+}
+
 // A guest that removed its repository, or made another one, keeps its files.
 func TestAnew(t *testing.T) {
 	user(t)
@@ -153,7 +170,7 @@ func TestAnew(t *testing.T) {
 		"removed": "rm -rf .git",
 		"another": "rm -rf .git; git init -q; git add .; git commit -qm another",
 		"broken":  "rm -rf .git/objects; mkdir .git/objects",
-		"pruned":  "git checkout -q --orphan o; git rm -rqf --cached .; git commit -q --allow-empty -m o; git branch -D main 2>/dev/null || git branch -D master; rm .git/shallow; git reflog expire --expire=now --all; git gc -q --prune=now",
+		"pruned":  "git checkout -q --orphan o; git rm -rqf --cached .; git commit -q --allow-empty -m o; git branch -D main 2>/dev/null || git branch -D master; rm .git/shallow; git reflog expire --expire=now --all; rm .git/objects/pack/*.keep; git gc -q --prune=now",
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := t.TempDir()

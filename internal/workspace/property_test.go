@@ -135,7 +135,7 @@ func (w *randomWork) check(s Store, home, tree string) {
 
 // treeOf is the tree of all files in a work tree that git does not ignore.
 func treeOf(t *testing.T, dir string) string {
-	return strings.TrimSpace(sh(t, dir, "cp .git/index .git/i; GIT_INDEX_FILE=.git/i git add -A 2>/dev/null; GIT_INDEX_FILE=.git/i git write-tree 2>/dev/null; rm .git/i"))
+	return strings.TrimSpace(sh(t, dir, "cp -p .git/index .git/i; GIT_INDEX_FILE=.git/i git add -A 2>/dev/null; GIT_INDEX_FILE=.git/i git write-tree 2>/dev/null; rm .git/i"))
 }
 
 func (w *randomWork) sh(dir, script string) {

@@ -154,6 +154,10 @@ func (s *sender) gitDir(pack string) error {
 			return err
 		}
 	}
+	// The base is on no branch: without this, git gc would remove it some day.
+	if err := s.text(wire.PartGit+"objects/pack/"+filepath.Base(pack)+".keep", nil); err != nil {
+		return err
+	}
 	for _, ending := range []string{".pack", ".idx"} {
 		name := wire.PartGit + "objects/pack/" + filepath.Base(pack) + ending
 		if err := s.own(pack+ending, name); err != nil {

@@ -180,7 +180,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeDir:
 		return u.dir.Mkdir(name, 0o755)
 	case tar.TypeSymlink:
-		st, err := u.dir.Link(name, h.Linkname)
+		st, err := u.dir.Link(name, h.Linkname, h.ModTime)
 		u.stats[name] = st
 		u.got.Files++
 		return err

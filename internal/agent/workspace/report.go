@@ -19,128 +19,164 @@ import (
 // that it makes lie in a directory of their own in the git directory, on the file
 // system of the repository, and are removed.
 func Report(ctx context.Context, q wire.Question, home string, out io.Writer) error {
-	r, err := look(ctx, q, home)
-	if err != nil {
+	tree := place(q.Path, home)
+	if _, err := os.Stat(tree); err != nil {
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
 	}
-	defer r.close()
+	begun := false
+	err := report(ctx, lookOwn, q, tree, out, &begun)
+	if err != nil && ctx.Err() == nil && !begun {
+		// Whatever became of its repository, its files are there.
+		err = report(ctx, lookAnew, q, tree, out, &begun)
+	}
+	if err != nil && !begun {
+		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
+	}
+	return err
+}
+
+// report looks at a workspace and writes what it found. It sets begun with the first
+// byte that it writes.
+func report(ctx context.Context, look lookFunc, q wire.Question, tree string, out io.Writer, begun *bool) error {
+	l, err := look(ctx, q, tree)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	r := l.Report
 	r.Pack = r.Tree != q.Tree || !slices.EqualFunc(r.Refs, q.Refs, func(a, b wire.Ref) bool {
 		return a.ID == b.ID && bytes.Equal(a.Name, b.Name)
 	})
-	if err := wire.WriteJSON(out, r.Report); err != nil {
-		return err
+	w := &headed{out: out, begun: begun, head: r}
+	if r.Pack {
+		return l.pack(ctx, w)
 	}
-	if !r.Pack {
-		return nil
-	}
-	return r.pack(ctx, out)
+	return w.begin()
 }
 
-// report is a Report in the making. Each git is a process, which takes a tenth of a
+// headed writes a report before the first byte of its pack: a pack that can't be made
+// says that the repository is broken.
+type headed struct {
+	out   io.Writer
+	begun *bool
+	head  wire.Report
+}
+
+func (h *headed) begin() error {
+	if *h.begun {
+		return nil
+	}
+	*h.begun = true
+	return wire.WriteJSON(h.out, h.head)
+}
+
+func (h *headed) Write(p []byte) (int, error) {
+	if err := h.begin(); err != nil {
+		return 0, err
+	}
+	return h.out.Write(p)
+}
+
+// looked is a report in the making. Each git is a process, which takes a tenth of a
 // second in an emulated guest: none is run for what another one tells.
-type report struct {
+type looked struct {
 	wire.Report
 	own   git.Git // with an index and an object directory of its own
 	temp  string
-	known []string // of the question's base and head, those that are in the repository
+	since string // the base, if the host has what it reaches
 }
 
-func (r *report) close() { os.RemoveAll(r.temp) }
+func (l *looked) close() { os.RemoveAll(l.temp) }
 
-// look finds out what the workspace has become. The caller closes the report.
-func look(ctx context.Context, q wire.Question, home string) (_ *report, err error) {
-	tree := place(q.Path, home)
-	if _, err := os.Stat(tree); err != nil {
-		return nil, err
-	}
-	r, err := lookOwn(ctx, q, tree)
-	if err != nil && ctx.Err() == nil {
-		// Whatever became of its repository, its files are there.
-		r, err = lookAnew(ctx, q, tree)
-	}
-	return r, err
-}
+// lookFunc finds out what the workspace whose files are in tree has become. The caller
+// closes what it returns.
+type lookFunc func(ctx context.Context, q wire.Question, tree string) (*looked, error)
 
 // lookOwn looks with the workspace's own repository.
-func lookOwn(ctx context.Context, q wire.Question, tree string) (_ *report, err error) {
-	user := guestGit(tree)
-	out, err := user.Line(ctx, nil, "rev-parse", "--path-format=absolute", "--show-toplevel", "--absolute-git-dir", "--git-common-dir")
+func lookOwn(ctx context.Context, q wire.Question, tree string) (_ *looked, err error) {
+	dir, common, err := gitDirs(ctx, tree)
 	if err != nil {
 		return nil, err
 	}
-	dirs := strings.Split(out, "\n")
-	if len(dirs) != 3 {
-		return nil, fmt.Errorf("the repository's directories have names that can't be told apart: %q", out)
-	}
-	top, dir, common := dirs[0], dirs[1], dirs[2]
-	if err := checkOwn(top, tree); err != nil {
-		return nil, err
-	}
-	r, err := newReport(dir, tree, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(common, "objects")))
+	l, err := newLooked(dir, tree, "GIT_DIR="+dir, "GIT_WORK_TREE="+tree,
+		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(common, "objects")))
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			r.close()
+			l.close()
 		}
 	}()
-	if err := copyIndex(filepath.Join(r.temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
+	l.since = q.Base
+	if err := copyIndex(filepath.Join(l.temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	if err := r.findKnown(ctx, q); err != nil {
+	if err := l.addAll(ctx, q); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(r.known, q.Base) {
-		return nil, fmt.Errorf("the base %s is not in the guest's repository any more", q.Base)
-	}
-	if err := r.addAll(ctx, q); err != nil {
+	if l.Tree, err = l.own.Line(ctx, nil, "write-tree"); err != nil {
 		return nil, err
 	}
-	if r.Tree, err = r.own.Line(ctx, nil, "write-tree"); err != nil {
-		return nil, err
-	}
-	return r, r.history(ctx, user)
+	return l, l.history(ctx)
 }
 
-// newReport makes a report with an index and an object directory of its own, in dir.
-func newReport(dir, tree string, env ...string) (*report, error) {
+// gitDirs are the git directory of the repository whose work tree is tree, and what it
+// shares with other work trees.
+func gitDirs(ctx context.Context, tree string) (dir, common string, err error) {
+	dir = filepath.Join(tree, gitDir)
+	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
+		return dir, dir, nil
+	}
+	out, err := guestGit(tree).Line(ctx, nil, "rev-parse", "--path-format=absolute", "--show-toplevel", "--absolute-git-dir", "--git-common-dir")
+	if err != nil {
+		return "", "", err
+	}
+	dirs := strings.Split(out, "\n")
+	if len(dirs) != 3 {
+		return "", "", fmt.Errorf("the repository's directories have names that can't be told apart: %q", out)
+	}
+	return dirs[1], dirs[2], checkOwn(dirs[0], tree)
+}
+
+// newLooked makes one with an index and an object directory of its own, in dir.
+func newLooked(dir, tree string, env ...string) (*looked, error) {
 	temp, err := os.MkdirTemp(dir, "banger-report-")
 	if err != nil {
 		return nil, err
 	}
-	r := &report{temp: temp, own: guestGit(tree, append(env,
+	l := &looked{temp: temp, own: guestGit(tree, append(env,
 		"GIT_INDEX_FILE="+filepath.Join(temp, "index"), "GIT_OBJECT_DIRECTORY="+filepath.Join(temp, "objects"))...)}
 	if err := os.Mkdir(filepath.Join(temp, "objects"), 0o700); err != nil {
-		r.close()
+		l.close()
 		return nil, err
 	}
-	return r, nil
+	return l, nil
 }
 
 // lookAnew looks with a repository that is made for it beside the tree. It knows no
 // history; the tree's own .git, if there is one, is left out as git leaves it out.
-func lookAnew(ctx context.Context, q wire.Question, tree string) (_ *report, err error) {
-	r, err := newReport(filepath.Dir(tree), tree)
+func lookAnew(ctx context.Context, q wire.Question, tree string) (_ *looked, err error) {
+	l, err := newLooked(filepath.Dir(tree), tree)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			r.close()
+			l.close()
 		}
 	}()
-	r.Anew = true
-	repo := filepath.Join(r.temp, "git")
-	if _, err := guestGit(r.temp).Run(ctx, nil, "init", "-q", "--template=", "--object-format="+q.Hash, repo); err != nil {
+	l.Anew = true
+	repo := filepath.Join(l.temp, "git")
+	if _, err := guestGit(l.temp).Run(ctx, nil, "init", "-q", "--template=", "--object-format="+q.Hash, repo); err != nil {
 		return nil, err
 	}
-	r.own.Env = append(r.own.Env, "GIT_DIR="+filepath.Join(repo, gitDir), "GIT_WORK_TREE="+tree)
-	if err := r.addAll(ctx, q); err != nil {
+	l.own.Env = append(l.own.Env, "GIT_DIR="+filepath.Join(repo, gitDir), "GIT_WORK_TREE="+tree)
+	if err := l.addAll(ctx, q); err != nil {
 		return nil, err
 	}
-	r.Tree, err = r.own.Line(ctx, nil, "write-tree")
-	return r, err
+	l.Tree, err = l.own.Line(ctx, nil, "write-tree")
+	return l, err
 }
 
 // checkOwn refuses a tree whose own repository is gone: git would take one above
@@ -158,17 +194,6 @@ func checkOwn(top, tree string) error {
 		return fmt.Errorf("%q has no repository of its own any more", tree)
 	}
 	return nil
-}
-
-// findKnown finds out which of the base and the head are in the repository.
-func (r *report) findKnown(ctx context.Context, q wire.Question) error {
-	out, err := r.own.Run(ctx, strings.NewReader(q.Base+"\n"+q.Head+"\n"), "cat-file", "--batch-check=%(objecttype) %(objectname)")
-	for line := range strings.Lines(string(out)) {
-		if id, found := strings.CutPrefix(strings.TrimSpace(line), "commit "); found {
-			r.known = append(r.known, id)
-		}
-	}
-	return err
 }
 
 // copyIndex copies an index with its time: git takes a file that is as old as the
@@ -198,156 +223,9 @@ func copyIndex(to, from string) error {
 	return os.Chtimes(to, fi.ModTime(), fi.ModTime())
 }
 
-// addAll brings the report's index up to the tree: all that git would not ignore,
-// and all paths of the base.
-func (r *report) addAll(ctx context.Context, q wire.Question) error {
-	nested, err := r.readMarks(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.own.Names(ctx, nil, func(name []byte) error {
-		if dir, found := bytes.CutSuffix(name, []byte("/")); found {
-			nested = append(nested, dir)
-		}
-		return nil
-	}, "ls-files", "-o", "--exclude-standard", "-z")
-	if err != nil {
-		return err
-	}
-	var specs bytes.Buffer
-	specs.WriteString(":(top)\x00")
-	for _, n := range nested {
-		fmt.Fprintf(&specs, ":(top,exclude,literal)%s\x00", n)
-	}
-	if _, err := r.own.Run(ctx, &specs, "add", "-A", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul"); err != nil {
-		return err
-	}
-	for _, n := range nested {
-		if err := r.addNested(ctx, string(n)); err != nil {
-			return err
-		}
-	}
-	r.Nested = nested
-	if err := r.addBase(ctx, q); err != nil {
-		return err
-	}
-	return r.own.Names(ctx, nil, func([]byte) error { r.Ignored++; return nil }, "ls-files", "-o", "-i", "--exclude-standard", "-z")
-}
-
-// readMarks makes git look at files again that the user told it not to look at: an
-// edit of theirs is an edit. A file that a sparse checkout left out stays as the
-// index has it. It returns the repositories inside the tree that the index knows.
-func (r *report) readMarks(ctx context.Context) (nested [][]byte, err error) {
-	var assumed, skipped bytes.Buffer
-	err = r.own.Names(ctx, nil, func(line []byte) error {
-		// "TAG MODE ID STAGE\tPATH"
-		head, name, found := bytes.Cut(line, []byte("\t"))
-		f := bytes.Fields(head)
-		if !found || len(f) != 4 || len(f[0]) != 1 {
-			return fmt.Errorf("git ls-files says %.200q", line)
-		}
-		tag := f[0][0]
-		if string(f[1]) == "160000" {
-			nested = append(nested, name)
-		}
-		if tag >= 'a' && tag <= 'z' {
-			assumed.Write(append(name, 0))
-		}
-		if tag == 'S' || tag == 's' {
-			if _, err := os.Lstat(filepath.Join(r.own.Dir, string(name))); err == nil {
-				skipped.Write(append(name, 0))
-			}
-		}
-		return nil
-	}, "ls-files", "-s", "-v", "-z")
-	if err != nil {
-		return nil, err
-	}
-	for flag, names := range map[string]*bytes.Buffer{"--no-assume-unchanged": &assumed, "--no-skip-worktree": &skipped} {
-		if names.Len() > 0 {
-			if _, err := r.own.Run(ctx, names, "update-index", flag, "-z", "--stdin"); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return nested, nil
-}
-
-// addNested adds the files of a repository inside the tree, by what that one
-// ignores, and not its git directory. A submodule that is not there is left out.
-func (r *report) addNested(ctx context.Context, at string) error {
-	if _, err := r.own.Run(ctx, strings.NewReader(at+"\x00"), "update-index", "--force-remove", "-z", "--stdin"); err != nil {
-		return err
-	}
-	dir := filepath.Join(r.own.Dir, at)
-	if _, err := os.Lstat(filepath.Join(dir, gitDir)); err != nil {
-		return nil
-	}
-	var files bytes.Buffer
-	inner := guestGit(dir)
-	var deeper []string
-	err := inner.Names(ctx, nil, func(name []byte) error {
-		path := filepath.Join(at, string(name))
-		fi, err := os.Lstat(filepath.Join(r.own.Dir, path))
-		switch {
-		case err != nil: // deleted
-		case fi.IsDir():
-			deeper = append(deeper, path)
-		default:
-			files.WriteString(path + "\x00")
-		}
-		return nil
-	}, "ls-files", "-c", "-o", "--exclude-standard", "-z")
-	if err != nil {
-		return err
-	}
-	if _, err := r.own.Run(ctx, &files, "update-index", "--add", "--replace", "-z", "--stdin"); err != nil {
-		return err
-	}
-	for _, path := range deeper {
-		if err := r.addNested(ctx, path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addBase adds the base's paths that are in the tree and that git would ignore.
-func (r *report) addBase(ctx context.Context, q wire.Question) error {
-	var missing bytes.Buffer
-	look := func(name []byte) error {
-		if fi, err := os.Lstat(filepath.Join(r.own.Dir, string(name))); err == nil && !fi.IsDir() && !r.beyondLink(string(name)) {
-			missing.Write(append(name, 0))
-		}
-		return nil
-	}
-	if r.Anew {
-		for _, name := range q.Private {
-			look(bytes.Clone(name))
-		}
-	} else if err := r.own.Names(ctx, nil, look, "diff-index", "--cached", "--name-only", "--diff-filter=D", "--no-renames", "-z", q.Base); err != nil {
-		return err
-	}
-	if missing.Len() == 0 {
-		return nil
-	}
-	_, err := r.own.Run(ctx, &missing, "update-index", "--add", "-z", "--stdin")
-	return err
-}
-
-// beyondLink reports whether a directory of path is a symbolic link.
-func (r *report) beyondLink(path string) bool {
-	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
-		if fi, err := os.Lstat(filepath.Join(r.own.Dir, dir)); err != nil || !fi.IsDir() {
-			return true
-		}
-	}
-	return false
-}
-
 // history reads where HEAD and the branches are.
-func (r *report) history(ctx context.Context, user git.Git) error {
-	list, err := user.Run(ctx, nil, "for-each-ref", "--format=%(HEAD)%(objectname) %(objecttype) %(refname)", "refs/heads")
+func (l *looked) history(ctx context.Context) error {
+	list, err := l.own.Run(ctx, nil, "for-each-ref", "--format=%(HEAD)%(objectname) %(objecttype) %(refname)", "refs/heads")
 	if err != nil {
 		return err
 	}
@@ -357,35 +235,36 @@ func (r *report) history(ctx context.Context, user git.Git) error {
 			continue
 		}
 		ref := wire.Ref{Name: bytes.Clone(f[2]), ID: string(f[0])}
-		r.Refs = append(r.Refs, ref)
+		l.Refs = append(l.Refs, ref)
 		if line[0] == '*' {
-			r.Head, r.Branch = ref.ID, ref.Name
+			l.Head, l.Branch = ref.ID, ref.Name
 		}
 	}
-	if r.Head != "" {
+	if l.Head != "" {
 		return nil
 	}
 	// HEAD is detached, or names a branch that has no commit.
-	if head, err := user.Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}"); err == nil {
-		r.Head = head
-	} else if name, err := user.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
-		r.Branch = []byte(name)
+	if head, err := l.own.Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}"); err == nil {
+		l.Head = head
+	} else if name, err := l.own.Line(ctx, nil, "symbolic-ref", "-q", "HEAD"); err == nil {
+		l.Branch = []byte(name)
 	}
 	return nil
 }
 
-// pack writes a pack of what the report names and the host lacks.
-func (r *report) pack(ctx context.Context, out io.Writer) error {
+// pack writes a pack of what the report names and the host lacks. Without --shallow, git
+// would take the base's objects for new to a tree that has no commit.
+func (l *looked) pack(ctx context.Context, out io.Writer) error {
 	var want bytes.Buffer
-	want.WriteString(r.Tree + "\n")
-	if r.Head != "" {
-		want.WriteString(r.Head + "\n")
+	want.WriteString(l.Tree + "\n")
+	if l.Head != "" {
+		want.WriteString(l.Head + "\n")
 	}
-	for _, ref := range r.Refs {
+	for _, ref := range l.Refs {
 		want.WriteString(ref.ID + "\n")
 	}
-	for _, id := range r.known {
-		want.WriteString("^" + id + "\n")
+	if l.since != "" {
+		want.WriteString("^" + l.since + "\n")
 	}
-	return r.own.Stream(ctx, &want, out, "pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
+	return l.own.Stream(ctx, &want, out, "pack-objects", "--revs", "--thin", "--shallow", "--stdout", "--delta-base-offset", "-q")
 }

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bufio"
 	"bytes"
 	"os"
 	"os/exec"
@@ -35,12 +36,15 @@ func newRepository(t *testing.T) (home, tree, base string) {
 
 func ask(t *testing.T, home, base string) wire.Report {
 	t.Helper()
-	r, err := look(t.Context(), wire.Question{Path: []byte("repo"), Base: base, Head: base, Hash: "sha1"}, home)
-	if err != nil {
+	var out bytes.Buffer
+	if err := Report(t.Context(), wire.Question{Path: []byte("repo"), Base: base, Hash: "sha1"}, home, &out); err != nil {
 		t.Fatal(err)
 	}
-	r.close()
-	return r.Report
+	var r wire.Report
+	if err := wire.ReadJSON(bufio.NewReader(&out), &r); err != nil || r.Error != "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	return r
 }
 
 // A file that was written again in the second in which git saw it, with as many
@@ -63,6 +67,43 @@ func TestMarks(t *testing.T) {
 	got := ask(t, home, base).Tree
 	if diff := sh(t, tree, "git update-index --no-assume-unchanged a; git update-index --no-skip-worktree s k; git checkout -q k; git add -A; git write-tree"); got != diff {
 		t.Errorf("the report's tree is %s, want %s", got, diff)
+	}
+}
+
+// What took the place of files: a link to a directory with the same files, a FIFO, a
+// directory, an ignored link; and what git does not know any more.
+func TestReplaced(t *testing.T) {
+	home, tree, _ := newRepository(t)
+	base := sh(t, tree, `mkdir a i; echo 1 >a/b; echo 1 >i/b; echo p >p; echo d >d; echo u >u; echo x >x; echo /i >.gitignore; git add -f .; git commit -qm two; git rev-parse HEAD`)
+	sh(t, tree, `mv a real; ln -s real a; mv i other; ln -s other i; rm p d; mkfifo p; mkdir d; echo new >d/f; git rm -q --cached u; echo u >>.gitignore; rm x; echo 2 >f`)
+	want := sh(t, tree, `rm p; cp -p .git/index ../idx; export GIT_INDEX_FILE=../idx; git add -A; git add -f u; git write-tree; rm ../idx; mkfifo p`)
+	r := ask(t, home, base)
+	if r.Tree != want || r.Anew {
+		t.Errorf("the report is %+v, want the tree %s: %s", r, want, sh(t, tree, "git ls-tree -r "+want))
+	}
+}
+
+// A conflict in the index is what the files are.
+func TestConflicts(t *testing.T) {
+	home, tree, _ := newRepository(t)
+	base := sh(t, tree, `echo g >g; git add g; git commit -qm two; git checkout -q -b side; echo s >f; git rm -q g; git commit -qam side; git checkout -q -; echo m >f; echo m >g; git commit -qam main; git rev-parse HEAD`)
+	sh(t, tree, `git merge side || true; rm g`)
+	got := ask(t, home, base).Tree
+	if want := sh(t, tree, "git add -A; git write-tree"); got != want {
+		t.Errorf("the report's tree is %s, want %s", got, want)
+	}
+}
+
+// A pack holds what is new, not what the base has.
+func TestPackIsSmall(t *testing.T) {
+	home, tree, _ := newRepository(t)
+	base := sh(t, tree, `mkdir d; for i in $(seq 300); do head -c 2000 /dev/urandom >d/$i; done; git add d; git commit -qm two; git rev-parse HEAD; echo 2 >>d/1`)
+	var out bytes.Buffer
+	if err := Report(t.Context(), wire.Question{Path: []byte("repo"), Base: base, Hash: "sha1"}, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	if n := out.Len(); n > 50_000 {
+		t.Errorf("the report of one changed file has %d bytes", n)
 	}
 }
 

@@ -68,10 +68,7 @@ type Received struct {
 // Question asks what a workspace has become.
 type Question struct {
 	Path []byte `json:"path"`
-	// Base is the base's commit, Head the commit that the guest's history began
-	// with; "" if there was none.
-	Base string `json:"base"`
-	Head string `json:"head,omitempty"`
+	Base string `json:"base"` // the base's commit
 	Hash string `json:"hash"`
 	// Tree is the tree that the host has already; a guest whose tree is the same
 	// sends no pack.

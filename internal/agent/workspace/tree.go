@@ -1,0 +1,247 @@
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"banger/internal/git"
+	"banger/internal/workspace/wire"
+)
+
+// addAll brings the report's index up to the tree: all that git would not ignore,
+// and all paths of the base.
+func (l *looked) addAll(ctx context.Context, q wire.Question) error {
+	f, err := l.listFiles(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.leaveOutIgnored(ctx, f); err != nil {
+		return err
+	}
+	f.settle(l.own.Dir)
+	for _, u := range []struct {
+		names []string
+		args  []string
+	}{
+		{f.assumed, []string{"--no-assume-unchanged"}},
+		{f.skipped, []string{"--no-skip-worktree"}},
+		{f.gone, []string{"--force-remove"}},
+		{f.edited, []string{"--add", "--replace", "--remove"}},
+	} {
+		if err := l.update(ctx, u.names, u.args...); err != nil {
+			return err
+		}
+	}
+	for _, n := range f.nested {
+		if err := l.addNested(ctx, n); err != nil {
+			return err
+		}
+		l.Nested = append(l.Nested, []byte(n))
+	}
+	if l.Ignored == 0 && len(f.nested) == 0 {
+		return nil // every path of the base is known to git, or is not there
+	}
+	return l.addBase(ctx, q)
+}
+
+// update runs update-index for paths.
+func (l *looked) update(ctx context.Context, names []string, args ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	var in bytes.Buffer
+	for _, n := range names {
+		in.WriteString(n + "\x00")
+	}
+	_, err := l.own.Run(ctx, &in, append(append([]string{"update-index"}, args...), "-z", "--stdin")...)
+	return err
+}
+
+// files are a work tree's, as far as they are not what the index says.
+type files struct {
+	tracked []string // all of the index, in its order
+	edited  []string // paths that git has to look at
+	gone    []string // paths that are not there any more as files
+	others  []string // that the index does not know
+	nested  []string // repositories inside the tree
+	// assumed and skipped have a mark that tells git not to look. An edit of theirs is
+	// an edit; a file that a sparse checkout left out stays as the index has it.
+	assumed, skipped []string
+}
+
+// listFiles reads the index and walks the tree.
+func (l *looked) listFiles(ctx context.Context) (*files, error) {
+	f := &files{}
+	err := l.own.Names(ctx, nil, func(line []byte) error {
+		return f.add(line, l.own.Dir)
+	}, "ls-files", "-z", "-s", "-v", "-c", "-m", "-d", "-o")
+	return f, err
+}
+
+// add takes a line of git ls-files: "TAG MODE ID STAGE\tPATH", or "? PATH".
+func (f *files) add(line []byte, tree string) error {
+	if other, found := bytes.CutPrefix(line, []byte("? ")); found {
+		f.others = append(f.others, string(other))
+		return nil
+	}
+	head, path, found := bytes.Cut(line, []byte("\t"))
+	field := bytes.Fields(head)
+	if !found || len(field) != 4 || len(field[0]) != 1 {
+		return fmt.Errorf("git ls-files says %.200q", line)
+	}
+	name, tag := string(path), field[0][0]
+	if string(field[1]) == "160000" {
+		if !slices.Contains(f.nested, name) {
+			f.nested = append(f.nested, name)
+		}
+		return nil
+	}
+	if tag >= 'a' && tag <= 'z' {
+		tag -= 'a' - 'A'
+		f.assumed = append(f.assumed, name)
+		f.edited = append(f.edited, name)
+	}
+	switch tag {
+	case 'H': // as the index says, if no other line says something else
+	case 'S':
+		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
+			f.skipped = append(f.skipped, name)
+			f.edited = append(f.edited, name)
+		}
+	default: // edited, deleted, or in a conflict
+		f.edited = append(f.edited, name)
+	}
+	if tag != 'C' && tag != 'R' {
+		f.tracked = append(f.tracked, name)
+	}
+	return nil
+}
+
+// leaveOutIgnored counts those of the others that git ignores, and takes the rest for
+// edited or, if they are repositories, for nested.
+func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
+	if len(f.others) == 0 {
+		return nil
+	}
+	ignored := map[string]bool{}
+	err := l.own.Names(ctx, strings.NewReader(strings.Join(f.others, "\x00")+"\x00"), func(name []byte) error {
+		ignored[string(name)] = true
+		return nil
+	}, "check-ignore", "-z", "--no-index", "--stdin")
+	var failed *git.Error
+	if err != nil && !(errors.As(err, &failed) && failed.Status() == 1) { // 1: it ignores none
+		return err
+	}
+	l.Ignored = len(ignored)
+	for _, name := range f.others {
+		dir, isDir := strings.CutSuffix(name, "/")
+		switch {
+		case ignored[name]:
+		case isDir:
+			f.nested = append(f.nested, dir)
+		default:
+			f.edited = append(f.edited, name)
+		}
+	}
+	return nil
+}
+
+// settle finds out which of the edited paths are gone: with nothing there that git
+// can have, or beyond what is a symbolic link now.
+func (f *files) settle(tree string) {
+	slices.Sort(f.edited)
+	f.edited = slices.DeleteFunc(slices.Compact(f.edited), func(name string) bool {
+		is := isFile(tree, name)
+		if !is {
+			f.gone = append(f.gone, name)
+		}
+		return !is
+	})
+	// What is below a file or a link, ignored or not, is not there.
+	slices.Sort(f.tracked)
+	for _, name := range f.others {
+		below := name + "/"
+		n, _ := slices.BinarySearch(f.tracked, below)
+		for ; n < len(f.tracked) && !strings.HasSuffix(name, "/") && strings.HasPrefix(f.tracked[n], below); n++ {
+			f.gone = append(f.gone, f.tracked[n])
+		}
+	}
+}
+
+// isFile reports whether a path in tree is what git can have: a regular file or a
+// symbolic link, and not beyond one.
+func isFile(tree, path string) bool {
+	fi, err := os.Lstat(filepath.Join(tree, path))
+	if err != nil || !fi.Mode().IsRegular() && fi.Mode().Type() != fs.ModeSymlink {
+		return false
+	}
+	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
+		if fi, err := os.Lstat(filepath.Join(tree, dir)); err != nil || !fi.IsDir() {
+			return false
+		}
+	}
+	return true
+}
+
+// addNested adds the files of a repository inside the tree, by what that one
+// ignores, and not its git directory. A submodule that is not there is left out.
+func (l *looked) addNested(ctx context.Context, at string) error {
+	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
+		return err
+	}
+	dir := filepath.Join(l.own.Dir, at)
+	if _, err := os.Lstat(filepath.Join(dir, gitDir)); err != nil {
+		return nil
+	}
+	var found, deeper []string
+	err := guestGit(dir).Names(ctx, nil, func(name []byte) error {
+		path := filepath.Join(at, string(name))
+		fi, err := os.Lstat(filepath.Join(l.own.Dir, path))
+		switch {
+		case err != nil: // deleted
+		case fi.IsDir():
+			deeper = append(deeper, path)
+		default:
+			found = append(found, path)
+		}
+		return nil
+	}, "ls-files", "-c", "-o", "--exclude-standard", "-z")
+	if err != nil {
+		return err
+	}
+	if err := l.update(ctx, found, "--add", "--replace"); err != nil {
+		return err
+	}
+	for _, path := range deeper {
+		if err := l.addNested(ctx, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addBase adds the base's paths that are in the tree and that git would ignore.
+func (l *looked) addBase(ctx context.Context, q wire.Question) error {
+	var missing []string
+	look := func(name []byte) error {
+		if isFile(l.own.Dir, string(name)) {
+			missing = append(missing, string(name))
+		}
+		return nil
+	}
+	if l.Anew {
+		for _, name := range q.Private {
+			look(name)
+		}
+	} else if err := l.own.Names(ctx, nil, look, "diff-index", "--cached", "--name-only", "--diff-filter=D", "--no-renames", "-z", q.Base); err != nil {
+		return err
+	}
+	return l.update(ctx, missing, "--add")
+}
