@@ -50,6 +50,10 @@ func (u *unpacker) index(in io.Reader, hashName string) error {
 	if err != nil {
 		return err
 	}
+	trees, err := cacheTreeOf(entries, hashName)
+	if err != nil {
+		return err
+	}
 	r, out := io.Pipe()
 	go func() { // ends when r is read or closed
 		b := bufio.NewWriterSize(out, 256<<10)
@@ -59,6 +63,7 @@ func (u *unpacker) index(in io.Reader, hashName string) error {
 		for _, e := range entries {
 			w.Write(u.encode(e))
 		}
+		w.Write(trees)
 		b.Write(sum.Sum(nil))
 		out.CloseWithError(b.Flush()) // of all writes
 	}()
