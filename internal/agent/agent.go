@@ -136,7 +136,9 @@ func (a *agent) join(id control.Identity) error {
 	if err := errors.Join(loopbackUp(), keepTemporary("/")); err != nil {
 		say("prepare for the first command: %v", err)
 	}
-	a.init = findInit()
+	if !id.NoInit {
+		a.init = findInit()
+	}
 	if err := enterCgroup(); err != nil {
 		say("enter a control group: %v", err)
 	}

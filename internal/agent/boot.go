@@ -174,9 +174,9 @@ func enterRoot() error {
 	return os.Chdir("/")
 }
 
-// reap stays PID 1 of an image without an init. It ends when the agent does.
+// reap stays PID 1 of a guest without an init. It ends when the agent does.
 func reap() error {
-	say("root joined, the image has no init")
+	say("root joined, no init is started")
 	for {
 		var ws unix.WaitStatus
 		_, err := unix.Wait4(-1, &ws, 0, nil)

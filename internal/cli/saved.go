@@ -81,14 +81,14 @@ func (a *app) noteUnsaved(ctx context.Context) {
 	if list, err := c.ListVMs(ctx); err == nil {
 		for _, v := range list {
 			if v.NotSaved != "" {
-				a.note("not saved: the work in VM %s; banger vm start %s, then banger vm workspace export %s", v.Name, v.Name, v.Name)
+				a.note("not saved: the work in VM %s; banger diff %s saves it, and shows it", v.Name, v.Name)
 			}
 		}
 	}
 	if list, err := c.ListTrash(ctx); err == nil {
 		for _, e := range list {
 			if e.NotSaved != "" {
-				a.note("not saved: the work in the deleted VM %s; banger trash restore %s, banger vm start %s, then banger vm workspace export %s", e.Name, e.Name, e.Name, e.Name)
+				a.note("not saved: the work in the deleted VM %s; banger trash restore %s, then banger diff %s saves it, and shows it", e.Name, e.Name, e.Name)
 			}
 		}
 	}

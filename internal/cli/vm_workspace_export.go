@@ -104,10 +104,12 @@ func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s 
 	if _, err := pickWorkspace(v, guestPath); err != nil {
 		return s, w, err
 	}
-	if v.State == vm.Running {
-		if v, err = client.SaveWork(ctx, string(v.ID), each(show)); err != nil {
-			return s, w, err
+	if v.State == vm.Running || v.NotSaved != "" {
+		saved, err := client.SaveWork(ctx, string(v.ID), each(show))
+		if err != nil {
+			return s, w, withEarlier(err, v, guestPath)
 		}
+		v = saved
 	}
 	picked, err := pickWorkspace(v, guestPath)
 	if err != nil {
@@ -115,12 +117,22 @@ func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s 
 	}
 	s = workspace.Store{Dir: picked.Dir}
 	if w, err = s.Work(); errors.Is(err, workspace.ErrNoWork) {
-		return s, w, hint.Add(fmt.Errorf("VM %s ended before the work in %s was saved", clean(v.Name), clean(picked.GuestPath)), "banger vm start "+v.Name+", then once more")
+		return s, w, fmt.Errorf("VM %s is %s, and the work in %s was not saved", clean(v.Name), v.State, clean(picked.GuestPath))
 	}
 	if err == nil && v.State != vm.Running && !picked.Final {
 		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its last work was saved; this is its work at %s", clean(v.Name), moment(picked.SavedAt))})
 	}
 	return s, w, err
+}
+
+// withEarlier says how to get what was saved before, if a VM that does not run could not
+// be asked.
+func withEarlier(err error, v api.VM, guestPath string) error {
+	picked, perr := pickWorkspace(v, guestPath)
+	if perr != nil || v.State == vm.Running || picked.SavedAt.IsZero() {
+		return err
+	}
+	return hint.Add(err, fmt.Sprintf("%s in place of %s is its work at %s", filepath.Base(picked.Dir), clean(v.Name), moment(picked.SavedAt)))
 }
 
 // toFile has write write to path, whole or not at all, or to stdout if path is "".

@@ -33,7 +33,7 @@ func show(i *instance.Instance) api.VM {
 			out.Supervisor = &api.Process{PID: run.Supervisor.PID}
 		}
 	}
-	if v.HasRun && slices.Contains([]vm.State{vm.Running, vm.Paused}, rec.State) {
+	if v.HasRun && !rec.Run.ForWork && slices.Contains([]vm.State{vm.Running, vm.Paused}, rec.State) {
 		out.Session = &api.Session{ID: rec.ID, Name: rec.Spec.Name, Socket: supervisor.SocketPath(i.Dir())}
 	}
 	for _, w := range rec.Workspaces {
@@ -53,6 +53,9 @@ func show(i *instance.Instance) api.VM {
 		out.Ending = &api.Ending{At: e.At, Cause: e.Cause, Detail: e.Detail, Hint: e.Hint, Forced: e.Forced, Console: e.Console}
 	}
 	if v.HasRun {
+		if rec.Run.ForWork {
+			out.Notes = append(out.Notes, "it runs only until its work is saved, without its services")
+		}
 		if rec.Run.Accel == "tcg" {
 			out.Notes = append(out.Notes, "emulated, about ten times slower than with KVM: "+rec.Run.Why)
 		}

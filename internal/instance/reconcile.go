@@ -135,7 +135,7 @@ func (s *Set) adopt(i *Instance) {
 	switch {
 	case state.Live() && !i.isRunGone(), held, err != nil && state.Live() && !errors.Is(err, fs.ErrNotExist):
 		i.adoptRun(state, by)
-	case state == vm.Starting && v.Record.Run.Supervisor == nil && v.Record.Run.HostBootID == process.BootID() && !endedAlready(i.Dir(), v.Record):
+	case state == vm.Starting && !v.Record.Run.ForWork && v.Record.Run.Supervisor == nil && v.Record.Run.HostBootID == process.BootID() && !endedAlready(i.Dir(), v.Record):
 		i.log.Info("start it: it was asked for and not done")
 		i.slot.spawn(verb{name: "start", key: "start false false"}, func(ctx context.Context, step progress.Func) error {
 			return i.start(ctx, step, StartOptions{Force: true})
@@ -197,5 +197,7 @@ func (i *Instance) takeUp(state vm.State) {
 		})
 	case state == vm.Stopping:
 		i.slot.spawn(stopVerb, i.stop)
+	case rec.Run.ForWork && i.View().HasRun:
+		i.slot.spawn(saveStoppedVerb, i.bringOut)
 	}
 }

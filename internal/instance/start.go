@@ -26,6 +26,8 @@ type StartOptions struct {
 	System bool
 	// Op is the request's id in the log.
 	Op string
+
+	forWork bool // only to bring work out, see vm.Run
 }
 
 // Start brings a VM up and waits for it. A VM that runs already is left as it
@@ -84,7 +86,7 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return err
 	}
-	order.Op = o.Op
+	order.Op, order.NoInit = o.Op, o.forWork
 	if choice.Emulated() && i.set.tellOnce() {
 		step(progress.Step{Notice: "no usable KVM (" + choice.Why + "): the guest is emulated, about ten times slower"})
 	}
@@ -99,7 +101,7 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
 	}
-	if err := i.intend(ctx, choice, o.Force); err != nil {
+	if err := i.intend(ctx, choice, o); err != nil {
 		lock.Close()
 		return err
 	}
@@ -108,11 +110,11 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 }
 
 // intend records that the VM is to run, if the host's memory holds it.
-func (i *Instance) intend(ctx context.Context, choice vmm.Choice, force bool) error {
+func (i *Instance) intend(ctx context.Context, choice vmm.Choice, o StartOptions) error {
 	i.set.memory.Lock()
 	defer i.set.memory.Unlock()
 	rec := i.View().Record
-	if !force {
+	if !o.Force {
 		if err := i.set.hasMemory(rec); err != nil {
 			return hint.Add(fmt.Errorf("start VM %q: %w", rec.Spec.Name, err), "stop another VM, choose a smaller --memory, or add --force")
 		}
@@ -121,7 +123,7 @@ func (i *Instance) intend(ctx context.Context, choice vmm.Choice, force bool) er
 		return err
 	}
 	return i.move(vm.Start, func(r *vm.Record) {
-		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why}
+		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why, ForWork: o.forWork}
 		r.Ending, r.StartedAt, r.Restart = nil, time.Now().UTC(), false
 		r.Workspaces = withFinal(r.Workspaces, false)
 	})

@@ -68,15 +68,26 @@ func (i *Instance) storeName(list []vm.Workspace) string {
 	}
 }
 
-// SaveWork brings out the work of all workspaces of a running VM.
+// SaveWork brings out the work of all workspaces. A VM that does not run, and whose
+// work was not saved, runs for that (saveStopped); then it goes on when its callers
+// leave.
 func (i *Instance) SaveWork(ctx context.Context, step progress.Func) error {
-	return i.do(ctx, verb{name: "save", key: "save"}, step, func(ctx context.Context, step progress.Func) error {
-		v := i.View()
-		if v.Record.State != vm.Running {
-			return &StateError{v.Record.Spec.Name, v.Record.State, "asked for its work"}
-		}
-		return i.saveWork(ctx, step)
-	})
+	if !i.View().Live() {
+		return i.do(ctx, saveStoppedVerb, step, i.bringOut)
+	}
+	return i.do(ctx, verb{name: "save", key: "save"}, step, i.bringOut)
+}
+
+var saveStoppedVerb = verb{name: "save", key: "save stopped", goesOn: true}
+
+func (i *Instance) bringOut(ctx context.Context, step progress.Func) error {
+	switch v := i.View(); {
+	case v.Record.Run.ForWork && v.HasRun, !v.Live():
+		return i.saveStopped(ctx, step)
+	case v.Record.State != vm.Running:
+		return &StateError{v.Record.Spec.Name, v.Record.State, "asked for its work"}
+	}
+	return i.saveWork(ctx, step)
 }
 
 // saveWork asks the guest for the work of each workspace, and brings it into its
@@ -163,11 +174,7 @@ func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervi
 	if err := i.end(ctx, step, how); err != nil || !settled {
 		return err
 	}
-	v := i.View()
-	if e := v.Record.Ending; e == nil || e.Cause != vm.CauseStopped || e.Forced {
-		return nil
-	}
-	return i.note("", func(r *vm.Record) { r.Workspaces = withFinal(r.Workspaces, true) })
+	return i.settle(nil)
 }
 
 // saveBeforeEnd is saveWork for a run that is about to end. A guest that can't answer

@@ -29,6 +29,8 @@ type Order struct {
 	Name   string `json:"name"`
 	Driver string `json:"driver"` // a driver's name, never "auto"
 	Op     string `json:"op"`     // the operation's id in the log
+	// NoInit leaves out the image's init: no service of the guest's starts.
+	NoInit bool `json:"no_init,omitempty"`
 	// Protocol is the one of who wrote the order.
 	Protocol int `json:"protocol"`
 }

@@ -71,7 +71,11 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 		r.post(context.Background(), request{stop: &Stop{host: true}})
 	})()
 
-	fmt.Fprintf(console, "-- banger: %s started %s\n", order.Name, time.Now().UTC().Format(time.RFC3339))
+	how := "started"
+	if order.NoInit {
+		how = "started without its services"
+	}
+	fmt.Fprintf(console, "-- banger: %s %s %s\n", order.Name, how, time.Now().UTC().Format(time.RFC3339))
 	ending, failed := r.live()
 	close(r.over)
 	end := Status{Protocol: Protocol, ID: order.ID, Phase: Gone, Supervisor: self, Ending: &ending, Failed: failed}

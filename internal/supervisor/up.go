@@ -167,6 +167,7 @@ func (r *run) introduce(ctx context.Context, m vmm.Machine) error {
 		MachineID: string(r.order.ID) + string(r.order.ID),
 		UnixNano:  time.Now().UnixNano(),
 		Entropy:   entropy,
+		NoInit:    r.order.NoInit,
 	})
 	if err != nil {
 		return fmt.Errorf("join the guest's root: %w", err)

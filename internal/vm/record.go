@@ -95,6 +95,9 @@ type Run struct {
 	// Gaps says in words, a line each, what of the VMM's confinement could not
 	// be applied.
 	Gaps []string `json:"gaps,omitempty"`
+	// ForWork says that the run is only to bring out the work of a VM that is not to
+	// run: without the image's init, and ended as soon as that is done.
+	ForWork bool `json:"for_work,omitempty"`
 	// BootID is the guest's own boot id; "" before the guest said hello.
 	BootID string `json:"boot_id,omitempty"`
 	// Supervisor is the process that owns the run, VMM is the VMM's process; nil

@@ -123,7 +123,8 @@ type verbCase struct {
 	before vm.State
 	// behaviour is the stand-in's.
 	behaviour string
-	// workspace says that a has a workspace, with an edit in it.
+	// workspace says that a has a workspace, with an edit in it; a VM that does not run
+	// was killed then.
 	workspace bool
 	// spoil is what happened while no daemon ran.
 	spoil func(w *world)
@@ -199,6 +200,10 @@ var verbCases = []verbCase{
 	}},
 	{name: "workspace prepare", before: vm.Running, after: []vm.State{vm.Running}, do: giveWorkspace},
 	{name: "save", before: vm.Running, workspace: true, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.SaveWork(ctx, "a", nil)
+		return err
+	}},
+	{name: "save of a killed VM", before: vm.Stopped, workspace: true, after: []vm.State{vm.Stopped, vm.Error}, do: func(ctx context.Context, c *api.Client) error {
 		_, err := c.SaveWork(ctx, "a", nil)
 		return err
 	}},
@@ -362,8 +367,18 @@ func (w *world) prepare(c verbCase) (b api.VM) {
 	}
 	v := w.create("a", true)
 	w.behave(v.ID, c.behaviour)
+	if c.workspace {
+		if err := giveWorkspace(w.ctx(), w.client); err != nil {
+			w.t.Fatal(err)
+		}
+		w.edit(v)
+	}
 	if c.before != vm.Running {
-		if err := stop(w); err != nil {
+		end := stop
+		if c.workspace { // nobody saved it
+			end = kill
+		}
+		if err := end(w); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -373,12 +388,6 @@ func (w *world) prepare(c verbCase) (b api.VM) {
 		}
 	} else {
 		w.write(v)
-	}
-	if c.workspace {
-		if err := giveWorkspace(w.ctx(), w.client); err != nil {
-			w.t.Fatal(err)
-		}
-		w.edit(v)
 	}
 	return b
 }

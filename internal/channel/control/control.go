@@ -23,6 +23,9 @@ type Identity struct {
 	UnixNano  int64  `json:"unix_nano"`  // the host's clock
 	// Entropy is 64 random bytes for the guest's pool.
 	Entropy []byte `json:"entropy"`
+	// NoInit leaves out the image's init: the agent's PID 1 stays, and no service
+	// starts.
+	NoInit bool `json:"no_init,omitempty"`
 }
 
 // Ready is the answer to Identity: the root is joined. The image's init has
