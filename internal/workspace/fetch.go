@@ -173,18 +173,8 @@ func (s Store) remake(ctx context.Context, commit, parent string, without [][]by
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	g := s.git(append(slices.Clone(commitEnv), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
-	if _, err := g.Run(ctx, nil, "read-tree", commit); err != nil {
-		return "", err
-	}
-	var names bytes.Buffer
-	for _, n := range without { // a mode of 0 removes
-		fmt.Fprintf(&names, "0 %s\t%s\x00", strings.Repeat("0", len(commit)), n)
-	}
-	if _, err := g.Run(ctx, &names, "update-index", "-z", "--index-info"); err != nil {
-		return "", err
-	}
-	tree, err := g.Line(ctx, nil, "write-tree")
+	g := s.git(commitEnv...)
+	tree, err := treeWithout(ctx, g, filepath.Join(dir, "index"), commit, without)
 	if err != nil {
 		return "", err
 	}
@@ -193,6 +183,23 @@ func (s Store) remake(ctx context.Context, commit, parent string, without [][]by
 		args = append(args, "-p", parent)
 	}
 	return g.Line(ctx, nil, args...)
+}
+
+// treeWithout makes a tree of another one, or of a commit's, without some paths. index
+// is the name of a file that is not there yet.
+func treeWithout(ctx context.Context, g git.Git, index, tree string, without [][]byte) (string, error) {
+	g.Env = append(slices.Clone(g.Env), "GIT_INDEX_FILE="+index)
+	if _, err := g.Run(ctx, nil, "read-tree", tree); err != nil {
+		return "", err
+	}
+	var names bytes.Buffer
+	for _, n := range without { // a mode of 0 removes
+		fmt.Fprintf(&names, "0 %s\t%s\x00", strings.Repeat("0", len(tree)), n)
+	}
+	if _, err := g.Run(ctx, &names, "update-index", "-z", "--index-info"); err != nil {
+		return "", err
+	}
+	return g.Line(ctx, nil, "write-tree", "--missing-ok")
 }
 
 // refs are the store's refs as they will be called below prefix.

@@ -48,7 +48,7 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	if err != nil {
 		return q, err
 	}
-	q = wire.Question{Path: []byte(i.VM.GuestPath), Base: i.Base, Hash: i.Hash, Tree: i.Tree, Private: i.Private}
+	q = wire.Question{Path: []byte(i.VM.GuestPath), Base: i.Base, Hash: i.Hash, Tree: i.Tree, Private: i.Private, Submodules: i.Submodules}
 	if w, err := s.Work(); err == nil {
 		q.Tree = w.Tree
 	} else if !errors.Is(err, ErrNoWork) {

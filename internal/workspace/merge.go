@@ -66,7 +66,7 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	for _, c := range theirs {
 		made = append(made, string(c.Path))
 	}
-	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir, Also: made})
+	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir, Also: made, Submodules: LeaveSubmodules})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,15 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	if err := p.s.alsoReads(s.repo()); err != nil {
 		return nil, err
 	}
-	if err := m.merge(ctx, base, w.Tree); err != nil {
+	// A submodule's files are merged in its own repository.
+	if base, err = p.s.withoutSubmodules(ctx, base); err != nil {
+		return nil, err
+	}
+	plain, err := p.s.withoutSubmodules(ctx, w.Tree)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.merge(ctx, base, plain); err != nil {
 		return nil, fmt.Errorf("merge the work with %q: %w", r.Root, err)
 	}
 	return m, m.look(ctx)

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/hint"
 	"banger/internal/workspace/wire"
 )
 
@@ -41,6 +40,8 @@ type Options struct {
 	NewBranch string
 	// Also are paths that go in if they are there, though git may ignore them.
 	Also []string
+	// Submodules says what becomes of submodules.
+	Submodules Submodules
 }
 
 // File is a file that goes in.
@@ -76,6 +77,13 @@ type Plan struct {
 	// Secrets are tracked files whose names say that they hold secrets.
 	Secrets [][]byte
 
+	// Submodules are the plans of the submodules that are checked out, and of theirs, in
+	// the order of their paths; At is where in the outermost repository this one is, "" if
+	// it is that.
+	Submodules []*Plan
+	At         string
+
+	depth   int     // in how many repositories it lies
 	entries []entry // of the user's index
 	same    map[string]bool
 	partial bool   // objects of the index are missing
@@ -86,6 +94,9 @@ type Plan struct {
 
 // Close removes the scratch repository.
 func (p *Plan) Close() {
+	for _, m := range p.Submodules {
+		m.Close()
+	}
 	if p.files != nil {
 		p.files.Close()
 	}
@@ -93,12 +104,16 @@ func (p *Plan) Close() {
 }
 
 // NewPlan reads r and finds out what goes in. It changes nothing in r.
-func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error) {
+func NewPlan(ctx context.Context, r *Repository, o Options) (*Plan, error) {
+	return newPlan(ctx, r, o, 0)
+}
+
+func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan, err error) {
 	s, err := newScratch(o.Scratch, r)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}}
+	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}, depth: depth}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -121,7 +136,7 @@ func NewPlan(ctx context.Context, r *Repository, o Options) (_ *Plan, err error)
 	if p.entries, err = readIndex(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := p.refuseSubmodules(); err != nil {
+	if err := p.openSubmodules(ctx, o); err != nil {
 		return nil, err
 	}
 	if err := p.compare(ctx, o); err != nil {
@@ -166,15 +181,6 @@ func (p *Plan) readHead(ctx context.Context, o Options) error {
 	return err
 }
 
-func (p *Plan) refuseSubmodules() error {
-	for _, e := range p.entries {
-		if e.Mode == modeGitlink {
-			return hint.Add(fmt.Errorf("%q is a submodule: only files go in", e.Path), "name the submodule's own directory, which is a repository of its own: --guest-path puts it beside another one")
-		}
-	}
-	return nil
-}
-
 // compare looks at each file of the index, and copies those into the scratch work
 // tree that may be another than git last saw.
 func (p *Plan) compare(ctx context.Context, o Options) error {
@@ -198,6 +204,11 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		st, err := p.files.stat(seen)
 		mode := gitMode(st.Mode, trust)
 		switch {
+		case e.Mode == modeGitlink && err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			if o.Submodules == LeaveSubmodules {
+				gone.WriteString(seen + "\x00")
+			}
+			continue
 		case errors.Is(err, fs.ErrNotExist), err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
 			if e.Bits&wire.SkipWorktree == 0 {
 				gone.WriteString(seen + "\x00")
@@ -247,6 +258,9 @@ func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
 		if _, err := p.s.Run(ctx, gone, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
 			return err
 		}
+	}
+	if err := p.linkSubmodules(ctx); err != nil {
+		return err
 	}
 	if changed.Len() == 0 {
 		return nil
@@ -365,6 +379,9 @@ func (p *Plan) objects(ctx context.Context) (io.Reader, error) {
 	}
 	staged := map[string]bool{}
 	for _, e := range p.entries {
+		if e.Mode == modeGitlink {
+			continue // another repository's commit
+		}
 		staged[fmt.Sprintf("%x", e.ID)] = true
 		if e.Bits&wire.IntentToAdd != 0 {
 			// It names the empty blob, which git itself need not have.

@@ -67,6 +67,9 @@ func (p *Plan) Send(ctx context.Context, out io.Writer, o SendOptions) error {
 	if err := s.gitDir(pack); err != nil {
 		return err
 	}
+	if err := s.submodules(); err != nil {
+		return err
+	}
 	for _, f := range p.Files {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -161,6 +164,22 @@ func (s *sender) gitDir(pack string) error {
 	for _, ending := range []string{".pack", ".idx"} {
 		name := wire.PartGit + "objects/pack/" + filepath.Base(pack) + ending
 		if err := s.own(pack+ending, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submodules sends the empty directories that submodules are in their repository.
+func (s *sender) submodules() error {
+	for _, e := range s.entries {
+		if e.Mode != modeGitlink {
+			continue
+		}
+		if st, err := s.files.stat(string(e.Path)); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		if err := s.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: wire.PartTree + string(e.Path), Mode: 0o755}); err != nil {
 			return err
 		}
 	}

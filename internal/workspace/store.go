@@ -60,8 +60,12 @@ type Info struct {
 	Tree       string `json:"tree"` // Base's
 	Changed    int    `json:"changed"`
 	// Private are the ignored files that went in.
-	Private [][]byte  `json:"private,omitempty"`
-	MadeAt  time.Time `json:"made_at"`
+	Private [][]byte `json:"private,omitempty"`
+	// Submodules are the paths of those that went in, each as a workspace of its own. At
+	// is where in the outermost of them this one is; "" if it is that.
+	Submodules [][]byte  `json:"submodules,omitempty"`
+	At         string    `json:"at,omitempty"`
+	MadeAt     time.Time `json:"made_at"`
 }
 
 // NewStore makes the store of a plan's workspace in dir, which is not there yet.
@@ -99,7 +103,7 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 	}
 	return s, s.write(storeFile, Info{
 		Format: InfoFormat, VM: owner, Repository: p.Repo.Root, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
-		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Private: p.Private, MadeAt: time.Now().UTC(),
+		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Private: p.Private, Submodules: p.submodulePaths(), At: p.At, MadeAt: time.Now().UTC(),
 	})
 }
 

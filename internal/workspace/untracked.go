@@ -18,15 +18,16 @@ import (
 // ignore: it counts them or, if they are to go in, adds them. It must come after
 // the tracked files.
 func (p *Plan) findUntracked(ctx context.Context, o Options, changed *bytes.Buffer) error {
-	tracked := map[string]bool{}
+	tracked, links := map[string]bool{}, map[string]bool{}
 	for _, e := range p.entries {
 		tracked[string(e.Path)] = true
+		links[string(e.Path)] = e.Mode == modeGitlink
 	}
 	ig, err := startIgnores(ctx, p.s.Git)
 	if err != nil {
 		return err
 	}
-	w := untracked{Plan: p, include: o.IncludeUntracked || o.All, all: o.All, tracked: tracked, ignores: ig, changed: changed}
+	w := untracked{Plan: p, include: o.IncludeUntracked || o.All, all: o.All, tracked: tracked, links: links, ignores: ig, changed: changed}
 	if len(o.Include) > 0 {
 		if w.wanted, err = p.startWanted(ctx, o.Include); err != nil {
 			return errors.Join(err, ig.close())
@@ -45,6 +46,7 @@ type untracked struct {
 	include bool // untracked files
 	all     bool // ignored ones too
 	tracked map[string]bool
+	links   map[string]bool // submodules
 	ignores *ignores
 	wanted  *ignores // says which ignored files go in; nil for none
 	changed *bytes.Buffer
@@ -98,6 +100,8 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 		switch {
 		case w.tracked[name] && e.mode != unix.S_IFDIR: // a tracked file can have become a directory
 			continue
+		case w.links[name]:
+			continue // its files are its own repository's
 		case e.mode == unix.S_IFDIR:
 			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil && !w.all {
 				w.Untracked++ // a repository inside: it counts as git counts it, once

@@ -18,7 +18,7 @@ import (
 // addAll brings the report's index up to the tree: all that git would not ignore,
 // and all paths of the base.
 func (l *looked) addAll(ctx context.Context, q wire.Question) error {
-	f, err := l.listFiles(ctx)
+	f, err := l.listFiles(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -39,11 +39,13 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 			return err
 		}
 	}
+	if err := l.linkSubmodules(ctx, f.submodules, q.Base); err != nil {
+		return err
+	}
 	for _, n := range f.nested {
 		if err := l.addNested(ctx, n); err != nil {
 			return err
 		}
-		l.Nested = append(l.Nested, []byte(n))
 	}
 	if l.Ignored == 0 && len(f.nested) == 0 {
 		return nil // every path of the base is known to git, or is not there
@@ -71,14 +73,20 @@ type files struct {
 	gone    []string // paths that are not there any more as files
 	others  []string // that the index does not know
 	nested  []string // repositories inside the tree
+	// submodules are those of them that are workspaces of their own.
+	submodules []string
+	own        map[string]bool // the paths of such
 	// assumed and skipped have a mark that tells git not to look. An edit of theirs is
 	// an edit; a file that a sparse checkout left out stays as the index has it.
 	assumed, skipped []string
 }
 
 // listFiles reads the index and walks the tree.
-func (l *looked) listFiles(ctx context.Context) (*files, error) {
-	f := &files{}
+func (l *looked) listFiles(ctx context.Context, q wire.Question) (*files, error) {
+	f := &files{own: map[string]bool{}}
+	for _, m := range q.Submodules {
+		f.own[string(m)] = true
+	}
 	err := l.own.Names(ctx, nil, func(line []byte) error {
 		return f.add(line, l.own.Dir)
 	}, "ls-files", "-z", "-s", "-v", "-c", "-m", "-d", "-o")
@@ -98,8 +106,12 @@ func (f *files) add(line []byte, tree string) error {
 	}
 	name, tag := string(path), field[0][0]
 	if string(field[1]) == "160000" {
-		if !slices.Contains(f.nested, name) {
-			f.nested = append(f.nested, name)
+		list := &f.nested
+		if f.own[name] {
+			list = &f.submodules
+		}
+		if !slices.Contains(*list, name) {
+			*list = append(*list, name)
 		}
 		return nil
 	}
@@ -143,7 +155,7 @@ func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
 	for _, name := range f.others {
 		dir, isDir := strings.CutSuffix(name, "/")
 		switch {
-		case ignored[name]:
+		case ignored[name], isDir && f.own[dir]:
 		case isDir:
 			f.nested = append(f.nested, dir)
 		default:
@@ -190,18 +202,53 @@ func isFile(tree, path string) bool {
 	return true
 }
 
+// linkSubmodules brings the commits at which submodules are into the index. One whose
+// directory is gone goes; one whose repository is gone is as it was in the base.
+func (l *looked) linkSubmodules(ctx context.Context, paths []string, base string) error {
+	for _, at := range paths {
+		dir := filepath.Join(l.own.Dir, at)
+		if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() {
+			if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
+				return err
+			}
+			continue
+		}
+		inner, _, err := gitDirs(ctx, dir)
+		head := ""
+		if err == nil {
+			head, err = guestGit(dir, "GIT_DIR="+inner).Line(ctx, nil, "rev-parse", "-q", "--verify", "HEAD^{commit}")
+		}
+		if err != nil {
+			if head, err = l.own.Line(ctx, nil, "rev-parse", "-q", "--verify", base+":"+at); err != nil {
+				return err
+			}
+		}
+		in := strings.NewReader(fmt.Sprintf("160000 %s\t%s\x00", head, at))
+		if _, err := l.own.Run(ctx, in, "update-index", "-z", "--index-info"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addNested adds the files of a repository inside the tree, by what that one
-// ignores, and not its git directory. A submodule that is not there is left out.
+// ignores, and not its git directory. A submodule that was not checked out, and is not
+// now, stays.
 func (l *looked) addNested(ctx context.Context, at string) error {
+	dir := filepath.Join(l.own.Dir, at)
+	_, err := os.Lstat(filepath.Join(dir, gitDir))
+	if entries, rerr := os.ReadDir(dir); err != nil && rerr == nil && len(entries) == 0 {
+		return nil
+	}
 	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
 		return err
 	}
-	dir := filepath.Join(l.own.Dir, at)
-	if _, err := os.Lstat(filepath.Join(dir, gitDir)); err != nil {
-		return nil
+	if err != nil {
+		return l.update(ctx, filesBelow(l.own.Dir, at), "--add", "--replace")
 	}
+	l.Nested = append(l.Nested, []byte(at))
 	var found, deeper []string
-	err := guestGit(dir).Names(ctx, nil, func(name []byte) error {
+	err = guestGit(dir).Names(ctx, nil, func(name []byte) error {
 		path := filepath.Join(at, string(name))
 		fi, err := os.Lstat(filepath.Join(l.own.Dir, path))
 		switch {
@@ -225,6 +272,22 @@ func (l *looked) addNested(ctx context.Context, at string) error {
 		}
 	}
 	return nil
+}
+
+// filesBelow are the paths in tree of all files below the directory at.
+func filesBelow(tree, at string) (paths []string) {
+	filepath.WalkDir(filepath.Join(tree, at), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == gitDir {
+			return filepath.SkipDir
+		}
+		if err == nil && (d.Type().IsRegular() || d.Type() == fs.ModeSymlink) {
+			if rel, err := filepath.Rel(tree, path); err == nil {
+				paths = append(paths, rel)
+			}
+		}
+		return nil // what can't be read can't be sent
+	})
+	return paths
 }
 
 // addBase adds the base's paths that are in the tree and that git would ignore.

@@ -77,6 +77,9 @@ type Question struct {
 	Refs []Ref `json:"refs,omitempty"`
 	// Private are the ignored files that went in: they count wherever they are.
 	Private [][]byte `json:"private,omitempty"`
+	// Submodules are paths of repositories that are workspaces of their own: in this
+	// one's tree they stay submodules.
+	Submodules [][]byte `json:"submodules,omitempty"`
 }
 
 // Ref is a branch's full name and its commit.
