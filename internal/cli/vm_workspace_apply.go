@@ -59,10 +59,11 @@ saved work.`,
 }
 
 func (a *app) apply(ctx context.Context, f outFlags, ref string, check, yes bool, show display) error {
-	store, work, err := a.work(ctx, ref, f.guestPath, show)
+	store, work, done, err := a.work(ctx, ref, f.guestPath, show)
 	if err != nil {
 		return err
 	}
+	defer done()
 	r, info, err := f.repository(ctx, store)
 	if err != nil {
 		return err

@@ -35,10 +35,11 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 			ctx := cmd.Context()
 			show := a.display(f.quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			store, work, done, err := a.work(ctx, refs[0], f.guestPath, show)
 			if err != nil {
 				return err
 			}
+			defer done()
 			show.close()
 			o := workspace.PatchOptions{Paths: refs[1:]}
 			if stat {

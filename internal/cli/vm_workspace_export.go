@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
-	"banger/internal/hint"
-	"banger/internal/vm"
 	"banger/internal/workspace"
 )
 
@@ -48,10 +44,11 @@ patch makes has been built on this host and compared with the guest's.`,
 			ctx := cmd.Context()
 			show := a.display(quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], guestPath, show)
+			store, work, done, err := a.work(ctx, refs[0], guestPath, show)
 			if err != nil {
 				return err
 			}
+			defer done()
 			if json {
 				info, err := store.Info()
 				if err != nil {
@@ -81,46 +78,6 @@ patch makes has been built on this host and compared with the guest's.`,
 	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
 	cmd.RegisterFlagCompletionFunc("base-commit", nothing)
 	return cmd
-}
-
-// work brings out the work of a VM's workspace: from the guest if the VM runs, else
-// what was saved. ref may name a saved work, whose VM may be gone.
-func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s workspace.Store, w workspace.Work, err error) {
-	client, err := a.connect(ctx)
-	if err != nil {
-		return s, w, err
-	}
-	v, err := client.ShowVM(ctx, ref)
-	if isCode(err, api.CodeNotFound) {
-		saved, serr := findSaved(ref)
-		if errors.Is(serr, workspace.ErrNotFound) {
-			return s, w, err
-		}
-		return saved.Store, saved.Work, serr
-	}
-	if err != nil {
-		return s, w, err
-	}
-	if _, err := pickWorkspace(v, guestPath); err != nil {
-		return s, w, err
-	}
-	if v.State == vm.Running {
-		if v, err = client.SaveWork(ctx, string(v.ID), each(show)); err != nil {
-			return s, w, err
-		}
-	}
-	picked, err := pickWorkspace(v, guestPath)
-	if err != nil {
-		return s, w, err
-	}
-	s = workspace.Store{Dir: picked.Dir}
-	if w, err = s.Work(); errors.Is(err, workspace.ErrNoWork) {
-		return s, w, hint.Add(fmt.Errorf("VM %s ended before the work in %s was saved", clean(v.Name), clean(picked.GuestPath)), "banger vm start "+v.Name+", then once more")
-	}
-	if err == nil && v.State != vm.Running && !picked.Final {
-		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its last work was saved; this is its work at %s", clean(v.Name), moment(picked.SavedAt))})
-	}
-	return s, w, err
 }
 
 // toFile has write write to path, whole or not at all, or to stdout if path is "".

@@ -71,10 +71,11 @@ changes. --as makes a new branch of it. VM may be the name of a saved work.`,
 			ctx := cmd.Context()
 			show := a.display(f.quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			store, work, done, err := a.work(ctx, refs[0], f.guestPath, show)
 			if err != nil {
 				return err
 			}
+			defer done()
 			r, info, err := f.repository(ctx, store)
 			if err != nil {
 				return err

@@ -406,7 +406,7 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 	v, err := c.SaveWork(ctx, string(v.ID), each(show))
 	show.close()
 	if err != nil {
-		a.note("%v", err)
+		a.report(err)
 		return
 	}
 	for _, w := range v.Workspaces {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/git"
 	"banger/internal/workspace/wire"
 )
@@ -64,8 +66,10 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 // Import reads a guest's report and brings it into the store. Nothing of it is
 // believed: each object is hashed again in quarantine, each must be whole and be
 // what it says, and the tree is built once more and compared. An error leaves the
-// store as it was.
-func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
+// store as it was. Work for which there is no room is ErrNoRoom: the stream is read
+// no further than that.
+func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err error) {
+	defer func() { err = explainFull(err, s.Dir) }()
 	i, err := s.Info()
 	if err != nil {
 		return w, err
@@ -87,12 +91,21 @@ func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
 	}
 	defer q.remove()
 	if report.Pack {
-		if err := q.index(ctx, r, report, i.Base); err != nil {
-			return w, fmt.Errorf("the guest's objects are refused: %w", err)
+		if err := q.index(ctx, r, report, i.Base, room); err != nil {
+			return w, err
 		}
 	}
 	if err := q.check(ctx, report, i.Base); err != nil {
 		return w, fmt.Errorf("the guest's work is refused: %w", err)
+	}
+	if report.Pack && room != nil { // the pack as it came, with what it took to be whole
+		n, err := room()
+		if err == nil && n < 0 {
+			err = ErrNoRoom
+		}
+		if err != nil {
+			return w, err
+		}
 	}
 	if err := q.keep(); err != nil {
 		return w, err
@@ -194,30 +207,42 @@ func (q *quarantine) remove() { os.RemoveAll(q.dir) }
 
 // index writes the pack and its index, and looks at each object as git fsck does. If
 // that refuses one, the pack is looked at once more to name the path.
-func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string) error {
+func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string, room Room) error {
+	limit, err := room.left()
+	if err != nil {
+		return err
+	}
+	if limit == 0 { // which git takes for none
+		return ErrNoRoom
+	}
 	copied, err := os.OpenFile(filepath.Join(q.dir, "incoming.pack"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(copied.Name())
-	defer copied.Close()
-	r = io.LimitReader(r, maxPack+1)
-	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", int64(maxPack))}
-	_, refused := q.git.Run(ctx, io.TeeReader(r, copied), append(args, "--strict")...)
-	if refused == nil || ctx.Err() != nil {
+	t := &intake{in: r, limit: limit, copy: copied}
+	defer t.dropCopy()
+	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", limit)}
+	_, refused := q.git.Run(ctx, t, append(args, "--strict")...)
+	switch {
+	case t.err != nil:
+		return t.err // whatever git made of it
+	case refused == nil:
+		return nil
+	case ctx.Err() != nil || errors.Is(refused, unix.ENOSPC):
 		return refused
 	}
-	if _, err := io.Copy(copied, r); err != nil {
+	refused = fmt.Errorf("the guest's objects are refused: %w", refused)
+	if _, err := io.Copy(io.Discard, t); err != nil || t.copy == nil {
 		return refused
 	}
-	if _, err := copied.Seek(0, io.SeekStart); err != nil {
+	if _, err := t.copy.Seek(0, io.SeekStart); err != nil {
 		return refused
 	}
-	if _, err := q.git.Run(ctx, copied, args...); err != nil {
+	if _, err := q.git.Run(ctx, t.copy, args...); err != nil {
 		return refused
 	}
 	if err := checkTree(ctx, q.git, report.Tree, base); isNameError(err) {
-		return err
+		return fmt.Errorf("the guest's objects are refused: %w", err)
 	}
 	return refused
 }

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,7 +81,63 @@ func Find(dir, ref string) (Saved, error) {
 	return Saved{}, fmt.Errorf("%.80q begins the ids of %d saved works", ref, len(begins))
 }
 
-// Drop removes the work for good. The base stays for as long as a VM needs it.
-func (s Saved) Drop() error {
-	return os.Remove(filepath.Join(s.Dir, workFile))
+// Drop removes the work for good, and gives its room back. The base stays for as long as
+// a VM needs it. After an error the work may be gone, and its room not free yet.
+func (s Saved) Drop(ctx context.Context) error {
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := os.Remove(filepath.Join(s.Dir, workFile)); err != nil {
+		return err
+	}
+	if err := s.free(ctx); err != nil {
+		return fmt.Errorf("the work of VM %q is dropped, but takes its room still: %w", s.Info.VM.Name, err)
+	}
+	return nil
+}
+
+// free removes all but the base from the store's repository: the refs first, as one that
+// names nothing would spoil the repository.
+func (s Store) free(ctx context.Context) error {
+	refs, err := listRefs(ctx, s.git(), "refs/")
+	if err != nil {
+		return err
+	}
+	var tx strings.Builder
+	for _, r := range refs {
+		if r.name != refBase {
+			fmt.Fprintf(&tx, "delete %s\x00\x00", r.name)
+		}
+	}
+	if _, err := s.git().Run(ctx, strings.NewReader(tx.String()), "update-ref", "-z", "--stdin"); err != nil {
+		return err
+	}
+	objects := filepath.Join(s.repo(), "objects")
+	packs, err := os.ReadDir(filepath.Join(objects, "pack"))
+	if err != nil {
+		return err
+	}
+	kept := map[string]bool{}
+	for _, e := range packs {
+		if base, is := strings.CutSuffix(e.Name(), endingKeep); is {
+			kept[base] = true
+		}
+	}
+	loose, err := os.ReadDir(objects)
+	if err != nil || len(kept) == 0 { // which pack is the base's is not known
+		return err
+	}
+	for _, e := range packs {
+		if !kept[strings.TrimSuffix(e.Name(), filepath.Ext(e.Name()))] {
+			err = errors.Join(err, os.Remove(filepath.Join(objects, "pack", e.Name())))
+		}
+	}
+	for _, e := range loose {
+		if len(e.Name()) == 2 { // the others are info and pack
+			err = errors.Join(err, os.RemoveAll(filepath.Join(objects, e.Name())))
+		}
+	}
+	return err
 }
