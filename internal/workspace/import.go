@@ -98,7 +98,12 @@ func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err
 	if err := q.check(ctx, report, i.Base); err != nil {
 		return w, fmt.Errorf("the guest's work is refused: %w", err)
 	}
-	if report.Pack && room != nil { // the pack as it came, with what it took to be whole
+	if report.Pack {
+		if err := q.onlyNew(ctx, i, report); err != nil {
+			return w, err
+		}
+	}
+	if report.Pack && room != nil {
 		n, err := room()
 		if err == nil && n < 0 {
 			err = ErrNoRoom
@@ -196,11 +201,14 @@ func (s Store) quarantine() (*quarantine, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &quarantine{s, dir, s.git(
-		"GIT_OBJECT_DIRECTORY="+dir,
-		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(s.repo(), "objects")),
-		"GIT_INDEX_FILE="+filepath.Join(dir, "index"),
-	)}, nil
+	q := &quarantine{store: s, dir: dir}
+	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
+	return q, nil
+}
+
+// environ has git see the objects in dir, and the store's.
+func (q *quarantine) environ(dir string) []string {
+	return []string{"GIT_OBJECT_DIRECTORY=" + dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + git.Quote(filepath.Join(q.store.repo(), "objects"))}
 }
 
 func (q *quarantine) remove() { os.RemoveAll(q.dir) }
@@ -208,7 +216,11 @@ func (q *quarantine) remove() { os.RemoveAll(q.dir) }
 // index writes the pack and its index, and looks at each object as git fsck does. If
 // that refuses one, the pack is looked at once more to name the path.
 func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string, room Room) error {
-	limit, err := room.left()
+	_, came, err := q.store.packs()
+	if err != nil {
+		return err
+	}
+	limit, err := room.forPack(came)
 	if err != nil {
 		return err
 	}
@@ -258,12 +270,8 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
-	var all strings.Builder
-	for id := range named(r) {
-		all.WriteString(id + "\n")
-	}
-	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects", "--quiet", "--stdin"); err != nil {
-		return fmt.Errorf("objects are missing: %w", err)
+	if err := connected(ctx, q.git, r); err != nil {
+		return err
 	}
 	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
 		return err
@@ -287,6 +295,18 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	}
 	if tree != r.Tree {
 		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
+	}
+	return nil
+}
+
+// connected looks whether all is there that what the report names needs.
+func connected(ctx context.Context, g git.Git, r wire.Report) error {
+	var all strings.Builder
+	for id := range named(r) {
+		all.WriteString(id + "\n")
+	}
+	if err := g.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects", "--quiet", "--stdin"); err != nil {
+		return fmt.Errorf("objects are missing: %w", err)
 	}
 	return nil
 }

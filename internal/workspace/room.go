@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"banger/internal/disk"
 	"banger/internal/git"
+	"banger/internal/workspace/wire"
 )
 
 // Room says how many bytes of the disk a work may still take, measured at each call:
@@ -20,13 +22,15 @@ import (
 // largest pack.
 type Room func() (int64, error)
 
-// left is what a pack may take, at most maxPack.
-func (r Room) left() (int64, error) {
+// forPack is what a pack may take that comes in, at most maxPack. A guest sends all that
+// is new since the base, though most of it came with an earlier save: came, the bytes of
+// those, are not asked for twice.
+func (r Room) forPack(came int64) (int64, error) {
 	if r == nil {
 		return maxPack, nil
 	}
 	n, err := r()
-	return min(max(n, 0), maxPack), err
+	return min(max(n+came, 0), maxPack), err
 }
 
 // ErrNoRoom says that a work takes more than the room that there is for it.
@@ -70,6 +74,69 @@ func (t *intake) dropCopy() {
 		t.copy.Close()
 		t.copy = nil
 	}
+}
+
+// onlyNew takes out of the pack what came with an earlier one. If that can't be done, it
+// stays as it is.
+func (q *quarantine) onlyNew(ctx context.Context, i Info, r wire.Report) error {
+	if packs, _, err := q.store.packs(); err != nil || len(packs) == 0 {
+		return err
+	}
+	var list strings.Builder
+	for id := range named(r) {
+		list.WriteString(id + "\n")
+	}
+	list.WriteString("--not\n" + i.Tree + "\n")
+	if w, err := q.store.Work(); err == nil {
+		list.WriteString(w.Tree + "\n")
+	}
+	refs, err := listRefs(ctx, q.store.git(), "refs/")
+	if err != nil {
+		return err
+	}
+	for _, ref := range refs {
+		list.WriteString(ref.id + "\n")
+	}
+	only := filepath.Join(q.dir, "only")
+	if err := os.MkdirAll(filepath.Join(only, "pack"), 0o700); err != nil {
+		return err
+	}
+	_, err = q.git.Run(ctx, strings.NewReader(list.String()),
+		"-c", "pack.threads=1", "pack-objects", "-q", "--revs", "--non-empty", "--delta-base-offset", filepath.Join(only, "pack", "pack"))
+	if err == nil {
+		err = connected(ctx, q.store.git(q.environ(only)...), r)
+	}
+	if err != nil { // no room for it, or the store has gaps, as a partial clone has
+		return os.RemoveAll(only)
+	}
+	if err := os.RemoveAll(filepath.Join(q.dir, "pack")); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(only, "pack"), filepath.Join(q.dir, "pack"))
+}
+
+// packs lists the packs that saves brought, without their endings, and their bytes.
+func (s Store) packs() (names []string, bytes int64, err error) {
+	entries, err := os.ReadDir(filepath.Join(s.repo(), "objects", "pack"))
+	if err != nil {
+		return nil, 0, err
+	}
+	kept := map[string]bool{}
+	for _, e := range entries {
+		if base, is := strings.CutSuffix(e.Name(), endingKeep); is {
+			kept[base] = true
+		}
+	}
+	if len(kept) == 0 {
+		return nil, 0, nil // which one is the base's is not known
+	}
+	for _, e := range entries {
+		base, is := strings.CutSuffix(e.Name(), ".pack")
+		if fi, err := e.Info(); is && err == nil && !kept[base] {
+			names, bytes = append(names, base), bytes+fi.Size()
+		}
+	}
+	return names, bytes, nil
 }
 
 // UsedBytes is how much of the host's disk the store takes.

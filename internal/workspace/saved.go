@@ -114,29 +114,17 @@ func (s Store) free(ctx context.Context) error {
 	if _, err := s.git().Run(ctx, strings.NewReader(tx.String()), "update-ref", "-z", "--stdin"); err != nil {
 		return err
 	}
-	objects := filepath.Join(s.repo(), "objects")
-	packs, err := os.ReadDir(filepath.Join(objects, "pack"))
+	packs, _, err := s.packs()
 	if err != nil {
 		return err
 	}
-	kept := map[string]bool{}
-	for _, e := range packs {
-		if base, is := strings.CutSuffix(e.Name(), endingKeep); is {
-			kept[base] = true
-		}
-	}
-	loose, err := os.ReadDir(objects)
-	if err != nil || len(kept) == 0 { // which pack is the base's is not known
-		return err
-	}
-	for _, e := range packs {
-		if !kept[strings.TrimSuffix(e.Name(), filepath.Ext(e.Name()))] {
-			err = errors.Join(err, os.Remove(filepath.Join(objects, "pack", e.Name())))
-		}
-	}
-	for _, e := range loose {
-		if len(e.Name()) == 2 { // the others are info and pack
-			err = errors.Join(err, os.RemoveAll(filepath.Join(objects, e.Name())))
+	objects := filepath.Join(s.repo(), "objects")
+	for _, p := range packs {
+		for _, ending := range []string{".idx", ".rev", ".pack"} { // git finds a pack by its index
+			rerr := os.Remove(filepath.Join(objects, "pack", p+ending))
+			if !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
 		}
 	}
 	return err
