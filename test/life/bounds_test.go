@@ -269,8 +269,20 @@ func TestExportFullDisk(t *testing.T) {
 	if now := w.show("a"); !strings.Contains(now.NotSaved, "no space") && !strings.Contains(now.NotSaved, "No space") {
 		t.Errorf("it is not called unsaved: %q", now.NotSaved)
 	}
+	if out, err := exec.Command("sh", "-euc", `cd "$1"; git config core.compression 0; head -c 257M /dev/urandom >huge`, "sh", filepath.Join(guest, "repo")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := w.command("vm", "workspace", "export", "a")
+	var out, says bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &says
+	if err := cmd.Run(); err == nil || out.Len() > 0 || !strings.Contains(says.String(), "nor taken into memory: it takes more than 256 MiB") {
+		t.Errorf("export of 257 MiB, with no byte free: %v, %d bytes\n%s", err, out.Len(), &says)
+	}
 	if left := glob(fmt.Sprintf("/dev/shm/banger-%d/*", os.Getuid())); len(left) > 0 {
 		t.Errorf("left in memory: %q", left)
+	}
+	if err := os.Remove(filepath.Join(guest, "repo", "huge")); err != nil {
+		t.Fatal(err)
 	}
 	w.fill(-1)
 	if v, _ := w.stopTelling(); v.NotSaved != "" || w.savedWork(v).Files != 2 {
