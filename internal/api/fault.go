@@ -31,7 +31,7 @@ const (
 	CodeExists    Code = "exists"    // the name is taken
 	CodeState     Code = "state"     // the VM's state does not allow it
 	CodeMissing   Code = "missing"   // the host lacks a program or a right
-	CodeNoSpace   Code = "no-space"  // a disk is full
+	CodeNoSpace   Code = "no-space"  // a disk, or a bound of banger's, is full
 	CodeMemory    Code = "memory"    // the host has not enough memory
 	CodeReadOnly  Code = "read-only" // a file system of banger's can't be written
 	CodeDamaged   Code = "damaged"   // a file of banger's can't be read

@@ -152,15 +152,15 @@ func parseVCPUs(t text) (int, error) {
 	return n, nil
 }
 
-// configuredDriver is the driver that config.toml names, "" for none.
-func configuredDriver() (driver, file string, err error) {
+// configuration is the user's, and the path of its file.
+func configuration() (c config.Config, file string, err error) {
 	d, err := paths.Host()
 	if err != nil {
-		return "", "", err
+		return c, "", err
 	}
 	file = filepath.Join(d.Config, config.File)
-	c, err := config.Load(file)
-	return c.VMM, file, err
+	c, err = config.Load(file)
+	return c, file, err
 }
 
 // withConfig makes the VM with the configuration's driver if none was typed. If
@@ -169,10 +169,11 @@ func withConfig(req api.Create, make func(api.Create) (api.VM, error)) (api.VM, 
 	if req.Spec.Driver != "" {
 		return make(req)
 	}
-	driver, file, err := configuredDriver()
+	c, file, err := configuration()
 	if err != nil {
 		return api.VM{}, err
 	}
+	driver := c.VMM
 	req.Spec.Driver = driver
 	v, err := make(req)
 	var f *api.Fault

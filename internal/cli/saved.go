@@ -20,10 +20,13 @@ type savedWork struct {
 	workspace.Info
 	Work workspace.Work `json:"work"`
 	Dir  string         `json:"dir"`
+	// UsedBytes is what it takes of the disk, with what went in.
+	UsedBytes int64 `json:"used_bytes"`
 }
 
 func showSaved(s workspace.Saved) savedWork {
-	return savedWork{ID: s.ID(), Info: s.Info, Work: s.Work, Dir: s.Dir}
+	used, _ := s.UsedBytes() // of one that is going away, what could be counted
+	return savedWork{ID: s.ID(), Info: s.Info, Work: s.Work, Dir: s.Dir, UsedBytes: used}
 }
 
 func workDir() (string, error) {
@@ -36,7 +39,8 @@ func (a *app) savedList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the work that came out of VMs",
 		Long: `List the work that was saved out of VMs' workspaces: at each stop, before each
-deletion, and whenever it was asked for. It stays for 30 days after its VM is gone.`,
+deletion, and whenever it was asked for. It stays for 30 days after its VM is gone.
+VMs with work that was not saved are named, with what saves it.`,
 		Example: "  banger saved list\n  banger saved list --json",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,17 +62,35 @@ deletion, and whenever it was asked for. It stays for 30 days after its VM is go
 				return a.json(out)
 			}
 			a.noteUnsaved(cmd.Context())
-			return a.table(func(w io.Writer) {
-				fmt.Fprintln(w, "VM\tID\tSAVED\tCHANGES\tREPOSITORY")
+			err = a.table(func(w io.Writer) {
+				fmt.Fprintln(w, "VM\tID\tSAVED\tCHANGES\tDISK\tREPOSITORY")
 				for _, s := range out {
-					fmt.Fprintf(w, "%s\t%s\t%s ago\t%s\t%s\n", clean(s.VM.Name), clean(s.ID), age(s.Work.At), changesText(s.Work), clean(s.Repository))
+					fmt.Fprintf(w, "%s\t%s\t%s ago\t%s\t%s\t%s\n", clean(s.VM.Name), clean(s.ID), age(s.Work.At), changesText(s.Work), bytesText(s.UsedBytes), clean(s.Repository))
 				}
 			})
+			if err != nil {
+				return err
+			}
+			return a.noteSavedTotal(dir)
 		},
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "those too in which nothing was changed")
 	return cmd
+}
+
+// noteSavedTotal says what all saved work takes, and may take.
+func (a *app) noteSavedTotal(dir string) error {
+	_, used, err := workspace.UsedBytes(dir, "")
+	if err != nil {
+		return err
+	}
+	c, _, err := configuration()
+	if err != nil {
+		return err
+	}
+	a.note("%s of %s are taken: what is listed, and what VMs' workspaces began with", bytesText(used), bytesText(c.Bounds().SavedTotal))
+	return nil
 }
 
 // noteUnsaved names the VMs with work that was not saved, and what saves it. It starts
@@ -80,7 +102,11 @@ func (a *app) noteUnsaved(ctx context.Context) {
 	}
 	if list, err := c.ListVMs(ctx); err == nil {
 		for _, v := range list {
-			if v.NotSaved != "" {
+			switch {
+			case v.NotSaved == "":
+			case v.State.Live():
+				a.note("not saved: the work in VM %s; banger vm stop %s, or banger vm workspace export %s, tries again: %s", v.Name, v.Name, v.Name, clean(v.NotSaved))
+			default:
 				a.note("not saved: the work in VM %s; banger diff %s saves it, and shows it", v.Name, v.Name)
 			}
 		}
@@ -142,12 +168,12 @@ func (a *app) savedDrop() *cobra.Command {
 		Example:           "  banger saved drop dev",
 		Args:              args(1, -1, "names of VMs, or ids of saved works"),
 		ValidArgsFunction: a.savedNames,
-		RunE: func(_ *cobra.Command, refs []string) error {
+		RunE: func(cmd *cobra.Command, refs []string) error {
 			var errs []error
 			for _, ref := range refs {
 				s, err := findSaved(ref)
 				if err == nil {
-					err = s.Drop()
+					err = s.Drop(cmd.Context())
 				}
 				errs = append(errs, err)
 			}

@@ -12,6 +12,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"banger/internal/vm"
 )
 
 // clean makes text of a guest or a record fit for a terminal: control
@@ -145,16 +147,7 @@ func (a *app) table(write func(w io.Writer)) error {
 func moment(t time.Time) string { return t.Local().Format(time.DateTime) }
 
 // bytesText is a size in the unit that a person would use.
-func bytesText(n int64) string {
-	f := float64(n)
-	for _, unit := range []string{"B", "KiB", "MiB"} {
-		if f < 1024 {
-			return fmt.Sprintf("%.4g %s", f, unit)
-		}
-		f /= 1024
-	}
-	return fmt.Sprintf("%.4g GiB", f)
-}
+func bytesText(n int64) string { return vm.FormatBytes(n) }
 
 // age is how long ago t was.
 func age(t time.Time) string { return span(time.Since(t)) }

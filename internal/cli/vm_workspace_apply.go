@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -59,33 +60,86 @@ saved work.`,
 }
 
 func (a *app) apply(ctx context.Context, f outFlags, ref string, check, yes bool, show display) error {
-	store, work, err := a.work(ctx, ref, f.guestPath, show)
+	parts, done, err := a.works(ctx, ref, f.guestPath, show)
 	if err != nil {
 		return err
 	}
-	r, info, err := f.repository(ctx, store)
-	if err != nil {
-		return err
-	}
-	if err := a.takeUp(r, show); err != nil {
-		return err
-	}
+	defer done()
 	staging, err := stagingDir()
 	if err != nil {
 		return err
 	}
+	o := applyOptions{scratch: staging, check: check, yes: yes, vm: parts[0].VM.Name, show: show}
+	if len(parts) > 1 && !check {
+		if err := a.refuseConflicts(ctx, f, parts, o); err != nil {
+			return err
+		}
+	}
+	for _, p := range parts {
+		if p.at != "" && !p.changed() {
+			continue
+		}
+		if err := a.applyPart(ctx, f, p, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuseConflicts looks at all parts before the first is changed.
+func (a *app) refuseConflicts(ctx context.Context, f outFlags, parts []part, o applyOptions) error {
+	var conflicts []string
+	for _, p := range parts {
+		r, err := f.repository(ctx, p)
+		if err != nil {
+			return err
+		}
+		m, err := workspace.NewMerge(ctx, r, p.Store, p.work, o.scratch)
+		if err != nil {
+			return err
+		}
+		for _, name := range m.Conflicts {
+			conflicts = append(conflicts, filepath.Join(p.at, name))
+		}
+		m.Close()
+	}
+	if len(conflicts) == 0 {
+		return nil
+	}
+	return conflictError(conflicts, o.vm)
+}
+
+func conflictError(paths []string, vmName string) error {
+	return hint.Add(fmt.Errorf("nothing was changed: %w", &workspace.ConflictError{Paths: paths}),
+		fmt.Sprintf("move them away, or banger vm workspace fetch %s and merge refs/banger/%s/work with git", vmName, vmName))
+}
+
+// applyPart merges the work in one repository into it.
+func (a *app) applyPart(ctx context.Context, f outFlags, p part, o applyOptions) error {
+	r, err := f.repository(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := a.takeUp(r, o.show); err != nil {
+		return err
+	}
+	if p.at != "" {
+		o.undo = " --repo " + r.Root
+	}
 	for try := 1; ; try++ {
-		err := a.applyOnce(ctx, store, work, r, applyOptions{scratch: staging, check: check, yes: yes || try > 1, vm: info.VM.Name, show: show})
+		o.yes = o.yes || try > 1
+		err := a.applyOnce(ctx, p.Store, p.work, r, o)
 		var changed *workspace.ChangedError
 		if !errors.As(err, &changed) || try == readTries {
 			return err
 		}
-		show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: merging again", changed))})
+		o.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: merging again", changed))})
 	}
 }
 
 type applyOptions struct {
 	scratch, vm string
+	undo        string // the flag that --undo needs
 	check, yes  bool
 	show        display
 }
@@ -98,8 +152,7 @@ func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work
 	defer m.Close()
 	o.show.close()
 	if len(m.Conflicts) > 0 {
-		return hint.Add(fmt.Errorf("nothing was changed: %w", &workspace.ConflictError{Paths: m.Conflicts}),
-			fmt.Sprintf("move them away, or banger vm workspace fetch %s and merge refs/banger/%s/work with git", o.vm, o.vm))
+		return conflictError(m.Conflicts, o.vm)
 	}
 	if len(m.Changes) == 0 {
 		o.show.event("", api.Event{Notice: "the work tree has all of it already"})
@@ -132,7 +185,7 @@ func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work
 	if err := m.Apply(ctx, o.vm); err != nil {
 		return err
 	}
-	o.show.event("", api.Event{Notice: fmt.Sprintf("%s changed in %s; banger apply --undo takes it back", count(len(m.Changes), "file"), clean(r.Root))})
+	o.show.event("", api.Event{Notice: fmt.Sprintf("%s changed in %s; banger apply --undo%s takes it back", count(len(m.Changes), "file"), clean(r.Root), o.undo)})
 	return nil
 }
 

@@ -2,8 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -35,10 +38,11 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 			ctx := cmd.Context()
 			show := a.display(f.quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			parts, done, err := a.works(ctx, refs[0], f.guestPath, show)
 			if err != nil {
 				return err
 			}
+			defer done()
 			show.close()
 			o := workspace.PatchOptions{Paths: refs[1:]}
 			if stat {
@@ -46,22 +50,12 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 			}
 			write := func(w io.Writer) error {
 				if commits {
-					return store.Commits(ctx, w, work)
+					return writeCommits(ctx, w, parts)
 				}
-				risky, err := store.Risks(ctx, work)
-				if err != nil {
+				if err := writeRisks(ctx, w, parts); err != nil {
 					return err
 				}
-				for n, c := range risky {
-					if n == 0 {
-						fmt.Fprintf(w, "Could run on this host:\n")
-					}
-					fmt.Fprintf(w, "  %s   (%s)\n", clean(string(c.Path)), c.Risk)
-					if n == len(risky)-1 {
-						fmt.Fprintln(w)
-					}
-				}
-				return store.Patch(ctx, w, work, o)
+				return writePatch(ctx, w, parts, o)
 			}
 			if !term.IsTerminal(int(a.stdout.Fd())) {
 				return write(a.stdout)
@@ -79,6 +73,73 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 	cmd.Flags().BoolVar(&stat, "stat", false, "a line a file, with the numbers of lines")
 	cmd.Flags().BoolVar(&commits, "commits", false, "the guest's commits")
 	return cmd
+}
+
+// writeCommits writes a line for each commit of the guest's; those of a submodule begin
+// with its path.
+func writeCommits(ctx context.Context, w io.Writer, parts []part) error {
+	for _, p := range parts {
+		var text bytes.Buffer
+		if err := p.Commits(ctx, &text, p.work); err != nil {
+			return err
+		}
+		for line := range strings.Lines(text.String()) {
+			if p.at != "" {
+				line = clean(p.at) + ": " + line
+			}
+			if _, err := io.WriteString(w, line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeRisks names the files that could run on the host.
+func writeRisks(ctx context.Context, w io.Writer, parts []part) error {
+	any := false
+	for _, p := range parts {
+		risky, err := p.Risks(ctx, p.work)
+		if err != nil {
+			return err
+		}
+		for _, c := range risky {
+			if !any {
+				fmt.Fprintf(w, "Could run on this host:\n")
+			}
+			any = true
+			fmt.Fprintf(w, "  %s   (%s)\n", clean(filepath.Join(p.at, string(c.Path))), c.Risk)
+		}
+	}
+	if any {
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// writePatch writes one difference of all parts. With paths, each is of the part in which
+// it lies.
+func writePatch(ctx context.Context, w io.Writer, parts []part, o workspace.PatchOptions) error {
+	all := o.Paths
+	for _, p := range parts {
+		o.Prefix, o.Paths = p.at, nil
+		for _, path := range all {
+			path = filepath.Clean(path)
+			switch rest := within(p.at, path); {
+			case p.at == "", rest != "":
+				o.Paths = append(o.Paths, strings.TrimPrefix(path, p.at+"/"))
+			case p.at == path || within(path, p.at) != "": // all of it
+				o.Paths = append(o.Paths, ".")
+			}
+		}
+		if len(all) > 0 && len(o.Paths) == 0 {
+			continue
+		}
+		if err := p.Patch(ctx, w, p.work, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // diffWriter makes a patch fit for a terminal: each line is cleaned, and coloured by

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
-	"banger/internal/hint"
-	"banger/internal/vm"
 	"banger/internal/workspace"
 )
 
@@ -48,24 +44,25 @@ patch makes has been built on this host and compared with the guest's.`,
 			ctx := cmd.Context()
 			show := a.display(quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], guestPath, show)
+			parts, done, err := a.works(ctx, refs[0], guestPath, show)
 			if err != nil {
 				return err
 			}
+			defer done()
 			if json {
-				info, err := store.Info()
-				if err != nil {
-					return err
-				}
-				return a.json(struct {
-					workspace.Info
-					Work workspace.Work `json:"work"`
-				}{info, work})
+				return a.json(exported(parts))
+			}
+			if o.Base != "" && o.Base != "HEAD" {
+				parts = parts[:1] // a commit of the repository's own
 			}
 			show.close()
-			err = a.toFile(output, func(w io.Writer) error { return store.Patch(ctx, w, work, o) })
-			if err == nil && work.Ignored > 0 && o.Form == "" {
-				show.event("", api.Event{Notice: fmt.Sprintf("%s that git ignores in the guest: not in the patch", count(work.Ignored, "file"))})
+			err = a.toFile(output, func(w io.Writer) error { return writePatch(ctx, w, parts, o) })
+			ignored := 0
+			for _, p := range parts {
+				ignored += p.work.Ignored
+			}
+			if err == nil && ignored > 0 && o.Form == "" {
+				show.event("", api.Event{Notice: fmt.Sprintf("%s that git ignores in the guest: not in the patch", count(ignored, "file"))})
 			}
 			return err
 		},
@@ -83,56 +80,19 @@ patch makes has been built on this host and compared with the guest's.`,
 	return cmd
 }
 
-// work brings out the work of a VM's workspace: from the guest if the VM runs, else
-// what was saved. ref may name a saved work, whose VM may be gone.
-func (a *app) work(ctx context.Context, ref, guestPath string, show display) (s workspace.Store, w workspace.Work, err error) {
-	client, err := a.connect(ctx)
-	if err != nil {
-		return s, w, err
-	}
-	v, err := client.ShowVM(ctx, ref)
-	if isCode(err, api.CodeNotFound) {
-		saved, serr := findSaved(ref)
-		if errors.Is(serr, workspace.ErrNotFound) {
-			return s, w, err
-		}
-		return saved.Store, saved.Work, serr
-	}
-	if err != nil {
-		return s, w, err
-	}
-	if _, err := pickWorkspace(v, guestPath); err != nil {
-		return s, w, err
-	}
-	if v.State == vm.Running || v.NotSaved != "" {
-		saved, err := client.SaveWork(ctx, string(v.ID), each(show))
-		if err != nil {
-			return s, w, withEarlier(err, v, guestPath)
-		}
-		v = saved
-	}
-	picked, err := pickWorkspace(v, guestPath)
-	if err != nil {
-		return s, w, err
-	}
-	s = workspace.Store{Dir: picked.Dir}
-	if w, err = s.Work(); errors.Is(err, workspace.ErrNoWork) {
-		return s, w, fmt.Errorf("VM %s is %s, and the work in %s was not saved", clean(v.Name), v.State, clean(picked.GuestPath))
-	}
-	if err == nil && v.State != vm.Running && !picked.Final {
-		show.event("", api.Event{Notice: fmt.Sprintf("warning: %s ended before its last work was saved; this is its work at %s", clean(v.Name), moment(picked.SavedAt))})
-	}
-	return s, w, err
+// exportedWork is a work as JSON.
+type exportedWork struct {
+	workspace.Info
+	Work       workspace.Work `json:"work"`
+	Submodules []exportedWork `json:"submodule_works,omitempty"`
 }
 
-// withEarlier says how to get what was saved before, if a VM that does not run could not
-// be asked.
-func withEarlier(err error, v api.VM, guestPath string) error {
-	picked, perr := pickWorkspace(v, guestPath)
-	if perr != nil || v.State == vm.Running || picked.SavedAt.IsZero() {
-		return err
+func exported(parts []part) exportedWork {
+	out := exportedWork{Info: parts[0].Info, Work: parts[0].work}
+	for _, p := range parts[1:] {
+		out.Submodules = append(out.Submodules, exportedWork{Info: p.Info, Work: p.work})
 	}
-	return hint.Add(err, fmt.Sprintf("%s in place of %s is its work at %s", filepath.Base(picked.Dir), clean(v.Name), moment(picked.SavedAt)))
+	return out
 }
 
 // toFile has write write to path, whole or not at all, or to stdout if path is "".

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -31,23 +32,19 @@ func (f *outFlags) add(cmd *cobra.Command) {
 }
 
 // repository is the user's repository that a work goes into.
-func (f *outFlags) repository(ctx context.Context, s workspace.Store) (*workspace.Repository, workspace.Info, error) {
-	info, err := s.Info()
-	if err != nil {
-		return nil, info, err
-	}
-	path := f.repo
-	if path == "" {
-		path = info.Repository
+func (f *outFlags) repository(ctx context.Context, p part) (*workspace.Repository, error) {
+	path := p.Repository
+	if f.repo != "" {
+		path = filepath.Join(f.repo, p.at)
 	}
 	r, err := workspace.Open(ctx, path, "")
 	if errors.Is(err, workspace.ErrNoRepository) {
-		return nil, info, hint.Add(err, "banger vm workspace export prints a patch; git init makes a repository of it")
+		return nil, hint.Add(err, "banger vm workspace export prints a patch; git init makes a repository of it")
 	}
 	if err != nil {
-		return nil, info, hint.Add(fmt.Errorf("open the repository that the work came from: %w", err), "--repo DIR names it, if it was moved")
+		return nil, hint.Add(fmt.Errorf("open the repository that the work came from: %w", err), "--repo DIR names it, if it was moved")
 	}
-	return r, info, nil
+	return r, nil
 }
 
 func (a *app) vmWorkspaceFetch() *cobra.Command {
@@ -71,37 +68,18 @@ changes. --as makes a new branch of it. VM may be the name of a saved work.`,
 			ctx := cmd.Context()
 			show := a.display(f.quiet, false)
 			defer show.close()
-			store, work, err := a.work(ctx, refs[0], f.guestPath, show)
+			parts, done, err := a.works(ctx, refs[0], f.guestPath, show)
 			if err != nil {
 				return err
 			}
-			r, info, err := f.repository(ctx, store)
-			if err != nil {
-				return err
-			}
-			staging, err := stagingDir()
-			if err != nil {
-				return err
-			}
-			got, err := store.Fetch(ctx, r, work, workspace.FetchOptions{Name: info.VM.Name, As: as, Scratch: staging})
-			var exists *workspace.BranchExistsError
-			if errors.As(err, &exists) {
-				return hint.Add(err, "choose another name: fetch touches no branch that is there")
-			}
-			if err != nil {
-				return err
-			}
-			show.close()
-			for _, name := range slices.Sorted(maps.Keys(got.Refs)) {
-				if err := a.write("%.12s %s\n", got.Refs[name], clean(name)); err != nil {
+			defer done()
+			for _, p := range parts {
+				if p.at != "" && !p.changed() {
+					continue
+				}
+				if err := a.fetch(ctx, f, p, as, show); err != nil {
 					return err
 				}
-			}
-			if len(got.Old) > 0 {
-				show.event("", api.Event{Notice: clean("what was fetched before and is no longer reached: " + strings.Join(got.Old, ", "))})
-			}
-			if got.Work {
-				show.event("", api.Event{Notice: clean("not all of it was committed: " + as + " is at a commit of the whole work tree")})
 			}
 			return nil
 		},
@@ -110,4 +88,41 @@ changes. --as makes a new branch of it. VM may be the name of a saved work.`,
 	cmd.Flags().StringVar(&as, "as", "", "make a new branch `NAME` of it")
 	cmd.RegisterFlagCompletionFunc("as", nothing)
 	return cmd
+}
+
+// fetch brings the work in one repository into it.
+func (a *app) fetch(ctx context.Context, f outFlags, p part, as string, show display) error {
+	r, err := f.repository(ctx, p)
+	if err != nil {
+		return err
+	}
+	staging, err := stagingDir()
+	if err != nil {
+		return err
+	}
+	got, err := p.Fetch(ctx, r, p.work, workspace.FetchOptions{Name: p.VM.Name, As: as, Scratch: staging})
+	var exists *workspace.BranchExistsError
+	if errors.As(err, &exists) {
+		return hint.Add(err, "choose another name: fetch touches no branch that is there")
+	}
+	if err != nil {
+		return err
+	}
+	show.close()
+	in := ""
+	if p.at != "" {
+		in = p.at + ": "
+	}
+	for _, name := range slices.Sorted(maps.Keys(got.Refs)) {
+		if err := a.write("%s%.12s %s\n", clean(in), got.Refs[name], clean(name)); err != nil {
+			return err
+		}
+	}
+	if len(got.Old) > 0 {
+		show.event("", api.Event{Notice: clean(in + "what was fetched before and is no longer reached: " + strings.Join(got.Old, ", "))})
+	}
+	if got.Work {
+		show.event("", api.Event{Notice: clean(in + "not all of it was committed: " + as + " is at a commit of the whole work tree")})
+	}
+	return nil
 }

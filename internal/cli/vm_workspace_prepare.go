@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -95,11 +96,14 @@ func (a *app) dryRun(ctx context.Context, f *workspaceFlags, path string, show d
 	}
 	defer c.close()
 	c.say()
-	for _, file := range c.plan.Files {
-		if err := a.write("%10d  %s\n", file.Size, clean(string(file.Path))); err != nil {
-			return err
+	for _, p := range c.plan.All() {
+		for _, file := range p.Files {
+			if err := a.write("%10d  %s\n", file.Size, clean(filepath.Join(p.At, string(file.Path)))); err != nil {
+				return err
+			}
 		}
 	}
-	show.event("", api.Event{Notice: fmt.Sprintf("%s, %s would go in", count(len(c.plan.Files), "file"), bytesText(c.plan.Bytes))})
+	files, bytes := c.size()
+	show.event("", api.Event{Notice: fmt.Sprintf("%s, %s would go in", count(files, "file"), bytesText(bytes))})
 	return nil
 }

@@ -85,6 +85,9 @@ func (f *workspaceFlags) full() bool { return f.mode != "overlay" }
 // options are what a plan is made with.
 func (f *workspaceFlags) options(scratch string) (workspace.Options, error) {
 	o := workspace.Options{Scratch: scratch, IncludeUntracked: f.untracked, Include: slices.Clone(f.include), All: f.full(), From: f.from, NewBranch: f.branch}
+	if f.full() {
+		o.Submodules = workspace.TakeSubmodules
+	}
 	if f.includeFrom != "" {
 		text, err := os.ReadFile(f.includeFrom)
 		if err != nil {
@@ -181,9 +184,26 @@ func (c *copyIn) say() {
 	if n := len(p.Private); n > 0 && !c.full() {
 		notice("%s in, as asked: %s", count(n, "ignored file"), some(p.Private))
 	}
-	if len(p.Secrets) > 0 {
-		notice("warning: files whose names look like secrets go in: %s", some(p.Secrets))
+	var secrets [][]byte
+	for _, m := range p.All() {
+		if m.At != "" {
+			notice("submodule %s: %s", m.At, baseText(m))
+		}
+		for _, s := range m.Secrets {
+			secrets = append(secrets, []byte(filepath.Join(m.At, string(s))))
+		}
 	}
+	if len(secrets) > 0 {
+		notice("warning: files whose names look like secrets go in: %s", some(secrets))
+	}
+}
+
+// size is how much goes in.
+func (c *copyIn) size() (files int, bytes int64) {
+	for _, p := range c.plan.All() {
+		files, bytes = files+len(p.Files), bytes+p.Bytes
+	}
+	return files, bytes
 }
 
 // some are the first of a list of names, in words.
@@ -209,7 +229,8 @@ func (c *copyIn) ask(ctx context.Context) error {
 	}
 	a, p := c.app, c.plan
 	c.show.close()
-	a.note("every file in %s goes in, ignored ones too: %s, %s", clean(p.Repo.Root), count(len(p.Files), "file"), bytesText(p.Bytes))
+	files, bytes := c.size()
+	a.note("every file in %s goes in, ignored ones too: %s, %s", clean(p.Repo.Root), count(files, "file"), bytesText(bytes))
 	if !term.IsTerminal(int(a.stdin.Fd())) || !term.IsTerminal(int(a.stderr.Fd())) {
 		return hint.Add(usagef("%w: there is no terminal to ask on", errNotCopied), "--dry-run lists them; --yes copies without asking")
 	}
@@ -246,50 +267,71 @@ func them(n int) string {
 	return "them"
 }
 
-// into copies the repository into a running VM, and gives the VM what banger keeps
-// of it.
-func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session) (api.VM, error) {
+// into copies the repository, and its submodules after it, into a running VM, and gives
+// the VM what banger keeps of them.
+func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session) (v api.VM, err error) {
 	guestPath := c.guestPath
 	if guestPath == "" {
 		guestPath = defaultGuestPath
 	}
-	var got wire.Received
+	var paths []string
 	for try := 1; ; try++ {
-		var err error
-		got, err = c.send(ctx, where.Socket, guestPath)
+		paths, err = c.sendAll(ctx, where.Socket, guestPath)
 		var changed *workspace.ChangedError
 		if !errors.As(err, &changed) {
-			if err != nil {
-				return api.VM{}, fmt.Errorf("copy %q into VM %s: %w", c.plan.Repo.Root, where.Name, err)
-			}
 			break
 		}
 		if try == readTries {
-			return api.VM{}, fmt.Errorf("copy %q into VM %s: %w, %d times", c.plan.Repo.Root, where.Name, err, try)
+			return v, fmt.Errorf("copy %q into VM %s: %w, %d times", c.plan.Repo.Root, where.Name, err, try)
 		}
 		c.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: reading the repository again", changed))})
 		if err := c.read(ctx); err != nil {
-			return api.VM{}, err
+			return v, err
+		}
+		c.force = c.force || len(paths) > 0 // what is there is ours
+	}
+	if err != nil {
+		return v, fmt.Errorf("copy %q into VM %s: %w", c.plan.Repo.Root, where.Name, err)
+	}
+	for n, p := range c.plan.All() {
+		if v, err = c.keep(ctx, client, where, p, paths[n]); err != nil {
+			return v, err
 		}
 	}
+	return v, nil
+}
+
+// sendAll sends all repositories, and returns where in the guest those are that arrived.
+func (c *copyIn) sendAll(ctx context.Context, socket, guestPath string) (paths []string, err error) {
+	for _, p := range c.plan.All() {
+		got, err := c.send(ctx, p, socket, filepath.Join(guestPath, p.At))
+		if err != nil {
+			return paths, err
+		}
+		paths = append(paths, string(got.Path))
+	}
+	return paths, nil
+}
+
+// keep gives the VM what banger keeps of a repository that is at a path in the guest.
+func (c *copyIn) keep(ctx context.Context, client *api.Client, where api.Session, p *workspace.Plan, path string) (api.VM, error) {
 	staged, err := workspace.NewLease(c.scratch)
 	if err != nil {
 		return api.VM{}, err
 	}
 	defer staged.Close() // the VM has it by then, under another name
-	if _, err := workspace.NewStore(ctx, staged.Dir, c.plan, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: string(got.Path)}); err != nil {
-		return api.VM{}, fmt.Errorf("keep the base of %q: %w", c.plan.Repo.Root, err)
+	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: path}); err != nil {
+		return api.VM{}, fmt.Errorf("keep the base of %q: %w", p.Repo.Root, err)
 	}
 	return client.AddWorkspace(ctx, string(where.ID), api.WorkspaceAdd{
-		GuestPath: string(got.Path), Repository: c.plan.Repo.Root, Staged: filepath.Base(staged.Dir),
+		GuestPath: path, Repository: p.Repo.Root, Staged: filepath.Base(staged.Dir),
 	})
 }
 
 // send sends the stream and hears the guest's answer.
-func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.Received, err error) {
+func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath string) (got wire.Received, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := c.plan
 	total := count(len(p.Files), "file")
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: "packing the history of " + total, Unit: "bytes"})
 	if c.packed != nil {
@@ -344,10 +386,12 @@ func (c *copyIn) send(ctx context.Context, socket, guestPath string) (got wire.R
 func (c *copyIn) packAhead(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	c.packed = make(chan struct{})
-	p := c.plan
-	go func() { // ends with the pack, or ctx
+	all := c.plan.All()
+	go func() { // ends with the packs, or ctx
 		defer close(c.packed)
-		p.Pack(ctx) // an error comes again in send
+		for _, p := range all {
+			p.Pack(ctx) // an error comes again in send
+		}
 	}()
 	return func() {
 		cancel()
@@ -367,31 +411,42 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 	if at == "" {
 		at = defaultGuestPath
 	}
-	is := func(w api.Workspace) bool {
-		return w.GuestPath == filepath.Clean(at) || !filepath.IsAbs(at) && w.GuestPath == filepath.Join(guestHome, at)
+	if at = filepath.Clean(at); !filepath.IsAbs(at) {
+		at = filepath.Join(guestHome, at)
 	}
+	is := func(w api.Workspace) bool { return w.GuestPath == at || within(at, w.GuestPath) != "" }
 	if !slices.ContainsFunc(v.Workspaces, is) {
 		return nil
 	}
 	if v, err = client.SaveWork(ctx, string(where.ID), each(c.show)); err != nil {
 		return fmt.Errorf("nothing was replaced: %w", err)
 	}
-	w := v.Workspaces[slices.IndexFunc(v.Workspaces, is)]
-	store := workspace.Store{Dir: w.Dir}
-	work, err := store.Work()
-	if err != nil {
-		return err
-	}
-	if work.Files == 0 && work.Commits == 0 || c.force {
-		c.force = true // in the guest's eyes
-		return nil
-	}
 	var names bytes.Buffer
-	if err := store.Patch(ctx, &names, work, workspace.PatchOptions{Form: workspace.FormNames}); err != nil {
-		return err
+	for _, w := range v.Workspaces {
+		if !is(w) {
+			continue
+		}
+		store := workspace.Store{Dir: w.Dir}
+		work, err := store.Work()
+		if err != nil {
+			return err
+		}
+		if work.Files == 0 && work.Commits == 0 || c.force {
+			continue
+		}
+		if err := store.Patch(ctx, &names, work, workspace.PatchOptions{Form: workspace.FormNames, Prefix: within(at, w.GuestPath)}); err != nil {
+			return err
+		}
+		if work.Files == 0 {
+			fmt.Fprintf(&names, "%s\n", count(work.Commits, "commit"))
+		}
 	}
-	return hint.Add(fmt.Errorf("%s of VM %s was edited: %s", w.GuestPath, where.Name, some(bytes.Split(bytes.TrimSpace(names.Bytes()), []byte("\n")))),
-		"banger apply "+where.Name+" takes the edits; --force replaces them, and keeps them as saved work")
+	if names.Len() > 0 {
+		return hint.Add(fmt.Errorf("%s of VM %s was edited: %s", at, where.Name, some(bytes.Split(bytes.TrimSpace(names.Bytes()), []byte("\n")))),
+			"banger apply "+where.Name+" takes the edits; --force replaces them, and keeps them as saved work")
+	}
+	c.force = true // in the guest's eyes
+	return nil
 }
 
 // guestHome is root's home in a guest.
@@ -406,7 +461,7 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 	v, err := c.SaveWork(ctx, string(v.ID), each(show))
 	show.close()
 	if err != nil {
-		a.note("%v", err)
+		a.report(err)
 		return
 	}
 	for _, w := range v.Workspaces {
@@ -423,22 +478,4 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		}
 		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(work), clean(v.Name), clean(v.Name))})
 	}
-}
-
-// pickWorkspace is the workspace of v that guestPath names, or its only one.
-func pickWorkspace(v api.VM, guestPath string) (api.Workspace, error) {
-	var paths []string
-	for _, w := range v.Workspaces {
-		if w.GuestPath == guestPath || guestPath == "" && len(v.Workspaces) == 1 {
-			return w, nil
-		}
-		paths = append(paths, clean(w.GuestPath))
-	}
-	switch {
-	case len(paths) == 0:
-		return api.Workspace{}, fmt.Errorf("VM %s has no workspace: banger vm workspace prepare %s REPO makes one", clean(v.Name), clean(v.Name))
-	case guestPath == "":
-		return api.Workspace{}, usagef("VM %s has several workspaces: --guest-path with one of %s", clean(v.Name), strings.Join(paths, ", "))
-	}
-	return api.Workspace{}, usagef("VM %s has no workspace at %q: it has %s", clean(v.Name), guestPath, strings.Join(paths, ", "))
 }

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"banger/internal/vm"
 )
 
 // File is the file's name in the configuration directory.
@@ -24,6 +27,54 @@ const maxFile = 1 << 20
 type Config struct {
 	// VMM is the default of --vmm: "auto" or a driver's name.
 	VMM string `toml:"vmm"`
+	// SavedMaxPerVM and SavedMaxTotal bound the disk space of what is kept of one VM's
+	// workspaces, and of all.
+	SavedMaxPerVM Size `toml:"saved_max_per_vm"`
+	SavedMaxTotal Size `toml:"saved_max_total"`
+	// UnsavedMax is the number of VMs with work that was not saved, deleted ones in the
+	// trash included, from which on no new VM is made.
+	UnsavedMax *int `toml:"unsaved_max"`
+}
+
+// Size is a size that is written as those of flags are: "512M", "4G", a bare number is
+// MiB. As an integer type it would be decoded without UnmarshalText.
+type Size struct{ Bytes int64 }
+
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := vm.ParseMiB(string(text))
+	if err != nil {
+		return err
+	}
+	if n > math.MaxInt64>>20 {
+		return fmt.Errorf("size %q is too large", text)
+	}
+	s.Bytes = n << 20
+	return nil
+}
+
+// Bounds are the bounds of saved and unsaved work.
+type Bounds struct {
+	SavedPerVM, SavedTotal int64 // bytes
+	UnsavedVMs             int
+}
+
+// Bounds are those of the file, and the default of each key that is not set. Saved work
+// may take twice what the trash may (10 GiB), because nothing can make it again, and
+// one VM a fifth of that. A VM that was not saved keeps its whole disk: 20 of them are
+// more than anybody keeps on purpose, and less than fills a usual disk.
+func (c Config) Bounds() Bounds {
+	b := Bounds{SavedPerVM: 4 << 30, SavedTotal: 20 << 30, UnsavedVMs: 20}
+	if n := c.SavedMaxPerVM.Bytes; n > 0 {
+		b.SavedPerVM = n
+	}
+	if n := c.SavedMaxTotal.Bytes; n > 0 {
+		b.SavedTotal = n
+	}
+	if c.UnsavedMax != nil {
+		b.UnsavedVMs = *c.UnsavedMax
+	}
+	return b
 }
 
 // Load reads the file at path; one that is not there sets nothing. An error
@@ -57,6 +108,8 @@ func parse(text []byte) (Config, error) {
 	var unknown *toml.StrictMissingError
 	var wrong *toml.DecodeError
 	switch {
+	case err == nil && c.UnsavedMax != nil && *c.UnsavedMax < 1:
+		return Config{}, fmt.Errorf("key %q: %d is below 1", "unsaved_max", *c.UnsavedMax)
 	case err == nil:
 		return c, nil
 	case errors.As(err, &unknown) && len(unknown.Errors) > 0:

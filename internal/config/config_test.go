@@ -37,9 +37,37 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestBounds(t *testing.T) {
+	def := Config{}.Bounds()
+	for _, c := range []struct {
+		text string
+		want Bounds
+		err  string
+	}{
+		{"", def, ""},
+		{"saved_max_per_vm = \"512M\"\n", Bounds{512 << 20, def.SavedTotal, def.UnsavedVMs}, ""},
+		{"saved_max_total = \"1T\"\nunsaved_max = 1\n", Bounds{def.SavedPerVM, 1 << 40, 1}, ""},
+		{"\nsaved_max_total = \"4x\"\n", Bounds{}, `line 2: key "saved_max_total": size "4x"`},
+		{"saved_max_total = \"9000000T\"\n", Bounds{}, "too large"},
+		{"saved_max_per_vm = 4\n", Bounds{4 << 20, def.SavedTotal, def.UnsavedVMs}, ""},
+		{"saved_max_per_vm = true\n", Bounds{}, `size "true"`},
+		{"unsaved_max = 0\n", Bounds{}, `key "unsaved_max": 0 is below 1`},
+		{"unsaved_max = \"many\"\n", Bounds{}, `line 1: key "unsaved_max"`},
+	} {
+		got, err := parse([]byte(c.text))
+		switch {
+		case c.err == "" && (err != nil || got.Bounds() != c.want):
+			t.Errorf("parse(%q): %+v, %v; want %+v", c.text, got.Bounds(), err, c.want)
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("parse(%q): %v; want %q", c.text, err, c.err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("vmm = \"qemu\"\n")
 	f.Add("vmm = [1]\n[x]\n")
+	f.Add("saved_max_per_vm = \"4G\"\nunsaved_max = 3\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if c, err := parse([]byte(text)); err != nil && c != (Config{}) {
 			t.Errorf("parse(%q) = %+v, %v", text, c, err)

@@ -61,6 +61,7 @@ func codeOf(err error) api.Code {
 		ended     *instance.EndedByError
 		silent    *instance.SilentError
 		memory    *instance.MemoryError
+		bound     *instance.BoundError
 	)
 	for _, row := range []struct {
 		is   bool
@@ -71,6 +72,7 @@ func codeOf(err error) api.Code {
 		{errors.As(err, &field), api.CodeInvalid},
 		{errors.As(err, &ambiguous), api.CodeAmbiguous},
 		{errors.As(err, &memory), api.CodeMemory},
+		{errors.As(err, &bound), api.CodeNoSpace},
 		{errors.As(err, &silent), api.CodeSilent},
 		{errors.As(err, &state), api.CodeState},
 		{errors.Is(err, instance.ErrNotFound), api.CodeNotFound},

@@ -10,9 +10,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
+	"banger/internal/config"
 	"banger/internal/hint"
 	"banger/internal/instance"
 	"banger/internal/paths"
@@ -84,7 +86,7 @@ func open(ctx context.Context, program string, drivers vmm.Drivers) (*Daemon, er
 	if err != nil {
 		return nil, err
 	}
-	cfg := instance.Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers}
+	cfg := instance.Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers, Bounds: readBounds(dirs)}
 	d, err := Open(ctx, cfg)
 	if !errors.Is(err, ErrRunning) {
 		return d, err
@@ -108,6 +110,25 @@ func open(ctx context.Context, program string, drivers vmm.Drivers) (*Daemon, er
 		if d, err := Open(ctx, cfg); !errors.Is(err, ErrRunning) {
 			return d, err
 		}
+	}
+}
+
+// readBounds reads the bounds of saved and unsaved work from the user's configuration at
+// each call. If that can't be read, they are those of before, or else the defaults: the
+// CLI says what is wrong with it.
+func readBounds(dirs paths.Dirs) func() config.Bounds {
+	var mu sync.Mutex
+	last := config.Config{}.Bounds()
+	return func() config.Bounds {
+		mu.Lock()
+		defer mu.Unlock()
+		c, err := config.Load(filepath.Join(dirs.Config, config.File))
+		if err != nil {
+			slog.Warn("the bounds of saved work stay as they were", "err", err)
+			return last
+		}
+		last = c.Bounds()
+		return last
 	}
 }
 

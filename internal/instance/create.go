@@ -33,10 +33,13 @@ type CreateOptions struct {
 // Create makes a VM, and starts it if that is asked. A VM that was not answered
 // for, because its making failed or the caller went away, is undone. One whose
 // guest did not come up is kept for a look, tied to no session, and the error is
-// a *BootError.
+// a *BootError. While too many VMs have work that was not saved it is a *BoundError.
 func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (*Instance, error) {
 	spec, choice, err := s.complete(ctx, o.Spec)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.refuseUnsaved(); err != nil {
 		return nil, err
 	}
 	rec := vm.Record{Format: vm.RecordFormat, ID: vm.NewID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}

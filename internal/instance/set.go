@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"banger/internal/ballast"
+	"banger/internal/config"
 	"banger/internal/disk"
 	"banger/internal/durable"
 	"banger/internal/fault"
@@ -31,6 +32,7 @@ type Config struct {
 	Program string // path of bangerd, for the launcher and supervisors
 	Agent   string // path of banger-agent, packed into initramfs images
 	Drivers vmm.Drivers
+	Bounds  func() config.Bounds // of saved and unsaved work, read anew at each call
 }
 
 // trashLimits: the newest entries stay up to both.

@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,15 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"banger/internal/fault"
+	"banger/internal/hint"
 	"banger/internal/progress"
 	"banger/internal/session"
 	"banger/internal/supervisor"
 	"banger/internal/vm"
 	"banger/internal/workspace"
-	"banger/internal/workspace/wire"
 )
 
 // saveLimit bounds one save of all workspaces of a VM.
@@ -44,7 +44,9 @@ func (i *Instance) addWorkspace(ctx context.Context, w vm.Workspace, staged stri
 		return err
 	}
 	work := i.set.cfg.Dirs.Work()
-	list := slices.DeleteFunc(slices.Clone(v.Record.Workspaces), func(o vm.Workspace) bool { return o.GuestPath == w.GuestPath })
+	list := slices.DeleteFunc(slices.Clone(v.Record.Workspaces), func(o vm.Workspace) bool { // what it replaces, with its submodules
+		return o.GuestPath == w.GuestPath || strings.HasPrefix(o.GuestPath, w.GuestPath+"/")
+	})
 	w.Store = i.storeName(v.Record.Workspaces)
 	err := fault.Do("workspace.keep", func() error { return os.Rename(filepath.Join(work, staged), filepath.Join(work, w.Store)) })
 	if err != nil {
@@ -114,11 +116,12 @@ func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
 		saved[n] = &vm.Saved{At: time.Now().UTC(), BootID: i.View().Record.Run.BootID}
 	}
 	step(progress.Step{Stage: "save", Text: "saving the work", Finished: true})
+	i.set.warnRoom(step)
 	err := errors.Join(errs...)
 	return errors.Join(err, i.note("", func(r *vm.Record) {
 		r.NotSaved = ""
 		if err != nil {
-			r.NotSaved = err.Error()
+			r.NotSaved = withHint(err)
 		}
 		r.Workspaces = slices.Clone(r.Workspaces)
 		for n, s := range saved {
@@ -129,33 +132,25 @@ func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
 	}))
 }
 
+// withHint is an error with what to type about it: for a record, which has no place for
+// advice of its own.
+func withHint(err error) string {
+	if h := hint.Of(err); h != "" {
+		return err.Error() + ": " + h
+	}
+	return err.Error()
+}
+
 // saveOne brings the work of one workspace into its store.
 func (i *Instance) saveOne(ctx context.Context, w vm.Workspace) error {
-	s := workspace.Store{Dir: i.WorkDir(w)}
-	q, err := s.Question(ctx)
-	if err != nil {
-		return err
+	ask := func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+		return session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), args, in, out)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var question bytes.Buffer
-	if err := wire.WriteJSON(&question, q); err != nil {
-		return err
-	}
-	answers, out := io.Pipe()
-	ended := make(chan struct{})
-	i.set.work.Go(func() { // ends with ctx, or the agent's program
-		defer close(ended)
-		out.CloseWithError(session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), []string{wire.Program, wire.Answer}, &question, out))
-	})
-	err = fault.Do("save.work", func() error {
-		_, err := s.Import(ctx, answers)
+	err := fault.Do("save.work", func() error {
+		_, err := workspace.Store{Dir: i.WorkDir(w)}.Save(ctx, ask, i.room)
 		return err
 	})
-	answers.CloseWithError(errors.New("nobody reads any more"))
-	cancel() // an agent that goes on has nothing to say
-	<-ended
-	return err
+	return i.explainRoom(err)
 }
 
 // endSaved is end, after the work of all workspaces was saved. Work that can't be
@@ -168,7 +163,7 @@ func (i *Instance) endSaved(ctx context.Context, step progress.Func, how supervi
 			return cause
 		}
 		if settled = err == nil; !settled {
-			step(progress.Step{Notice: fmt.Sprintf("not saved: %v; it stays in the VM's disk", err)})
+			step(progress.Step{Notice: fmt.Sprintf("not saved: %s; it stays in the VM's disk", withHint(err))})
 		}
 	}
 	if err := i.end(ctx, step, how); err != nil || !settled {

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"banger/internal/fault"
+	"banger/internal/paths"
 	"banger/internal/vm"
 	"banger/internal/workspace"
 )
@@ -19,8 +21,11 @@ const workAge = 30 * 24 * time.Hour
 // a client that was cut left, stores that no VM took, and old work of VMs that are
 // gone. What a VM names, in the trash too, stays.
 func (s *Set) sweepWork() {
-	if err := fault.Do("work.leases", func() error { return workspace.SweepLeases(s.cfg.Dirs.Work()) }); err != nil {
-		slog.Warn("remove what clients left", "err", err)
+	for _, dir := range append(paths.Memory(), s.cfg.Dirs.Work()) {
+		err := fault.Do("work.leases", func() error { return workspace.SweepLeases(dir) })
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			slog.Warn("remove what clients left", "err", err)
+		}
 	}
 	entries, err := os.ReadDir(s.cfg.Dirs.Work())
 	if err != nil {
@@ -53,7 +58,12 @@ func (s *Set) sweepWork() {
 
 // wantsWork reports whether a store is a VM's, or holds work that is not old.
 func (s *Set) wantsWork(id vm.ID, name, dir string) bool {
-	if w, err := (workspace.Store{Dir: dir}).Work(); err == nil && time.Since(w.At) < workAge {
+	w, err := workspace.Store{Dir: dir}.Work()
+	if err == nil && time.Since(w.At) < workAge {
+		return true
+	}
+	if err != nil && !errors.Is(err, workspace.ErrNoWork) {
+		slog.Warn("saved work can't be read; it is left as it is", "dir", dir, "err", err)
 		return true
 	}
 	s.mu.Lock()

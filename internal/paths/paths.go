@@ -113,3 +113,13 @@ const (
 	DiskFile    = "data.ext4"
 	ConsoleFile = "console.log"
 )
+
+// Memory are directories in memory, for what must not go to a disk that may be full, the
+// preferred one first: XDG_RUNTIME_DIR's, and the one that every Linux has, where other
+// users may have been faster.
+func Memory() (dirs []string) {
+	if run := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) {
+		dirs = append(dirs, filepath.Join(run, "banger"))
+	}
+	return append(dirs, fmt.Sprintf("/dev/shm/banger-%d", os.Getuid()))
+}

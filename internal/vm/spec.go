@@ -135,3 +135,15 @@ func FormatMiB(n int64) string {
 	}
 	return fmt.Sprintf("%dM", n)
 }
+
+// FormatBytes is a size in the unit that a person would use.
+func FormatBytes(n int64) string {
+	f := float64(n)
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if f < 1024 {
+			return fmt.Sprintf("%.4g %s", f, unit)
+		}
+		f /= 1024
+	}
+	return fmt.Sprintf("%.4g GiB", f)
+}

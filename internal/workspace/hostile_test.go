@@ -191,7 +191,7 @@ func TestHostileTrees(t *testing.T) {
 			evil := t.TempDir()
 			sh(t, evil, "git init -q")
 			tree := evilTree(t, evil, c.entries)
-			_, err := s.Import(t.Context(), bytes.NewReader(evilReport(t, evil, wire.Report{Tree: tree, Pack: true})))
+			_, err := s.Import(t.Context(), bytes.NewReader(evilReport(t, evil, wire.Report{Tree: tree, Pack: true})), nil)
 			if err == nil || !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("Import = %v, want %q", err, c.refused)
 			}
@@ -307,7 +307,7 @@ func TestHostileReports(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := s.Import(t.Context(), &in)
+			_, err := s.Import(t.Context(), &in, nil)
 			if err == nil || !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("Import = %v, want %q", err, c.refused)
 			}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/git"
 	"banger/internal/workspace/wire"
 )
@@ -64,8 +66,10 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 // Import reads a guest's report and brings it into the store. Nothing of it is
 // believed: each object is hashed again in quarantine, each must be whole and be
 // what it says, and the tree is built once more and compared. An error leaves the
-// store as it was.
-func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
+// store as it was. Work for which there is no room is ErrNoRoom: the stream is read
+// no further than that.
+func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err error) {
+	defer func() { err = explainFull(err, s.Dir) }()
 	i, err := s.Info()
 	if err != nil {
 		return w, err
@@ -87,12 +91,26 @@ func (s Store) Import(ctx context.Context, in io.Reader) (w Work, err error) {
 	}
 	defer q.remove()
 	if report.Pack {
-		if err := q.index(ctx, r, report, i.Base); err != nil {
-			return w, fmt.Errorf("the guest's objects are refused: %w", err)
+		if err := q.index(ctx, r, report, i.Base, room); err != nil {
+			return w, err
 		}
 	}
 	if err := q.check(ctx, report, i.Base); err != nil {
 		return w, fmt.Errorf("the guest's work is refused: %w", err)
+	}
+	if report.Pack {
+		if err := q.onlyNew(ctx, i, report); err != nil {
+			return w, err
+		}
+	}
+	if report.Pack && room != nil {
+		n, err := room()
+		if err == nil && n < 0 {
+			err = ErrNoRoom
+		}
+		if err != nil {
+			return w, err
+		}
 	}
 	if err := q.keep(); err != nil {
 		return w, err
@@ -183,41 +201,60 @@ func (s Store) quarantine() (*quarantine, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &quarantine{s, dir, s.git(
-		"GIT_OBJECT_DIRECTORY="+dir,
-		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(filepath.Join(s.repo(), "objects")),
-		"GIT_INDEX_FILE="+filepath.Join(dir, "index"),
-	)}, nil
+	q := &quarantine{store: s, dir: dir}
+	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
+	return q, nil
+}
+
+// environ has git see the objects in dir, and the store's.
+func (q *quarantine) environ(dir string) []string {
+	return []string{"GIT_OBJECT_DIRECTORY=" + dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + git.Quote(filepath.Join(q.store.repo(), "objects"))}
 }
 
 func (q *quarantine) remove() { os.RemoveAll(q.dir) }
 
 // index writes the pack and its index, and looks at each object as git fsck does. If
 // that refuses one, the pack is looked at once more to name the path.
-func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string) error {
+func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report, base string, room Room) error {
+	_, came, err := q.store.packs()
+	if err != nil {
+		return err
+	}
+	limit, err := room.forPack(came)
+	if err != nil {
+		return err
+	}
+	if limit == 0 { // which git takes for none
+		return ErrNoRoom
+	}
 	copied, err := os.OpenFile(filepath.Join(q.dir, "incoming.pack"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(copied.Name())
-	defer copied.Close()
-	r = io.LimitReader(r, maxPack+1)
-	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", int64(maxPack))}
-	_, refused := q.git.Run(ctx, io.TeeReader(r, copied), append(args, "--strict")...)
-	if refused == nil || ctx.Err() != nil {
+	t := &intake{in: r, limit: limit, copy: copied}
+	defer t.dropCopy()
+	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", limit)}
+	_, refused := q.git.Run(ctx, t, append(args, "--strict")...)
+	switch {
+	case t.err != nil:
+		return t.err // whatever git made of it
+	case refused == nil:
+		return nil
+	case ctx.Err() != nil || errors.Is(refused, unix.ENOSPC):
 		return refused
 	}
-	if _, err := io.Copy(copied, r); err != nil {
+	refused = fmt.Errorf("the guest's objects are refused: %w", refused)
+	if _, err := io.Copy(io.Discard, t); err != nil || t.copy == nil {
 		return refused
 	}
-	if _, err := copied.Seek(0, io.SeekStart); err != nil {
+	if _, err := t.copy.Seek(0, io.SeekStart); err != nil {
 		return refused
 	}
-	if _, err := q.git.Run(ctx, copied, args...); err != nil {
+	if _, err := q.git.Run(ctx, t.copy, args...); err != nil {
 		return refused
 	}
 	if err := checkTree(ctx, q.git, report.Tree, base); isNameError(err) {
-		return err
+		return fmt.Errorf("the guest's objects are refused: %w", err)
 	}
 	return refused
 }
@@ -233,14 +270,8 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
-	// What the base reaches is in the store, or was never there (a partial clone).
-	var all strings.Builder
-	for id := range named(r) {
-		all.WriteString(id + "\n")
-	}
-	all.WriteString("^" + base + "\n")
-	if err := q.git.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
-		return fmt.Errorf("objects are missing: %w", err)
+	if err := connected(ctx, q.git, r, base); err != nil {
+		return err
 	}
 	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
 		return err
@@ -264,6 +295,20 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	}
 	if tree != r.Tree {
 		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
+	}
+	return nil
+}
+
+// connected looks whether all is there that what the report names needs. What the base
+// reaches is in the store, or was never there (a partial clone).
+func connected(ctx context.Context, g git.Git, r wire.Report, base string) error {
+	var all strings.Builder
+	for id := range named(r) {
+		all.WriteString(id + "\n")
+	}
+	all.WriteString("^" + base + "\n")
+	if err := g.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
+		return fmt.Errorf("objects are missing: %w", err)
 	}
 	return nil
 }

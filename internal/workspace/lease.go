@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,8 +54,16 @@ func IsLease(name string) bool {
 	return strings.HasPrefix(name, leasePrefix) && filepath.Base(name) == name
 }
 
-// SweepLeases removes the directories below parent whose process is gone.
+// SweepLeases removes the directories below parent whose process is gone. A parent that
+// is another user's, or a link, is refused.
 func SweepLeases(parent string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(parent, &st); err != nil {
+		return &os.PathError{Op: "lstat", Path: parent, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != uint32(os.Getuid()) {
+		return fmt.Errorf("%q is not a directory of this user's", parent)
+	}
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
+	"strings"
 )
 
 // Form is how a difference is written.
@@ -22,6 +24,8 @@ type PatchOptions struct {
 	// prefix; "HEAD" is the guest's HEAD; "" is what went in.
 	Base string
 	Form Form
+	// Prefix is a directory that stands before each path: where a submodule is.
+	Prefix string
 	// Paths are the files and directories that are meant; none means all.
 	Paths []string
 }
@@ -46,7 +50,8 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	args := []string{
 		"-c", "diff.renameLimit=1000", "-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/dev/null",
 		"diff-tree", "-r", "-M", "--no-ext-diff", "--no-textconv", "--no-color",
-		"--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers", "--no-indent-heuristic",
+		"--src-prefix=" + path.Join("a", o.Prefix) + "/", "--dst-prefix=" + path.Join("b", o.Prefix) + "/",
+		"--diff-algorithm=myers", "--no-indent-heuristic",
 	}
 	switch o.Form {
 	case FormStat:
@@ -60,7 +65,36 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	for _, p := range o.Paths {
 		args = append(args, ":(literal)"+p)
 	}
+	if o.Prefix != "" && (o.Form == FormStat || o.Form == FormNames) {
+		list, err := s.git().Run(ctx, nil, args...)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, prefixed(string(list), o.Prefix+"/"))
+		return err
+	}
 	return s.git().Stream(ctx, nil, out, args...)
+}
+
+// prefixed puts a prefix before the path of each line of --stat or --name-only, which git
+// has for patches alone.
+func prefixed(list, prefix string) string {
+	var b strings.Builder
+	for line := range strings.Lines(list) {
+		blank, quote := "", ""
+		if rest, found := strings.CutPrefix(line, " "); found {
+			if !strings.Contains(rest, " | ") { // the sum
+				b.WriteString(line)
+				continue
+			}
+			blank, line = " ", rest
+		}
+		if rest, found := strings.CutPrefix(line, `"`); found {
+			quote, line = `"`, rest
+		}
+		b.WriteString(blank + quote + prefix + line)
+	}
+	return b.String()
 }
 
 // Commits writes a line for each of the guest's commits, the newest first.

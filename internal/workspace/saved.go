@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,24 @@ func List(dir string) (list []Saved, err error) {
 // Errors of Find.
 var ErrNotFound = errors.New("no such saved work")
 
+// FindAll returns the saved works that ref names: the one of an id, or all of the VM
+// that had the name last, the newest of each place in the guest.
+func FindAll(dir, ref string) (found []Saved, err error) {
+	one, err := Find(dir, ref)
+	if err != nil || one.Info.VM.Name != ref {
+		return []Saved{one}, err
+	}
+	list, err := List(dir)
+	places := map[string]bool{}
+	for _, s := range list {
+		if at := s.Info.VM; at.ID == one.Info.VM.ID && !places[at.GuestPath] {
+			places[at.GuestPath] = true
+			found = append(found, s)
+		}
+	}
+	return found, err
+}
+
 // Find returns the saved work that ref names: by its id, by the beginning of
 // exactly one id, or by the name that its VM had. Of several of one name it is the
 // newest.
@@ -80,7 +99,51 @@ func Find(dir, ref string) (Saved, error) {
 	return Saved{}, fmt.Errorf("%.80q begins the ids of %d saved works", ref, len(begins))
 }
 
-// Drop removes the work for good. The base stays for as long as a VM needs it.
-func (s Saved) Drop() error {
-	return os.Remove(filepath.Join(s.Dir, workFile))
+// Drop removes the work for good, and gives its room back. The base stays for as long as
+// a VM needs it. After an error the work may be gone, and its room not free yet.
+func (s Saved) Drop(ctx context.Context) error {
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := os.Remove(filepath.Join(s.Dir, workFile)); err != nil {
+		return err
+	}
+	if err := s.free(ctx); err != nil {
+		return fmt.Errorf("the work of VM %q is dropped, but takes its room still: %w", s.Info.VM.Name, err)
+	}
+	return nil
+}
+
+// free removes all but the base from the store's repository: the refs first, as one that
+// names nothing would spoil the repository.
+func (s Store) free(ctx context.Context) error {
+	refs, err := listRefs(ctx, s.git(), "refs/")
+	if err != nil {
+		return err
+	}
+	var tx strings.Builder
+	for _, r := range refs {
+		if r.name != refBase {
+			fmt.Fprintf(&tx, "delete %s\x00\x00", r.name)
+		}
+	}
+	if _, err := s.git().Run(ctx, strings.NewReader(tx.String()), "update-ref", "-z", "--stdin"); err != nil {
+		return err
+	}
+	packs, _, err := s.packs()
+	if err != nil {
+		return err
+	}
+	objects := filepath.Join(s.repo(), "objects")
+	for _, p := range packs {
+		for _, ending := range []string{".idx", ".rev", ".pack"} { // git finds a pack by its index
+			rerr := os.Remove(filepath.Join(objects, "pack", p+ending))
+			if !errors.Is(rerr, fs.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+	}
+	return err
 }

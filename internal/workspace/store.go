@@ -37,6 +37,9 @@ const (
 	refHead = "refs/banger/heads/" // and the branch's name
 )
 
+// endingKeep is git's own mark of a pack that is not to be removed: here the base's.
+const endingKeep = ".keep"
+
 // InfoFormat is the version of Info's JSON.
 const InfoFormat = 1
 
@@ -76,10 +79,8 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 		return s, err
 	}
 	repo := s.repo()
-	for _, d := range []string{"objects/info", "objects/pack", "refs/heads", "info"} {
-		if err := os.MkdirAll(filepath.Join(repo, d), 0o700); err != nil {
-			return s, err
-		}
+	if err := s.makeRepo(); err != nil {
+		return s, err
 	}
 	var conf strings.Builder
 	writeFormat(&conf, p.Repo.Hash)
@@ -93,10 +94,14 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 			return s, err
 		}
 	}
+	base := filepath.Join(repo, "objects", "pack", filepath.Base(pack))
 	for _, ending := range []string{".pack", ".idx"} { // the index makes the pack visible
-		if err := linkOrCopy(filepath.Join(repo, "objects", "pack", filepath.Base(pack)+ending), pack+ending); err != nil {
+		if err := linkOrCopy(base+ending, pack+ending); err != nil {
 			return s, err
 		}
+	}
+	if err := os.WriteFile(base+endingKeep, nil, 0o600); err != nil {
+		return s, err
 	}
 	if _, err := s.git().Run(ctx, nil, "update-ref", refBase, p.Base); err != nil {
 		return s, err
@@ -105,6 +110,16 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 		Format: InfoFormat, VM: owner, Repository: p.Repo.Root, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
 		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Private: p.Private, Submodules: p.submodulePaths(), At: p.At, MadeAt: time.Now().UTC(),
 	})
+}
+
+// makeRepo makes the directories of the store's repository.
+func (s Store) makeRepo() error {
+	for _, d := range []string{"objects/info", "objects/pack", "refs/heads", "info"} {
+		if err := os.MkdirAll(filepath.Join(s.repo(), d), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func linkOrCopy(to, from string) error {

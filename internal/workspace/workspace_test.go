@@ -88,7 +88,7 @@ func bringOut(t *testing.T, s Store, home string) Work {
 	if err := guest.Report(t.Context(), q, home, &out); err != nil {
 		t.Fatal(err)
 	}
-	w, err := s.Import(t.Context(), &out)
+	w, err := s.Import(t.Context(), &out, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,15 +19,15 @@ import (
 
 // TestL11 lets a guest meet the end of the host's disk: it waits, which is shown,
 // and goes on by itself when there is room. Meanwhile one can look at VMs, and
-// stop and delete them.
+// stop and delete them. Work of a guest comes out to a pipe with no byte free.
 func TestL11(t *testing.T) {
 	g := newGuests(t, rand.New(rand.NewPCG(1, 0)))
 	state := filepath.Join(g.dir, "state")
-	if err := unix.Mount("full", state, "tmpfs", 0, "size=3g,mode=0700"); err != nil {
+	if err := unix.Mount("full", state, "tmpfs", 0, "size=4g,mode=0700"); err != nil {
 		t.Skipf("a file system of its own, which needs root: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
-	g.must("vm", "create", "--memory", "512M", "--name", "writer")
+	g.must("vm", "create", "--memory", "512M", "--disk-size", "1G", "--name", "writer")
 	g.must("vm", "create", "--memory", "256M", "--name", "other")
 	boot := g.show("writer").BootID
 	filler := filepath.Join(state, "filler")
@@ -76,8 +77,55 @@ func TestL11(t *testing.T) {
 	if !bytes.Equal(again, out.Bytes()) {
 		t.Errorf("what it wrote is %s, was %s", again, &out)
 	}
+	g.exportFull(state, filler)
 	g.must("vm", "delete", "-f", "--discard", "writer")
 	g.must("daemon", "stop")
+}
+
+// exportFull exports the work of VM writer with no byte free. The guest's disk has all of
+// its blocks by then: what has no room is the host.
+func (g *guests) exportFull(state, filler string) {
+	g.t.Helper()
+	repo := filepath.Join(g.dir, "repo")
+	script := "git init -q \"$1\"; cd \"$1\"; echo 1 >f; git add f; git -c user.name=u -c user.email=u@example.org commit -qm one"
+	if out, err := exec.Command("sh", "-euc", script, "sh", repo).CombinedOutput(); err != nil {
+		g.t.Fatalf("make a repository: %v\n%s", err, out)
+	}
+	g.must("vm", "workspace", "prepare", "writer", repo)
+	g.must("vm", "exec", "writer", "--", "sh", "-c", "echo late >late; sync")
+	var v struct {
+		Dir      string
+		NotSaved string `json:"not_saved"`
+	}
+	show := func() {
+		v.NotSaved = ""
+		if err := json.Unmarshal(g.must("vm", "show", "--json", "writer"), &v); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	show()
+	disk, err := os.OpenFile(filepath.Join(v.Dir, "data.ext4"), os.O_RDWR, 0)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer disk.Close()
+	if err := unix.Fallocate(int(disk.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, 1<<30); err != nil {
+		g.t.Fatal(err)
+	}
+	fill(g.t, filler, 0)
+	if patch := g.must("vm", "workspace", "export", "writer"); !bytes.Contains(patch, []byte("+late")) {
+		g.t.Errorf("export with no byte free:\n%s", patch)
+	}
+	if show(); !strings.Contains(strings.ToLower(v.NotSaved), "no space") {
+		g.t.Errorf("work that there was no room for is called saved: %q", v.NotSaved)
+	}
+	if err := os.Remove(filler); err != nil {
+		g.t.Fatal(err)
+	}
+	g.must("vm", "workspace", "export", "writer")
+	if show(); v.NotSaved != "" {
+		g.t.Errorf("saved, when there is room: %q", v.NotSaved)
+	}
 }
 
 // fill leaves so many bytes of the file system.
