@@ -63,18 +63,25 @@ func contents(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// A work over its bound is refused while it comes in, and leaves the store as it was;
-// one that has its room is taken; nothing new needs no room. A drop gives the room back.
-func TestRoom(t *testing.T) {
+// given is a small repository in a guest, and its store.
+func given(t *testing.T) (s Store, home, tree string) {
+	t.Helper()
 	user(t)
 	repo := t.TempDir()
 	sh(t, repo, "git init -q; echo 1 >f; git add f; git commit -qm one")
 	p := plan(t, repo, Options{})
-	home, tree := send(t, p)
+	home, tree = send(t, p)
 	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "id-1"), p, Owner{Name: "dev", GuestPath: "repo"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, home, tree
+}
+
+// A work over its bound is refused while it comes in, and leaves the store as it was;
+// one that has its room is taken; nothing new needs no room. A drop gives the room back.
+func TestRoom(t *testing.T) {
+	s, home, tree := given(t)
 	empty, err := s.UsedBytes()
 	if err != nil {
 		t.Fatal(err)
@@ -156,15 +163,7 @@ func (c *counted) Write(p []byte) (int, error) { c.n += len(p); return len(p), n
 // What comes out of a store writes nothing into it. A store beside it takes new work, and
 // leaves it as it is.
 func TestStoreIsRead(t *testing.T) {
-	user(t)
-	repo := t.TempDir()
-	sh(t, repo, "git init -q; echo 1 >f; git add f; git commit -qm one")
-	p := plan(t, repo, Options{})
-	home, tree := send(t, p)
-	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "id-1"), p, Owner{Name: "dev", GuestPath: "repo"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, home, tree := given(t)
 	sh(t, tree, "echo new >new; chmod +x new; git add new; git commit -qm new; echo x >>new")
 	w := bringOut(t, s, home)
 	before := contents(t, s.Dir)
