@@ -100,7 +100,12 @@ func withEarlier(err error, v api.VM, w api.Workspace) error {
 	if v.State == vm.Running || w.SavedAt.IsZero() {
 		return err
 	}
-	return hint.Add(err, fmt.Sprintf("%s in place of %s is its work at %s", filepath.Base(w.Dir), clean(v.Name), moment(w.SavedAt)))
+	text := fmt.Sprintf("%s in place of %s is its work at %s", filepath.Base(w.Dir), clean(v.Name), moment(w.SavedAt))
+	var f *api.Fault
+	if errors.As(err, &f) && f.Hint != "" {
+		text = f.Hint + "; " + text
+	}
+	return hint.Add(err, text)
 }
 
 // savedWorks are those that ref names.
