@@ -46,7 +46,7 @@ func (f *workspaceFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.untracked, "include-untracked", false, "take in the files that git neither tracks nor ignores, too")
 	fs.StringArrayVar(&f.include, "include", nil, "take in the ignored files that `PATTERN` names, as in a .gitignore")
 	fs.StringVar(&f.includeFrom, "include-from", "", "take in the ignored files that the patterns in `FILE` name")
-	fs.StringVar(&f.mode, "mode", "overlay", "`MODE` overlay: what git tracks; full: every file but .git, after a question")
+	fs.StringVar(&f.mode, "mode", "overlay", "`MODE` overlay: what git tracks; full: every file but .git, and submodules, after a question")
 	fs.StringVar(&f.branch, "branch", "", "the guest begins on a new branch `NAME`")
 	fs.StringVar(&f.from, "from", "", "the tree of commit `REF` goes in, without your edits (needs --branch)")
 	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask, with --mode full")
@@ -464,18 +464,23 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		a.report(err)
 		return
 	}
+	var all workspace.Work
 	for _, w := range v.Workspaces {
 		work, err := workspace.Store{Dir: w.Dir}.Work()
-		if err != nil || work.Files == 0 && work.Commits == 0 {
+		if err != nil {
 			continue
 		}
 		if work.Anew {
 			show.event("", api.Event{Notice: "the repository in " + clean(w.GuestPath) + " was made anew in the guest: its files come out, its commits don't"})
 		}
-		verb := "changed"
-		if goes {
-			verb = "saved"
-		}
-		show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(work), clean(v.Name), clean(v.Name))})
+		all.Files, all.Commits = all.Files+work.Files, all.Commits+work.Commits
 	}
+	if all.Files == 0 && all.Commits == 0 {
+		return
+	}
+	verb := "changed"
+	if goes {
+		verb = "saved"
+	}
+	show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(all), clean(v.Name), clean(v.Name))})
 }
