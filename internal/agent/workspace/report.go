@@ -26,8 +26,11 @@ func Report(ctx context.Context, q wire.Question, home string, out io.Writer) er
 	begun := false
 	err := report(ctx, lookOwn, q, tree, out, &begun)
 	if err != nil && ctx.Err() == nil && !begun {
-		// Whatever became of its repository, its files are there.
-		err = report(ctx, lookAnew, q, tree, out, &begun)
+		// Whatever became of its repository, its files are there. If that fails as well,
+		// the first reason is the better one.
+		if aerr := report(ctx, lookAnew, q, tree, out, &begun); aerr == nil || begun {
+			err = aerr
+		}
 	}
 	if err != nil && !begun {
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
