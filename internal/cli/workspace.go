@@ -178,6 +178,9 @@ func (c *copyIn) say() {
 	}
 	p := c.plan
 	notice("%s", baseText(p))
+	if p.UnderWay != "" {
+		notice("a %s is under way: its files and the index go in, the %s itself stays here", p.UnderWay, p.UnderWay)
+	}
 	if n := p.Untracked; n > 0 {
 		notice("%s left behind: --include-untracked takes %s in", count(n, "untracked file"), them(n))
 	}

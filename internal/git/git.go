@@ -165,7 +165,7 @@ func explain(args []string, err error, errs *tail) error {
 		}
 	}
 	text := strings.TrimSpace(string(errs.text))
-	if strings.Contains(text, "No space left on device") {
+	if strings.Contains(text, "No space left on device") || strings.Contains(text, "Out of diskspace") {
 		err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // its own status does not tell
 	}
 	return &Error{args, err, text}

@@ -1,26 +1,11 @@
 package workspace
 
 import (
-	"context"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"banger/internal/git"
 )
-
-// userConfig is the configuration that the user's git has everywhere: the system's
-// and their own. It is the user's to trust, includes too.
-func userConfig(ctx context.Context) (config, error) {
-	g := git.Git{Dir: "/", Env: []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "GIT_CEILING_DIRECTORIES=/"}}
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"} {
-		if v, set := os.LookupEnv(name); set {
-			g.Env = append(g.Env, name+"="+v)
-		}
-	}
-	return listConfig(ctx, g, nil, "--includes")
-}
 
 // Names of a host that has no git identity.
 const (
@@ -34,11 +19,11 @@ func (p *Plan) guestConfig() string {
 	all := p.Repo.all()
 	var b strings.Builder
 	writeFormat(&b, p.Repo.Hash)
-	own := append(config{{"core.bare", "false"}, {"core.logallrefupdates", "true"}}, meant(all)...)
-	own = append(own, setting{"user.name", orElse(all, "user.name", standInName)}, setting{"user.email", orElse(all, "user.email", standInEmail)},
-		setting{"commit.gpgsign", "false"}, setting{"tag.gpgsign", "false"})
+	own := append(config{{key: "core.bare", value: "false"}, {key: "core.logallrefupdates", value: "true"}}, meant(all)...)
+	own = append(own, setting{key: "user.name", value: orElse(all, "user.name", standInName)}, setting{key: "user.email", value: orElse(all, "user.email", standInEmail)},
+		setting{key: "commit.gpgsign", value: "false"}, setting{key: "tag.gpgsign", value: "false"})
 	if v, set := all.last("init.defaultbranch"); set {
-		own = append(own, setting{"init.defaultbranch", v})
+		own = append(own, setting{key: "init.defaultbranch", value: v})
 	}
 	writeSettings(&b, own)
 	if p.partial {

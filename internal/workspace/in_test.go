@@ -128,6 +128,34 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// An operation that the user has not ended stays; its files and its index go in.
+func TestUnderWay(t *testing.T) {
+	const begin = `git init -q; echo 1 >f; git add f; git commit -qm one; git checkout -qb b; echo b >f; git commit -qam b; git checkout -q main; echo c >f; git commit -qam c; `
+	for want, script := range map[string]string{
+		"":            "",
+		"merge":       "git merge -q b || true",
+		"rebase":      "git rebase -q b || true",
+		"cherry-pick": "git cherry-pick b || true",
+		"revert":      "git revert --no-edit HEAD~1 || true",
+		"bisect":      "git bisect start",
+	} {
+		t.Run(want, func(t *testing.T) {
+			user(t)
+			repo := t.TempDir()
+			sh(t, repo, begin+script)
+			p := plan(t, repo, Options{})
+			if p.UnderWay != want {
+				t.Errorf("under way is %q, want %q", p.UnderWay, want)
+			}
+			_, tree := send(t, p)
+			const state = "git status --porcelain; git diff; git ls-files -s"
+			if got, want := sh(t, tree, state), sh(t, repo, state); got != want {
+				t.Errorf("the guest's git says\n%s\nthe host's\n%s", got, want)
+			}
+		})
+	}
+}
+
 // A commit's tree goes in without the user's edits, on a branch of its own.
 func TestFrom(t *testing.T) {
 	user(t)

@@ -64,6 +64,9 @@ type Plan struct {
 	// Head is the commit of HEAD, "" on an unborn branch; Subject its first line;
 	// Branch the full name of the branch that HEAD names, "" if it is detached.
 	Head, Subject, Branch string
+	// UnderWay is the operation of git's that the user has not ended, as "merge"; "" if
+	// there is none. Its files and its index go in, the operation stays.
+	UnderWay string
 	// Base is a commit whose tree is Tree, the clean form of all that goes in; its
 	// parent is Head.
 	Base, Tree string
@@ -122,6 +125,9 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 	}()
 	if err := p.readHead(ctx, o); err != nil {
 		return nil, err
+	}
+	if o.From == "" && !r.IsPlain() {
+		p.UnderWay = r.underWay()
 	}
 	root := r.Root
 	if o.From != "" {

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"banger/internal/git"
 	"banger/internal/hint"
 )
 
@@ -95,7 +93,7 @@ func OpenPlain(ctx context.Context, path string) (*Repository, error) {
 		return nil, fmt.Errorf("%q is the home directory, or holds it: it never goes in as a whole", abs)
 	}
 	r := &Repository{Root: abs, Hash: "sha1"}
-	if r.user, err = userConfig(ctx); err != nil {
+	if r.user, err = userConfig(ctx, nil); err != nil {
 		return nil, fmt.Errorf("read the configuration of git: %w", withHint(err))
 	}
 	return r, nil
@@ -199,6 +197,22 @@ func (r *Repository) checkPointsBack(ctx context.Context, at, gitDir string) err
 		fmt.Sprintf("if it is this repository's: --git-dir %s", r.GitDir))
 }
 
+// operations are what git leaves in a git directory for as long as an operation lasts.
+var operations = []struct{ file, name string }{
+	{"MERGE_HEAD", "merge"}, {"rebase-merge", "rebase"}, {"rebase-apply", "rebase"}, {"CHERRY_PICK_HEAD", "cherry-pick"},
+	{"REVERT_HEAD", "revert"}, {"BISECT_LOG", "bisect"},
+}
+
+// underWay is the operation that has not ended; "" if there is none.
+func (r *Repository) underWay() string {
+	for _, o := range operations {
+		if _, err := os.Lstat(filepath.Join(r.GitDir, o.file)); err == nil {
+			return o.name
+		}
+	}
+	return ""
+}
+
 // all is the configuration that the user's git has in the repository.
 func (r *Repository) all() config { return append(slices.Clone(r.user), r.config...) }
 
@@ -221,9 +235,6 @@ func sameFile(a, b string) bool {
 
 // read reads the repository's configuration, and refuses what it can't be.
 func (r *Repository) read(ctx context.Context) (err error) {
-	if r.user, err = userConfig(ctx); err != nil {
-		return fmt.Errorf("read the configuration of git: %w", withHint(err))
-	}
 	if r.config, err = readConfig(ctx, filepath.Join(r.Common, "config")); err != nil {
 		return err
 	}
@@ -233,6 +244,9 @@ func (r *Repository) read(ctx context.Context) (err error) {
 			return err
 		}
 		r.config = append(r.config, own...)
+	}
+	if r.user, err = userConfig(ctx, r); err != nil {
+		return fmt.Errorf("read the configuration of git: %w", withHint(err))
 	}
 	if w, set := r.config.last("core.worktree"); set && !r.isRoot(w) {
 		return fmt.Errorf("the repository %q has its work tree elsewhere (core.worktree is %q)", r.Root, w)
@@ -270,7 +284,10 @@ func readPointer(path, prefix string) (string, error) {
 // config is a configuration's settings in their order.
 type config []setting
 
-type setting struct{ key, value string }
+type setting struct {
+	key, value string
+	origin     string // the file that it is in; "" if that is not known
+}
 
 // last is the value that counts: that of the last setting. Keys are in lower
 // case.
@@ -312,17 +329,4 @@ func parseConfig(ctx context.Context, path string, text []byte) (config, error) 
 		return nil, fmt.Errorf("read %q: %w", path, withHint(err))
 	}
 	return c, nil
-}
-
-// listConfig lists the settings that git config sees with args.
-func listConfig(ctx context.Context, g git.Git, in io.Reader, args ...string) (c config, err error) {
-	err = g.Names(ctx, in, func(item []byte) error {
-		key, value, found := strings.Cut(string(item), "\n")
-		if !found {
-			value = valueless
-		}
-		c = append(c, setting{key, value})
-		return nil
-	}, append([]string{"config", "-z", "--list"}, args...)...)
-	return c, err
 }

@@ -149,7 +149,7 @@ func meant(c config) (out config) {
 		if v == valueless {
 			v = "true"
 		}
-		out = append(out, setting{m.key, v})
+		out = append(out, setting{key: m.key, value: v})
 	}
 	return out
 }

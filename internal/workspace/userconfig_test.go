@@ -1,0 +1,53 @@
+package workspace
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// Who commits is who the user is in this repository, as their configuration says.
+func TestConditionalInclude(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `git init -q work/repo; cd work/repo; echo 1 >f; git add .; git commit -qm one
+		git config -f ~/work.config user.email work@example.org; git config --global "includeIf.gitdir:$PWD/../.path" ~/no.config; git config --global "includeIf.gitdir:$(dirname $PWD)/.path" work.config
+		git config -f ~/work.config includeIf.onbranch:ma*.path branch.config; git config -f ~/branch.config user.name M`)
+	p := plan(t, filepath.Join(dir, "work/repo"), Options{})
+	_, tree := send(t, p)
+	const who = "git config user.name; git config user.email"
+	if got, want := sh(t, tree, who), sh(t, filepath.Join(dir, "work/repo"), who); got != want || got != "M\nwork@example.org\n" {
+		t.Errorf("the guest commits as %q, the host as %q", got, want)
+	}
+}
+
+// Patterns match as git's do.
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, path string
+		fold, want    bool
+	}{
+		{"/a/b/", "/a/b/c/.git", false, true},
+		{"/a/b/", "/a/bc/.git", false, false},
+		{"/a/b/.git", "/a/b/.git", false, true},
+		{"**/b/", "/a/b/.git", false, true},
+		{"**/b/**", "/x/y/b/z", false, true},
+		{"/a/*/.git", "/a/b/.git", false, true},
+		{"/a/*/.git", "/a/b/c/.git", false, false},
+		{"/a/?/.git", "/a/b/.git", false, true},
+		{"/a/[a-c]/.git", "/a/b/.git", false, true},
+		{"/a/[!a-c]/.git", "/a/b/.git", false, false},
+		{`/a/\*/.git`, "/a/*/.git", false, true},
+		{`/a/\*/.git`, "/a/b/.git", false, false},
+		{"/A/b/", "/a/B/.git", false, false},
+		{"/A/b/", "/a/B/.git", true, true},
+		{"/a+b(/", "/a+b(/.git", false, true},
+		{"main", "main", false, true},
+		{"feature/", "feature/x", false, true},
+		{"feature/*", "feature/x/y", false, false},
+		{"[", "[", false, true},
+	} {
+		if got, err := matches(c.pattern, c.path, c.fold); got != c.want || err != nil {
+			t.Errorf("%q and %q: %v, %v, want %v", c.pattern, c.path, got, err, c.want)
+		}
+	}
+}
