@@ -69,7 +69,7 @@ var imports = map[string]string{
 	// What goes in and comes out.
 	"internal/unpack":    "",
 	"internal/filecopy":  "unpack",
-	"internal/workspace": "disk durable git hint workspace/wire",
+	"internal/workspace": "disk durable git hint unpack workspace/wire",
 
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",

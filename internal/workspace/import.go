@@ -82,14 +82,19 @@ func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err
 	if report.Error != "" {
 		return w, fmt.Errorf("the guest says: %.1000q", report.Error)
 	}
-	if err := checkReport(i, report); err != nil {
-		return w, fmt.Errorf("the guest's report is refused: %w", err)
-	}
 	q, err := s.quarantine()
 	if err != nil {
 		return w, err
 	}
 	defer q.remove()
+	if report.Files {
+		if report, err = q.makeTree(ctx, r, i, report, room); err != nil {
+			return w, fmt.Errorf("make the tree of the guest's files: %w", err)
+		}
+	}
+	if err := checkReport(i, report); err != nil {
+		return w, fmt.Errorf("the guest's report is refused: %w", err)
+	}
 	if report.Pack {
 		if err := q.index(ctx, r, report, i.Base, room); err != nil {
 			return w, err

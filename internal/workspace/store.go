@@ -62,6 +62,11 @@ type Info struct {
 	Base       string `json:"base"`
 	Tree       string `json:"tree"` // Base's
 	Changed    int    `json:"changed"`
+	// Meanings are the settings that say what files mean, as lines of a configuration, and
+	// Excludes what the user ignores everywhere: for a guest without git, whose tree is
+	// made here.
+	Meanings string `json:"meanings,omitempty"`
+	Excludes []byte `json:"excludes,omitempty"`
 	// Private are the ignored files that went in.
 	Private [][]byte `json:"private,omitempty"`
 	// Submodules are the paths of those that went in, each as a workspace of its own. At
@@ -106,9 +111,15 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 	if _, err := s.git().Run(ctx, nil, "update-ref", refBase, p.Base); err != nil {
 		return s, err
 	}
+	excludes, err := p.Repo.excludes()
+	if err != nil {
+		return s, err
+	}
+	var meanings strings.Builder
+	writeSettings(&meanings, meant(p.Repo.all()))
 	return s, s.write(storeFile, Info{
 		Format: InfoFormat, VM: owner, Repository: p.Repo.Root, Hash: p.Repo.Hash, Head: p.Head, Subject: p.Subject,
-		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Private: p.Private, Submodules: p.submodulePaths(), At: p.At, MadeAt: time.Now().UTC(),
+		Branch: p.Branch, Base: p.Base, Tree: p.Tree, Changed: p.Changed, Meanings: meanings.String(), Excludes: excludes, Private: p.Private, Submodules: p.submodulePaths(), At: p.At, MadeAt: time.Now().UTC(),
 	})
 }
 

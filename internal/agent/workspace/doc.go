@@ -3,7 +3,8 @@
 // runs as a process of a session (package program), not in the agent. What is said is package
 // wire's.
 //
-// Receiving needs no program of the image's; a report needs its git.
+// Neither needs a program of the image's. A report uses its git, if there is one: only
+// then do commits come out.
 package workspace
 
 import (

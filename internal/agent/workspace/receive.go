@@ -19,8 +19,12 @@ import (
 	"banger/internal/workspace/wire"
 )
 
-// gitDir is the git directory's name in a tree.
-const gitDir = ".git"
+// gitDir is the git directory's name in a tree, and firstIndex the name there of the
+// index that went in, which no git of the guest's changes: git replaces its own.
+const (
+	gitDir     = ".git"
+	firstIndex = "banger-index"
+)
 
 // Receive makes the workspace that the stream brings. It is made beside its place
 // and then renamed: a stream that is cut leaves nothing under the path. What is
@@ -55,6 +59,9 @@ func Receive(in io.Reader, home string) (wire.Received, error) {
 	}
 	got, err := unpackInto(r, temp, h.Hash)
 	if err != nil {
+		return wire.Received{}, err
+	}
+	if err := os.Link(filepath.Join(temp, gitDir, "index"), filepath.Join(temp, gitDir, firstIndex)); err != nil {
 		return wire.Received{}, err
 	}
 	got.Path = []byte(dest)

@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,6 +26,9 @@ func Report(ctx context.Context, q wire.Question, home string, out io.Writer) er
 	}
 	begun := false
 	err := report(ctx, lookOwn, q, tree, out, &begun)
+	if errors.Is(err, git.ErrMissing) {
+		return ReportFiles(ctx, q, home, out)
+	}
 	if err != nil && ctx.Err() == nil && !begun {
 		// Whatever became of its repository, its files are there. If that fails as well,
 		// the first reason is the better one.

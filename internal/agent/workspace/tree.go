@@ -50,7 +50,7 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 	if l.Ignored == 0 && len(f.nested) == 0 {
 		return nil // every path of the base is known to git, or is not there
 	}
-	return l.addBase(ctx, q)
+	return l.addBase(ctx, q, f)
 }
 
 // update runs update-index for paths.
@@ -68,11 +68,12 @@ func (l *looked) update(ctx context.Context, names []string, args ...string) err
 
 // files are a work tree's, as far as they are not what the index says.
 type files struct {
-	tracked []string // all of the index, in its order
-	edited  []string // paths that git has to look at
-	gone    []string // paths that are not there any more as files
-	others  []string // that the index does not know
-	nested  []string // repositories inside the tree
+	tracked []string        // all of the index, in its order
+	edited  []string        // paths that git has to look at
+	gone    []string        // paths that are not there any more as files
+	others  []string        // that the index does not know
+	ignored map[string]bool // those of the others that git ignores
+	nested  []string        // repositories inside the tree
 	// submodules are those of them that are workspaces of their own.
 	submodules []string
 	own        map[string]bool // the paths of such
@@ -142,20 +143,20 @@ func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
 	if len(f.others) == 0 {
 		return nil
 	}
-	ignored := map[string]bool{}
+	f.ignored = map[string]bool{}
 	err := l.own.Names(ctx, strings.NewReader(strings.Join(f.others, "\x00")+"\x00"), func(name []byte) error {
-		ignored[string(name)] = true
+		f.ignored[string(name)] = true
 		return nil
 	}, "check-ignore", "-z", "--no-index", "--stdin")
 	var failed *git.Error
 	if err != nil && !(errors.As(err, &failed) && failed.Status() == 1) { // 1: it ignores none
 		return err
 	}
-	l.Ignored = len(ignored)
+	l.Ignored = len(f.ignored)
 	for _, name := range f.others {
 		dir, isDir := strings.CutSuffix(name, "/")
 		switch {
-		case ignored[name], isDir && f.own[dir]:
+		case f.ignored[name], isDir && f.own[dir]:
 		case isDir:
 			f.nested = append(f.nested, dir)
 		default:
@@ -291,11 +292,14 @@ func filesBelow(tree, at string) (paths []string) {
 }
 
 // addBase adds the base's paths that are in the tree and that git would ignore.
-func (l *looked) addBase(ctx context.Context, q wire.Question) error {
+func (l *looked) addBase(ctx context.Context, q wire.Question, f *files) error {
 	var missing []string
 	look := func(name []byte) error {
 		if isFile(l.own.Dir, string(name)) {
 			missing = append(missing, string(name))
+			if f.ignored[string(name)] {
+				l.Ignored--
+			}
 		}
 		return nil
 	}

@@ -13,7 +13,7 @@
 // and stdout is one line, a Received.
 //
 // Out ("report"): stdin is one line, a Question; stdout is one line, a Report, and
-// after it a pack, if the report says so.
+// after it a pack or a tar stream, if the report says so.
 //
 // What comes from the guest is not trusted: package workspace checks it.
 package wire
@@ -41,6 +41,8 @@ const (
 	PartGit    = "git/"
 	PartTree   = "tree/"
 	PartIndex  = "index"
+	// PartUnchanged is of a report's stream alone.
+	PartUnchanged = "unchanged"
 )
 
 // MaxLine bounds a line of JSON, in bytes.
@@ -107,8 +109,14 @@ type Report struct {
 	// made in a repository of its own, and no commit of the guest's is reported.
 	Anew bool `json:"anew,omitempty"`
 	// Pack says that a pack follows.
-	Pack  bool   `json:"pack"`
-	Error string `json:"error,omitempty"`
+	Pack bool `json:"pack"`
+	// Files says that the image has no git, and that a tar stream follows: of it the host
+	// makes the tree. Its first entry, PartUnchanged, names the files that are as they went
+	// in, each ended by NUL; the others are those that are not. Links are the submodules of
+	// the index whose directories are there.
+	Files bool     `json:"files,omitempty"`
+	Links [][]byte `json:"links,omitempty"`
+	Error string   `json:"error,omitempty"`
 }
 
 // WriteJSON writes v as a line.
