@@ -19,7 +19,7 @@ type Saved struct {
 }
 
 // ID names the store in its directory: the VM's id, a hyphen, a number.
-func (s Saved) ID() string { return filepath.Base(s.Dir) }
+func (s Saved) ID() string { return s.id() }
 
 // Changed reports whether there is anything in it that did not go in.
 func (s Saved) Changed() bool { return s.Work.Files > 0 || s.Work.Commits > 0 }

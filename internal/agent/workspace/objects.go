@@ -69,7 +69,7 @@ func sendObject(w *bufio.Writer, dir, tree string, o wire.Object) error {
 	return err
 }
 
-// openContent opens a file of the tree that holds o.
+// openContent opens a file of the tree that may hold o.
 func openContent(path string, o wire.Object) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -7,9 +7,8 @@
 //
 //	header         a Header, as JSON
 //	git/…          files of the guest's git directory
-//	tree/…         the work tree: directories, files, symbolic links; a file that is
-//	               kept with Git LFS is followed by a link git/lfs/objects/… to it,
-//	               which the guest makes a copy
+//	tree/…         the work tree: directories, files, symbolic links
+//	git/lfs/…      hard links to files of the tree, of which the guest makes copies
 //	index          the entries of the guest's index, see WriteEntries
 //
 // and stdout is one line, a Received.
