@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,6 +186,7 @@ func (c *copyIn) say() {
 		notice("%s in, as asked: %s", count(n, "ignored file"), some(p.Private))
 	}
 	var secrets [][]byte
+	filters, pointers := map[string]int{}, 0
 	for _, m := range p.All() {
 		if m.At != "" {
 			notice("submodule %s: %s", m.At, baseText(m))
@@ -192,6 +194,16 @@ func (c *copyIn) say() {
 		for _, s := range m.Secrets {
 			secrets = append(secrets, []byte(filepath.Join(m.At, string(s))))
 		}
+		for name, n := range m.Filters {
+			filters[name] += n
+		}
+		pointers += m.Pointers
+	}
+	for _, name := range slices.Sorted(maps.Keys(filters)) {
+		notice("%s in as in the work tree: filter=%s does not run", count(filters[name], "file"), name)
+	}
+	if pointers > 0 {
+		notice("%s in as pointer, without content: git lfs pull gets that", count(pointers, "LFS file"))
 	}
 	if len(secrets) > 0 {
 		notice("warning: files whose names look like secrets go in: %s", some(secrets))
@@ -207,7 +219,7 @@ func (c *copyIn) size() (files int, bytes int64) {
 }
 
 // some are the first of a list of names, in words.
-func some(list [][]byte) string {
+func some[T string | []byte](list []T) string {
 	const shown = 5
 	var names []string
 	for _, s := range list[:min(len(list), shown)] {

@@ -3,8 +3,8 @@ package workspace
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,10 +253,10 @@ func TestHostileObjects(t *testing.T) {
 		"cut":               {want, line(want, "con"), "unexpected EOF"},
 		"nothing":           {want, "", "EOF"},
 		"no JSON":           {want, "content\n", "invalid character"},
-		"50 GiB":            {huge, line(huge, "content"), "they are more than"},
+		"50 GiB":            {huge, line(huge, "content"), "more than there is room for"},
 		"50 GiB, missing":   {huge, line(wire.Object{OID: huge.OID, Size: huge.Size, Missing: true}, ""), ""},
 	} {
-		got, err := s.ImportObjects(t.Context(), strings.NewReader(c.in), []wire.Object{c.want}, w)
+		got, err := s.ImportObjects(t.Context(), strings.NewReader(c.in), []wire.Object{c.want}, w, nil)
 		switch {
 		case c.refused == "" && (err != nil || got.Lacking != 1):
 			t.Errorf("%s: ImportObjects = %+v, %v", name, got, err)
@@ -270,7 +270,7 @@ func TestHostileObjects(t *testing.T) {
 			t.Errorf("%s: %q are left", name, left)
 		}
 	}
-	if got, err := s.ImportObjects(t.Context(), strings.NewReader(line(want, "content")), []wire.Object{want}, w); err != nil || got.Lacking != 0 || !s.has(is) {
+	if got, err := s.ImportObjects(t.Context(), strings.NewReader(line(want, "content")), []wire.Object{want}, w, nil); err != nil || got.Lacking != 0 || !s.has(is) {
 		t.Errorf("ImportObjects = %+v, %v", got, err)
 	}
 }
@@ -359,28 +359,8 @@ func TestRealLFS(t *testing.T) {
 }
 
 // tryToBringOut is what the daemon does at a save.
-func tryToBringOut(ctx context.Context, s Store, home string) (w Work, err error) {
-	q, err := s.Question(ctx)
-	if err != nil {
-		return w, err
-	}
-	var out bytes.Buffer
-	if err := guest.Report(ctx, q, home, &out); err != nil {
-		return w, err
-	}
-	if w, err = s.Import(ctx, &out, nil); err != nil {
-		return w, err
-	}
-	list, err := s.Wanted(ctx, w)
-	if err != nil || len(list) == 0 {
-		return w, err
-	}
-	asked, err := s.AskObjects(list)
-	if err != nil {
-		return w, err
-	}
-	var answers bytes.Buffer
-	err = guest.Objects(ctx, asked, home, &answers)
-	w, ierr := s.ImportObjects(ctx, &answers, list, w)
-	return w, errors.Join(err, ierr)
+func tryToBringOut(ctx context.Context, s Store, home string) (Work, error) {
+	return s.Save(ctx, func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+		return guest.Run(ctx, args[1:], home, in, out)
+	}, nil)
 }

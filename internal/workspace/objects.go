@@ -29,7 +29,7 @@ var (
 // newPointers passes on the pointers that are reached from args and not from without,
 // each with the name of a file that held it; a name with a newline is cut there.
 func (s Store) newPointers(ctx context.Context, without string, args []string, each func(b blob, o lfs.Pointer) error) error {
-	args = append([]string{"rev-list", "--objects", fmt.Sprintf("--filter=blob:limit=%d", lfs.MaxPointer+1), "--filter=object:type=blob"}, args...)
+	args = append([]string{"rev-list", "--objects", "--missing=allow-any", fmt.Sprintf("--filter=blob:limit=%d", lfs.MaxPointer+1), "--filter=object:type=blob"}, args...)
 	if without != "" {
 		args = append(args, "^"+without)
 	}
@@ -97,21 +97,36 @@ func (s Store) Wanted(ctx context.Context, w Work) (list []wire.Object, err erro
 
 func validPath(name []byte) bool { return badPath(name) == "" }
 
+// otherObjects is a link to the lfs directory of the store that this one is beside.
+const otherObjects = "lfs/other"
+
 // objectFile is where the store keeps a content.
 func (s Store) objectFile(o lfs.Pointer) string { return filepath.Join(s.Dir, lfs.ObjectPath(o.OID)) }
 
+// findObject is where the content is that the store has, or the one that it is beside;
+// os.ErrNotExist says that neither has it.
+func (s Store) findObject(o lfs.Pointer) (string, error) {
+	beside := filepath.Join(s.Dir, otherObjects, strings.TrimPrefix(lfs.ObjectPath(o.OID), "lfs/"))
+	for _, at := range []string{s.objectFile(o), beside} {
+		if fi, err := os.Lstat(at); err == nil && fi.Mode().IsRegular() && fi.Size() == o.Size {
+			return at, nil
+		}
+	}
+	return "", os.ErrNotExist
+}
+
 func (s Store) has(o lfs.Pointer) bool {
-	fi, err := os.Lstat(s.objectFile(o))
-	return err == nil && fi.Size() == o.Size
+	_, err := s.findObject(o)
+	return err == nil
 }
 
 // object opens a content of the store; os.ErrNotExist says that it has none.
 func (s Store) object(o lfs.Pointer) (io.ReadCloser, error) {
-	f, err := lfs.Open(s.objectFile(o), o.Size)
+	at, err := s.findObject(o)
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return lfs.Open(at, o.Size)
 }
 
 // AskObjects is what a guest is asked for the contents in list.
@@ -134,10 +149,19 @@ func (s Store) AskObjects(list []wire.Object) (io.Reader, error) {
 
 // ImportObjects reads a guest's answer to AskObjects and keeps the contents that are
 // what the pointers say, by size and hash. What the guest lacks, or sends as another
-// content, is noted in the work as lacking. An error keeps what came before it.
-func (s Store) ImportObjects(ctx context.Context, in io.Reader, list []wire.Object, w Work) (Work, error) {
+// content, is noted in the work as lacking. Contents for which there is no room are
+// ErrNoRoom. An error keeps what came before it.
+func (s Store) ImportObjects(ctx context.Context, in io.Reader, list []wire.Object, w Work, room Room) (_ Work, err error) {
+	defer func() { err = explainFull(err, s.Dir) }()
 	r := bufio.NewReaderSize(in, 64<<10)
 	left := maxObjectBytes
+	if room != nil {
+		n, err := room()
+		if err != nil {
+			return w, err
+		}
+		left = min(left, n)
+	}
 	w.Lacks, w.Lacking = nil, 0
 	for _, want := range list {
 		if err := ctx.Err(); err != nil {
@@ -176,7 +200,7 @@ func (s Store) importObject(r *bufio.Reader, want wire.Object, left *int64) (cam
 	case got.Missing:
 		return false, nil
 	case got.Size > *left:
-		return false, fmt.Errorf("with its %d bytes they are more than %d", got.Size, maxObjectBytes)
+		return false, ErrNoRoom
 	}
 	*left -= got.Size
 	o := lfs.Pointer{OID: want.OID, Size: want.Size}
@@ -205,7 +229,7 @@ func (s Store) importObject(r *bufio.Reader, want wire.Object, left *int64) (cam
 // repository, beneath its git directory and through no link. What is there stays. It
 // returns how many came.
 func (s Store) giveObjects(ctx context.Context, r *Repository, head string, refs map[string]string) (n int, err error) {
-	if _, err := os.Lstat(filepath.Join(s.Dir, lfs.Objects)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(s.Dir, "lfs")); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	var ids []string
@@ -219,7 +243,8 @@ func (s Store) giveObjects(ctx context.Context, r *Repository, head string, refs
 	}
 	defer dir.Close()
 	err = s.newPointers(ctx, head, slices.Compact(ids), func(_ blob, o lfs.Pointer) error {
-		if !s.has(o) {
+		at, err := s.findObject(o)
+		if err != nil {
 			return nil
 		}
 		name := lfs.ObjectPath(o.OID)
@@ -228,7 +253,7 @@ func (s Store) giveObjects(ctx context.Context, r *Repository, head string, refs
 			return nil
 		}
 		n++
-		return dir.put(name, s.objectFile(o), modeFile, tempName)
+		return dir.put(name, at, modeFile, tempName)
 	})
 	return n, err
 }
