@@ -203,11 +203,11 @@ func TestOtherFilters(t *testing.T) {
 	if fmt.Sprint(p.Filters) != "map[x:2 y:1]" || p.Changed != 0 {
 		t.Errorf("filters %v, %d changed", p.Filters, p.Changed)
 	}
-	s, w := imported(t, repo, `test -z "$(git status --porcelain)"; echo f >>f`)
+	_, w := imported(t, repo, `test -z "$(git status --porcelain)"; echo f >>f`)
 	if w.Files != 1 {
 		t.Errorf("Import = %+v, want one file", w)
 	}
-	s, w = imported(t, repo, `echo other >1.x`)
+	s, w := imported(t, repo, `echo other >1.x`)
 	var patch bytes.Buffer
 	if err := s.Patch(t.Context(), &patch, w, PatchOptions{}); err != nil || !strings.Contains(patch.String(), "-TEXT\n+other\n") || w.Files != 1 {
 		t.Errorf("Patch = %v, %+v:\n%s", err, w, &patch)
