@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -140,6 +141,56 @@ func TestLFSOut(t *testing.T) {
 		t.Errorf("Undo = %d, %v", n, err)
 	}
 	sh(t, repo, `test "$(head -c 4 b.bin)" = edit; test ! -e d`)
+}
+
+// A save beside a store has the contents that the store has, and brings only what is
+// new; a drop gives their room back.
+func TestLFSBeside(t *testing.T) {
+	userLFS(t)
+	repo := lfsRepository(t)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, `yes one | head -c 3000 >one.bin`)
+	first := bringOut(t, s, home)
+	b, err := s.Beside(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, `yes two | head -c 4000 >two.bin; rm -r .git/lfs`)
+	second := bringOut(t, b, home)
+	if found, _ := filepath.Glob(filepath.Join(b.Dir, lfs.Objects, "*", "*", "*")); len(found) != 1 || second.Lacking != 0 {
+		t.Errorf("beside the store are %q, %d are lacking", found, second.Lacking)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.Fetch(t.Context(), r, second, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil || got.Objects != 2 {
+		t.Errorf("Fetch = %+v, %v", got, err)
+	}
+	full := func() (int64, error) { return 3999, nil }
+	list, err := s.Wanted(t.Context(), first)
+	if err != nil || len(list) != 0 {
+		t.Errorf("Wanted = %v, %v after a save", list, err)
+	}
+	big := wire.Object{OID: strings.Repeat("1", 64), Size: 4000}
+	var answer bytes.Buffer
+	if err := wire.WriteJSON(&answer, big); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ImportObjects(t.Context(), &answer, []wire.Object{big}, first, full); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("ImportObjects without room = %v", err)
+	}
+	if err := (Saved{Store: s, Work: first}).Drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(s.Dir, "lfs")); err == nil {
+		t.Error("Drop left the contents")
+	}
 }
 
 // A mode is no content: the file that the user has stays what it is. A user whose git
