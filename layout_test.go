@@ -39,6 +39,7 @@ var imports = map[string]string{
 	"internal/channel/control": "",
 	"internal/pager":           "",
 	"internal/git":             "",
+	"internal/lfs":             "git",
 	"internal/workspace/wire":  "",
 	"internal/paths":           "vm",
 	"internal/config":          "vm",
@@ -57,19 +58,19 @@ var imports = map[string]string{
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
-	"internal/vmm/standin":       "agent/command agent/program channel channel/control launch unixsock vm vmm vmm/program",
+	"internal/vmm/standin":       "agent/command agent/program channel channel/control launch lfs unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/program channel channel/control",
+	"internal/agent":             "agent/command agent/program channel channel/control lfs",
 	"internal/agent/command":     "channel/exec",
-	"internal/agent/program":     "agent/workspace filecopy workspace/wire",
-	"internal/agent/workspace":   "git unpack workspace/wire",
+	"internal/agent/program":     "agent/workspace filecopy lfs workspace/wire",
+	"internal/agent/workspace":   "git lfs unpack workspace/wire",
 
 	// What goes in and comes out.
 	"internal/unpack":    "",
 	"internal/filecopy":  "unpack",
-	"internal/workspace": "disk durable git hint unpack workspace/wire",
+	"internal/workspace": "disk durable git hint lfs unpack workspace/wire",
 
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",

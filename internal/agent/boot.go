@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/command"
+	"banger/internal/lfs"
 )
 
 // Where the initramfs has what boot needs.
@@ -59,6 +60,9 @@ func boot() error {
 			return err
 		}
 	}
+	if err := showProgram(); err != nil {
+		say("%v", err) // a guest without it is of use
+	}
 	if err := loadModules(); err != nil {
 		return err
 	}
@@ -67,6 +71,22 @@ func boot() error {
 		return err
 	}
 	return followAgent(words)
+}
+
+// showProgram binds this program to the path at which processes of the guest start it,
+// every user's: the initramfs is out of reach once the root has moved. /run moves with
+// it, and what is bound needs no memory.
+func showProgram() error {
+	if err := os.MkdirAll(filepath.Dir(lfs.Agent), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(lfs.Agent, nil, 0o755); err != nil {
+		return err
+	}
+	if err := mount("/proc/self/exe", lfs.Agent, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return mount("", lfs.Agent, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID, "")
 }
 
 func mount(source, target, kind string, flags uintptr, data string) error {

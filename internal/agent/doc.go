@@ -17,6 +17,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"banger/internal/agent/program"
 )
@@ -26,7 +27,8 @@ import (
 // (systemd.io/ROOT_STORAGE_DAEMONS).
 const Name = "@banger-agent"
 
-// programName is the argv[0] of the agent's program as a process of a session.
+// programName is the argv[0] of the agent's program as a process of a session, and the
+// last part of the path by which others start it (showProgram).
 const programName = "banger-agent"
 
 // Main runs the half that this process is, or what a session asks of the program.
@@ -34,7 +36,7 @@ const programName = "banger-agent"
 func Main() {
 	var err error
 	switch {
-	case os.Args[0] == programName && program.Has(os.Args[1:]):
+	case filepath.Base(os.Args[0]) == programName && program.Has(os.Args[1:]):
 		os.Exit(program.Main(os.Args[1:]))
 	case os.Getpid() == 1:
 		err = boot()

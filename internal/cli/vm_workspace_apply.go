@@ -185,6 +185,10 @@ func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work
 	if err := m.Apply(ctx, o.vm); err != nil {
 		return err
 	}
+	if n := len(m.Pointers); n > 0 {
+		o.show.event("", api.Event{Notice: clean(fmt.Sprintf("%s written as pointer, without content, which is not to be had, or git here has no filter.lfs: %s",
+			count(n, "LFS file"), some(m.Pointers)))})
+	}
 	o.show.event("", api.Event{Notice: fmt.Sprintf("%s changed in %s; banger apply --undo%s takes it back", count(len(m.Changes), "file"), clean(r.Root), o.undo)})
 	return nil
 }

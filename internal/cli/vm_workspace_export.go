@@ -24,7 +24,8 @@ func (a *app) vmWorkspaceExport() *cobra.Command {
 		Short: "Print a VM's changes as a patch",
 		Long: `Print all that was changed in a VM's workspace since it went in, as a patch for
 git apply: commits, staged and other edits, new, deleted and renamed files, modes
-and links. Files that git ignores in the guest are not in it. The tree that the
+and links. Files that git ignores in the guest are not in it, and of LFS files only
+the pointers: banger vm workspace fetch brings their contents. The tree that the
 patch makes has been built on this host and compared with the guest's.`,
 		Example: `  banger vm workspace export dev | git apply
   banger vm workspace export dev -o dev.patch

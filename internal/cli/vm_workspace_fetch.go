@@ -58,7 +58,8 @@ func (a *app) vmWorkspaceFetch() *cobra.Command {
 		Long: `Bring the commits that were made in a VM's workspace into the repository that went
 in, as refs/banger/VM/heads/*, with their ids, and all that is not committed as one
 commit more, refs/banger/VM/work. No branch, file or setting of the repository
-changes. --as makes a new branch of it. VM may be the name of a saved work.`,
+changes. The contents of new LFS files come along, into lfs/objects of the git
+directory. --as makes a new branch of it. VM may be the name of a saved work.`,
 		Example: `  banger vm workspace fetch dev
   git log refs/banger/dev/work
   banger vm workspace fetch dev --as from-dev`,
@@ -120,6 +121,15 @@ func (a *app) fetch(ctx context.Context, f outFlags, p part, as string, show dis
 	}
 	if len(got.Old) > 0 {
 		show.event("", api.Event{Notice: clean(in + "what was fetched before and is no longer reached: " + strings.Join(got.Old, ", "))})
+	}
+	if got.Objects > 0 {
+		show.event("", api.Event{Notice: clean(in + "the content of " + count(got.Objects, "LFS file") + " came along, into lfs/objects of the git directory")})
+	}
+	if got.NoObjects != nil {
+		show.event("", api.Event{Notice: clean(fmt.Sprintf("%sthe contents of LFS files did not come along, only their pointers: %v", in, got.NoObjects))})
+	}
+	if p.work.Lacking > 0 {
+		show.event("", api.Event{Notice: clean(fmt.Sprintf("%sthe guest had no content of %s, only the pointer: %s", in, count(p.work.Lacking, "LFS file"), some(p.work.Lacks)))})
 	}
 	if got.Work {
 		show.event("", api.Event{Notice: clean(in + "not all of it was committed: " + as + " is at a commit of the whole work tree")})

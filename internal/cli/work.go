@@ -253,3 +253,36 @@ func memoryDir() (best string, err error) {
 	}
 	return "", fmt.Errorf("make a directory in memory: %w", err)
 }
+
+// tellWork saves what a command did to a VM's workspaces and says in a line what it
+// is. It is for the end of a run: an error is told, and changes nothing.
+func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, show display) {
+	if ctx.Err() != nil {
+		return // the prompt is wanted back; a stop or a deletion saves as well
+	}
+	v, err := c.SaveWork(ctx, string(v.ID), each(show))
+	show.close()
+	if err != nil {
+		a.report(err)
+		return
+	}
+	var all workspace.Work
+	for _, w := range v.Workspaces {
+		work, err := workspace.Store{Dir: w.Dir}.Work()
+		if err != nil {
+			continue
+		}
+		if work.Anew {
+			show.event("", api.Event{Notice: "the repository in " + clean(w.GuestPath) + " was made anew in the guest: its files come out, its commits don't"})
+		}
+		all.Files, all.Commits = all.Files+work.Files, all.Commits+work.Commits
+	}
+	if all.Files == 0 && all.Commits == 0 {
+		return
+	}
+	verb := "changed"
+	if goes {
+		verb = "saved"
+	}
+	show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(all), clean(v.Name), clean(v.Name))})
+}

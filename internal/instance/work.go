@@ -105,7 +105,7 @@ func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
 	var errs []error
 	for n, w := range list {
 		step(progress.Step{Stage: "save", Text: "saving the work in " + w.GuestPath})
-		err := i.saveOne(ctx, w)
+		err := i.saveOne(ctx, w, step)
 		if err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
@@ -142,14 +142,18 @@ func withHint(err error) string {
 }
 
 // saveOne brings the work of one workspace into its store.
-func (i *Instance) saveOne(ctx context.Context, w vm.Workspace) error {
+func (i *Instance) saveOne(ctx context.Context, w vm.Workspace, step progress.Func) error {
 	ask := func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 		return session.RunAgent(ctx, supervisor.SocketPath(i.Dir()), args, in, out)
 	}
-	err := fault.Do("save.work", func() error {
-		_, err := workspace.Store{Dir: i.WorkDir(w)}.Save(ctx, ask, i.room)
+	var work workspace.Work
+	err := fault.Do("save.work", func() (err error) {
+		work, err = workspace.Store{Dir: i.WorkDir(w)}.Save(ctx, ask, i.room)
 		return err
 	})
+	if err == nil && work.Lacking > 0 {
+		step(progress.Step{Notice: fmt.Sprintf("the guest has no content of %d LFS files in %s, only their pointers: %q", work.Lacking, w.GuestPath, work.Lacks)})
+	}
 	return i.explainRoom(err)
 }
 

@@ -143,10 +143,10 @@ func (m *Merge) Apply(ctx context.Context, vmName string) error {
 		return err
 	}
 	if len(m.Changes) == 0 {
-		return noteApplied(r, m.store, m.theirs)
+		return noteApplied(r, m.store.id(), m.theirs)
 	}
 	dir := filepath.Join(r.GitDir, journalDir)
-	j := journal{Format: journalFormat, At: time.Now().UTC(), VM: vmName, Store: m.store, Tree: m.theirs, Before: readApplied(r)[m.store]}
+	j := journal{Format: journalFormat, At: time.Now().UTC(), VM: vmName, Store: m.store.id(), Tree: m.theirs, Before: readApplied(r)[m.store.id()]}
 	if err := m.prepare(ctx, dir, &j); err != nil {
 		os.RemoveAll(dir) // nothing was changed
 		return err
@@ -157,7 +157,7 @@ func (m *Merge) Apply(ctx context.Context, vmName string) error {
 			return errors.Join(err, takeBack(t, dir, j, false))
 		}
 	}
-	if err := noteApplied(r, m.store, m.theirs); err != nil {
+	if err := noteApplied(r, m.store.id(), m.theirs); err != nil {
 		return errors.Join(err, takeBack(t, dir, j, false))
 	}
 	undo := filepath.Join(r.GitDir, undoDir)

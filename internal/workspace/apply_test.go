@@ -2,10 +2,13 @@ package workspace
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func merge(t *testing.T, repo string, s Store, w Work) *Merge {
@@ -149,5 +152,37 @@ func TestApplyOverEmptyDirectories(t *testing.T) {
 	}
 	if got := sh(t, repo, "cat d"); got != "file\n" {
 		t.Errorf("d is %q", got)
+	}
+}
+
+// The scratch repository may be on another file system than the user's.
+func TestApplyFromAnotherFileSystem(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	var here, there unix.Stat_t
+	if unix.Stat(repo, &here) != nil || unix.Stat("/dev/shm", &there) != nil || here.Dev == there.Dev {
+		t.Skip("/dev/shm is no file system beside that of the test's directory")
+	}
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	s, w := imported(t, repo, "echo 2 >>f; echo n >n")
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scratch, err := os.MkdirTemp("/dev/shm", "banger-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(scratch)
+	m, err := NewMerge(t.Context(), r, s, w, scratch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.Apply(t.Context(), "dev"); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, repo, "cat f n; ls .git/banger-undo"); got != "1\n2\nn\njournal.json\nnew\nold\n" {
+		t.Errorf("after Apply: %q", got)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/git"
 )
 
@@ -35,6 +37,10 @@ type Fetched struct {
 	// all of it.
 	Branch string
 	Work   bool
+	// Objects counts the contents of LFS files that came along. NoObjects says why they
+	// could not: the way to where they belong is a link.
+	Objects   int
+	NoObjects error
 }
 
 // BranchExistsError says that the branch that was to be made is there already.
@@ -81,6 +87,12 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 	}
 	if err := s.give(ctx, r, look.Git, f.Refs); err != nil {
 		return f, fmt.Errorf("bring the work into %q: %w", r.Root, err)
+	}
+	f.Objects, err = s.giveObjects(ctx, r, i.Head, f.Refs)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		f.NoObjects = err
+	} else if err != nil {
+		return f, fmt.Errorf("bring the contents of LFS files into %q: %w", r.Root, err)
 	}
 	if f.Branch != "" {
 		at := w.Head

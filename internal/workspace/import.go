@@ -42,6 +42,10 @@ type Work struct {
 	// Anew says that the guest's repository was gone: Tree is all that came out of it,
 	// and what came out before is kept.
 	Anew bool `json:"anew,omitempty"`
+	// Lacking counts the LFS files whose content did not come out, because the guest
+	// had none: their pointers are in Tree or in a commit. Lacks are the first of them.
+	Lacking int      `json:"lacking,omitempty"`
+	Lacks   []string `json:"lacks,omitempty"`
 }
 
 // Question is what a guest is asked about the store's workspace.

@@ -23,11 +23,14 @@ import (
 type Merge struct {
 	Changes   []Change // to the user's tree: what goes first, each in the order of paths
 	Conflicts []string // paths that both sides changed, or that are in the way
-	tree      string
-	theirs    string // the work's tree
-	store     string // the id of its store
-	plan      *Plan
-	now       map[string]File // the user's files
+	// Pointers are the LFS files that Apply wrote as pointers, because their content is
+	// not to be had, or because the user's git would not know it for one.
+	Pointers []string
+	tree     string
+	theirs   string // the work's tree
+	store    Store
+	plan     *Plan
+	now      map[string]File // the user's files
 }
 
 // Change is a path that a merge changes in the user's tree.
@@ -52,7 +55,7 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 		return nil, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
 	}
 	base := i.Tree
-	if last := readApplied(r)[filepath.Base(s.Dir)]; last != "" {
+	if last := readApplied(r)[s.id()]; last != "" {
 		if _, err := s.git().Run(ctx, nil, "cat-file", "-e", last+"^{tree}"); err == nil {
 			base = last
 		}
@@ -75,7 +78,7 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 			p.Close()
 		}
 	}()
-	m := &Merge{plan: p, now: map[string]File{}, theirs: w.Tree, store: filepath.Base(s.Dir)}
+	m := &Merge{plan: p, now: map[string]File{}, theirs: w.Tree, store: s}
 	for _, f := range p.Files {
 		m.now[string(f.Path)] = f
 	}
@@ -245,9 +248,9 @@ func (t *tree) inTheWay(name string, goes map[string]bool) (paths []string, err 
 // contents writes the new content of each change into dir, a file each, named by
 // its number, as the user's work tree has it: line endings and encodings by git's
 // own conversions and the merged tree's attributes. Links are files that hold their
-// target. No filter runs.
+// target. No filter of git's runs.
 func (m *Merge) contents(ctx context.Context, dir string) error {
-	out := filepath.Join(m.plan.s.dir, "merged")
+	out := filepath.Join(filepath.Dir(dir), "merged") // on the same file system: files move from it
 	if err := os.Mkdir(out, 0o700); err != nil {
 		return err
 	}
@@ -273,5 +276,5 @@ func (m *Merge) contents(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return nil
+	return m.smudge(ctx, g, dir)
 }

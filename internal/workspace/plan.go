@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
 
@@ -79,6 +80,11 @@ type Plan struct {
 	Private [][]byte
 	// Secrets are tracked files whose names say that they hold secrets.
 	Secrets [][]byte
+	// Filters counts the files under each filter that banger does not know
+	// (gitattributes(5)): their bytes go in as they are.
+	Filters map[string]int
+	// Pointers counts the LFS files whose content is not in the tree that goes in.
+	Pointers int
 
 	// Submodules are the plans of the submodules that are checked out, and of theirs, in
 	// the order of their paths; At is where in the outermost repository this one is, "" if
@@ -89,8 +95,9 @@ type Plan struct {
 	depth   int     // in how many repositories it lies
 	entries []entry // of the user's index
 	same    map[string]bool
-	partial bool   // objects of the index are missing
-	pack    string // of the guest's repository, without its ending
+	content map[string]lfs.Pointer // of the LFS files that go in with their content
+	partial bool                   // objects of the index are missing
+	pack    string                 // of the guest's repository, without its ending
 	s       *scratch
 	files   *tree
 }
@@ -116,7 +123,7 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}, depth: depth}
+	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}, content: map[string]lfs.Pointer{}, depth: depth}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -141,6 +148,11 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 	}
 	if p.entries, err = readIndex(ctx, s); err != nil {
 		return nil, err
+	}
+	if o.From != "" {
+		if err := p.smudge(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.openSubmodules(ctx, o); err != nil {
 		return nil, err
@@ -188,7 +200,8 @@ func (p *Plan) readHead(ctx context.Context, o Options) error {
 }
 
 // compare looks at each file of the index, and copies those into the scratch work
-// tree that may be another than git last saw.
+// tree that may be another than git last saw, in their clean form as far as that is a
+// filter's.
 func (p *Plan) compare(ctx context.Context, o Options) error {
 	written := unix.Timespec{}
 	if o.From != "" {
@@ -200,7 +213,8 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 	if v, set := p.Repo.config.last("core.filemode"); set {
 		trust = isTrue(v)
 	}
-	var changed, gone bytes.Buffer
+	var changed []string
+	var gone bytes.Buffer
 	seen := ""
 	for _, e := range p.entries {
 		if string(e.Path) == seen { // a conflict's other stages
@@ -228,14 +242,15 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		if !trust && mode == modeFile && e.Mode == modeExec {
 			mode = modeExec
 		}
-		known := e.Stage == 0 && e.Bits&wire.IntentToAdd == 0 && mode == e.Mode && e.stat.matches(st) && e.stat.before(written)
-		if base := path.Base(seen); (base == ".gitattributes" || !known) && o.From == "" {
+		// What we have checked out is what the index names.
+		known := o.From != "" || e.Stage == 0 && e.Bits&wire.IntentToAdd == 0 && mode == e.Mode && e.stat.matches(st) && e.stat.before(written)
+		if path.Base(seen) == ".gitattributes" && o.From == "" {
 			if err := p.copyIn(seen); err != nil {
 				return err
 			}
 		}
 		if !known {
-			changed.WriteString(seen + "\x00")
+			changed = append(changed, seen)
 		}
 		p.same[seen] = known
 		p.add(seen, mode, st)
@@ -245,7 +260,10 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	return p.hash(ctx, &changed, &gone)
+	if err := p.filter(ctx, changed, o.From == ""); err != nil {
+		return err
+	}
+	return p.hash(ctx, changed, &gone)
 }
 
 func (p *Plan) add(name string, mode uint32, st unix.Stat_t) {
@@ -259,7 +277,7 @@ func (p *Plan) add(name string, mode uint32, st unix.Stat_t) {
 // hash brings the scratch index up to the work tree: the clean form of each file
 // that may have changed, by git's own conversions. It learns which of them are what
 // the user's index names.
-func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
+func (p *Plan) hash(ctx context.Context, changed []string, gone *bytes.Buffer) error {
 	if gone.Len() > 0 {
 		if _, err := p.s.Run(ctx, gone, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
 			return err
@@ -268,7 +286,7 @@ func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
 	if err := p.linkSubmodules(ctx); err != nil {
 		return err
 	}
-	if changed.Len() == 0 {
+	if len(changed) == 0 {
 		return nil
 	}
 	// A mark that says not to look would hide the change.
@@ -285,7 +303,7 @@ func (p *Plan) hash(ctx context.Context, changed, gone *bytes.Buffer) error {
 			}
 		}
 	}
-	if _, err := p.s.Run(ctx, changed, "update-index", "--add", "--replace", "-z", "--stdin"); err != nil {
+	if _, err := p.s.Run(ctx, listOf(changed), "update-index", "--add", "--replace", "-z", "--stdin"); err != nil {
 		return err
 	}
 	now := map[string]wire.Entry{}
@@ -335,9 +353,19 @@ var commitEnv = []string{
 	"GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost", "GIT_COMMITTER_DATE=@0 +0000",
 }
 
-// copyIn copies a file of the user's into the scratch work tree.
+// listOf is a list of names as git takes it, each ended by NUL.
+func listOf(names []string) io.Reader {
+	if len(names) == 0 {
+		return strings.NewReader("")
+	}
+	return strings.NewReader(strings.Join(names, "\x00") + "\x00")
+}
+
+// copyIn copies a file of the user's into the scratch work tree, over the copy that is
+// there.
 func (p *Plan) copyIn(name string) error {
 	to := filepath.Join(p.s.tree, name)
+	os.Remove(to)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}

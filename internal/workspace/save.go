@@ -21,7 +21,8 @@ import (
 // the guest's socket.
 type Ask func(ctx context.Context, args []string, in io.Reader, out io.Writer) error
 
-// Save asks a guest for its work and brings it into the store, as Import does.
+// Save asks a guest for its work and brings it into the store, as Import does, and then
+// the contents of LFS files.
 func (s Store) Save(ctx context.Context, ask Ask, room Room) (w Work, err error) {
 	lock, err := s.lock(ctx)
 	if err != nil {
@@ -32,23 +33,53 @@ func (s Store) Save(ctx context.Context, ask Ask, room Room) (w Work, err error)
 	if err != nil {
 		return w, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var question bytes.Buffer
 	if err := wire.WriteJSON(&question, q); err != nil {
 		return w, err
 	}
-	answers, out := io.Pipe()
+	err = ask.read(ctx, wire.Answer, &question, func(ctx context.Context, answer io.Reader) error {
+		w, err = s.Import(ctx, answer, room)
+		return err
+	})
+	if err != nil {
+		return w, err
+	}
+	return s.saveObjects(ctx, ask, w, room)
+}
+
+// saveObjects asks a guest for the contents of LFS files that its work names, and
+// brings them into the store.
+func (s Store) saveObjects(ctx context.Context, ask Ask, w Work, room Room) (Work, error) {
+	list, err := s.Wanted(ctx, w)
+	if err != nil || len(list) == 0 {
+		return w, err
+	}
+	question, err := s.AskObjects(list)
+	if err != nil {
+		return w, err
+	}
+	err = ask.read(ctx, wire.Objects, question, func(ctx context.Context, answer io.Reader) error {
+		w, err = s.ImportObjects(ctx, answer, list, w, room)
+		return err
+	})
+	return w, err
+}
+
+// read asks a question of the agent's program, and has do read the answer.
+func (ask Ask) read(ctx context.Context, about string, question io.Reader, do func(context.Context, io.Reader) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer, out := io.Pipe()
 	ended := make(chan struct{})
 	go func() { // ends with ctx, or the agent's program
 		defer close(ended)
-		out.CloseWithError(ask(ctx, []string{wire.Program, wire.Answer}, &question, out))
+		out.CloseWithError(ask(ctx, []string{wire.Program, about}, question, out))
 	}()
-	w, err = s.Import(ctx, answers, room)
-	answers.CloseWithError(errors.New("nobody reads any more"))
+	err := do(ctx, answer)
+	answer.CloseWithError(errors.New("nobody reads any more"))
 	cancel() // an agent that goes on has nothing to say
 	<-ended
-	return w, err
+	return err
 }
 
 // errBusy says that another process saves into the store, or drops what is in it.
@@ -90,6 +121,12 @@ func (s Store) Beside(ctx context.Context, dir string) (Store, error) {
 		if err := copyRegular(filepath.Join(b.Dir, name), filepath.Join(s.Dir, name)); err != nil {
 			return b, err
 		}
+	}
+	if err := os.Mkdir(filepath.Join(b.Dir, "lfs"), 0o700); err != nil {
+		return b, err
+	}
+	if err := os.Symlink(filepath.Join(s.Dir, "lfs"), filepath.Join(b.Dir, otherObjects)); err != nil {
+		return b, err
 	}
 	alternate := git.Quote(filepath.Join(s.repo(), "objects")) + "\n"
 	if err := os.WriteFile(filepath.Join(b.repo(), "objects", "info", "alternates"), []byte(alternate), 0o600); err != nil {

@@ -19,7 +19,7 @@ type Saved struct {
 }
 
 // ID names the store in its directory: the VM's id, a hyphen, a number.
-func (s Saved) ID() string { return filepath.Base(s.Dir) }
+func (s Saved) ID() string { return s.id() }
 
 // Changed reports whether there is anything in it that did not go in.
 func (s Saved) Changed() bool { return s.Work.Files > 0 || s.Work.Commits > 0 }
@@ -116,8 +116,8 @@ func (s Saved) Drop(ctx context.Context) error {
 	return nil
 }
 
-// free removes all but the base from the store's repository: the refs first, as one that
-// names nothing would spoil the repository.
+// free removes all but the base from the store: the refs first, as one that names nothing
+// would spoil the repository.
 func (s Store) free(ctx context.Context) error {
 	refs, err := listRefs(ctx, s.git(), "refs/")
 	if err != nil {
@@ -145,5 +145,5 @@ func (s Store) free(ctx context.Context) error {
 			}
 		}
 	}
-	return err
+	return errors.Join(err, os.RemoveAll(filepath.Join(s.Dir, "lfs")))
 }

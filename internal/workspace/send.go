@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
 
@@ -77,6 +78,9 @@ func (p *Plan) Send(ctx context.Context, out io.Writer, o SendOptions) error {
 		if err := s.file(f); err != nil {
 			return err
 		}
+	}
+	if err := s.objects(); err != nil {
+		return err
 	}
 	var index bytes.Buffer
 	if err := wire.WriteEntries(&index, p.sent()); err != nil {
@@ -238,6 +242,24 @@ func (s *sender) file(f File) error {
 		return s.overtaken(f, err)
 	}
 	s.say(n)
+	return nil
+}
+
+// objects names the files that hold what git's filter in the guest looks for when it
+// makes a file of a pointer.
+func (s *sender) objects() error {
+	sent := map[string]bool{}
+	for _, f := range s.Files {
+		o, found := s.content[string(f.Path)]
+		if !found || sent[o.OID] {
+			continue
+		}
+		sent[o.OID] = true
+		h := &tar.Header{Typeflag: tar.TypeLink, Name: wire.PartGit + lfs.ObjectPath(o.OID), Linkname: wire.PartTree + string(f.Path)}
+		if err := s.w.WriteHeader(h); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -140,6 +140,9 @@ func linkOrCopy(to, from string) error {
 	return copyRegular(to, from)
 }
 
+// id is the name that it has among the stores.
+func (s Store) id() string { return filepath.Base(s.Dir) }
+
 func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
 
 // git runs in the store's repository.

@@ -17,7 +17,7 @@ import (
 // findUntracked walks the tree for files that git does not track and does not
 // ignore: it counts them or, if they are to go in, adds them. It must come after
 // the tracked files.
-func (p *Plan) findUntracked(ctx context.Context, o Options, changed *bytes.Buffer) error {
+func (p *Plan) findUntracked(ctx context.Context, o Options, changed *[]string) error {
 	tracked, links := map[string]bool{}, map[string]bool{}
 	for _, e := range p.entries {
 		tracked[string(e.Path)] = true
@@ -49,7 +49,7 @@ type untracked struct {
 	links   map[string]bool // submodules
 	ignores *ignores
 	wanted  *ignores // says which ignored files go in; nil for none
-	changed *bytes.Buffer
+	changed *[]string
 }
 
 // isWanted reports whether an ignored file goes in.
@@ -90,7 +90,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 	}
 	for _, e := range entries {
 		if e.name == ".gitignore" && e.mode == unix.S_IFREG {
-			if err := w.copyOver(path.Join(at, e.name)); err != nil {
+			if err := w.copyIn(path.Join(at, e.name)); err != nil {
 				return err
 			}
 		}
@@ -165,18 +165,14 @@ func (w *untracked) takeIn(name string) error {
 	if mode == 0 {
 		return nil // it became something else
 	}
-	if err := w.copyOver(name); err != nil {
-		return err
+	if path.Base(name) == ".gitattributes" {
+		if err := w.copyIn(name); err != nil {
+			return err
+		}
 	}
-	w.changed.WriteString(name + "\x00")
+	*w.changed = append(*w.changed, name)
 	w.add(name, mode, st)
 	return nil
-}
-
-// copyOver is copyIn for a file that may be in the scratch work tree already.
-func (w *untracked) copyOver(name string) error {
-	os.Remove(filepath.Join(w.s.tree, name))
-	return w.copyIn(name)
 }
 
 // dirEntry is an entry of a directory, with its type as in a mode.

@@ -80,15 +80,7 @@ func imported(t *testing.T, repo, script string) (Store, Work) {
 
 func bringOut(t *testing.T, s Store, home string) Work {
 	t.Helper()
-	q, err := s.Question(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := guest.Report(t.Context(), q, home, &out); err != nil {
-		t.Fatal(err)
-	}
-	w, err := s.Import(t.Context(), &out, nil)
+	w, err := tryToBringOut(t.Context(), s, home)
 	if err != nil {
 		t.Fatal(err)
 	}

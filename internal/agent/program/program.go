@@ -1,5 +1,5 @@
-// Package program is what the agent's own program does as a process of a session: one
-// table of words, for the agent and for the stand-in.
+// Package program is what the agent's own program does as a process of a session, or of
+// a git in the guest (lfs): one table of words, for the agent and for the stand-in.
 package program
 
 import (
@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/agent/workspace"
 	"banger/internal/filecopy"
+	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
 
@@ -20,6 +21,7 @@ import (
 var programs = map[string]func(ctx context.Context, args []string, home string, in io.Reader, out io.Writer) error{
 	wire.Program:     workspace.Run,
 	filecopy.Program: filecopy.Run,
+	lfs.Program:      lfs.Run,
 }
 
 // Has reports whether args ask for one of the programs.
@@ -32,7 +34,7 @@ func Main(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
 	home, err := os.UserHomeDir()
-	if err == nil {
+	if err == nil || args[0] == lfs.Program { // git may run without a home
 		err = programs[args[0]](ctx, args[1:], home, os.Stdin, os.Stdout)
 	}
 	if err != nil {

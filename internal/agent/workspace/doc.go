@@ -17,11 +17,11 @@ import (
 	"banger/internal/workspace/wire"
 )
 
-// Run runs the half that args name: "receive" or "report". What went wrong for the
+// Run runs the half that args name: "receive", "report" or "objects". What went wrong for the
 // host stands in the answer on out.
 func Run(ctx context.Context, args []string, home string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
-		return fmt.Errorf("%q: want %s or %s", args, wire.Receive, wire.Answer)
+		return fmt.Errorf("%q: want %s, %s or %s", args, wire.Receive, wire.Answer, wire.Objects)
 	}
 	switch args[0] {
 	case wire.Receive:
@@ -36,8 +36,10 @@ func Run(ctx context.Context, args []string, home string, in io.Reader, out io.W
 			return err
 		}
 		return Report(ctx, q, home, out)
+	case wire.Objects:
+		return Objects(ctx, in, home, out)
 	}
-	return fmt.Errorf("%q: want %s or %s", args[0], wire.Receive, wire.Answer)
+	return fmt.Errorf("%q: want %s, %s or %s", args[0], wire.Receive, wire.Answer, wire.Objects)
 }
 
 // place is where a workspace's tree is: path, beneath home if it is relative.

@@ -4,13 +4,14 @@ import (
 	"os"
 
 	"banger/internal/git"
+	"banger/internal/lfs"
 )
 
 // guestGit runs the image's git in a work tree, with the guest's own configuration:
 // what is ignored and how lines end is the guest's to say. Its index and objects
 // may be others than the repository's, by env.
 func guestGit(tree string, env ...string) git.Git {
-	return git.Git{
+	g := git.Git{
 		Dir: tree,
 		// Nothing of these may stop a look at the tree, or write where the user looks.
 		Settings: []string{
@@ -19,4 +20,9 @@ func guestGit(tree string, env ...string) git.Git {
 		},
 		Env: append(append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), env...),
 	}
+	// The pointers of LFS files that were edited; their contents are asked for later.
+	for _, s := range lfs.HashOnly() {
+		g.Settings = append(g.Settings, s.Key+"="+s.Value)
+	}
+	return g
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/lfs"
 	"banger/internal/unpack"
 	"banger/internal/workspace/wire"
 )
@@ -137,6 +138,7 @@ func replace(temp, dest string) error {
 // unpacker writes a stream beneath a directory, and keeps what the index says of its
 // files.
 type unpacker struct {
+	root  string
 	dir   *unpack.Dir
 	stats map[string]unix.Stat_t
 	got   wire.Received
@@ -148,7 +150,7 @@ func unpackInto(r *tar.Reader, dir, hash string) (wire.Received, error) {
 		return wire.Received{}, err
 	}
 	defer d.Close()
-	u := &unpacker{dir: d, stats: map[string]unix.Stat_t{}}
+	u := &unpacker{root: dir, dir: d, stats: map[string]unix.Stat_t{}}
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -193,6 +195,9 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		return err
 	case tar.TypeReg:
 		f := unpack.File{Name: name, Perm: fs.FileMode(h.Mode)}
+		if h.Name == wire.PartGit+"config" {
+			r = io.MultiReader(r, strings.NewReader(lfs.Config()))
+		}
 		if inTree {
 			f.Time = h.ModTime
 		}
@@ -203,6 +208,24 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 			u.got.Bytes += n
 		}
 		return err
+	case tar.TypeLink:
+		return u.object(name, h)
 	}
 	return fmt.Errorf("the stream has an entry of type %q: %q", h.Typeflag, h.Name)
+}
+
+// object copies a file of the tree that is there already to where git's filter looks
+// for it: a link would follow the file's edits.
+func (u *unpacker) object(name string, h *tar.Header) error {
+	from, inTree := strings.CutPrefix(h.Linkname, wire.PartTree)
+	if !inTree || !strings.HasPrefix(name, path.Join(gitDir, lfs.Objects)+"/") {
+		return fmt.Errorf("the stream has a copy of %q in %q", h.Linkname, h.Name)
+	}
+	in, err := os.OpenInRoot(u.root, from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, _, err = u.dir.File(unpack.File{Name: name, Perm: 0o644}, in)
+	return err
 }

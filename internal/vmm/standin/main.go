@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/program"
+	"banger/internal/lfs"
 	"banger/internal/vmm"
 )
 
@@ -36,6 +37,9 @@ var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, sy
 // return.
 func Main() {
 	if len(os.Args) > 3 && os.Args[2] == roleAgent && program.Has(os.Args[3:]) {
+		if self, err := os.Executable(); err == nil {
+			lfs.Agent = self + " " + Verb + " " + roleAgent
+		}
 		os.Exit(program.Main(os.Args[3:]))
 	}
 	run(services{agent: "standin", open: agentPorts})

@@ -8,12 +8,17 @@
 //	header         a Header, as JSON
 //	git/…          files of the guest's git directory
 //	tree/…         the work tree: directories, files, symbolic links
+//	git/lfs/…      hard links to files of the tree, of which the guest makes copies
 //	index          the entries of the guest's index, see WriteEntries
 //
 // and stdout is one line, a Received.
 //
 // Out ("report"): stdin is one line, a Question; stdout is one line, a Report, and
 // after it a pack or a tar stream, if the report says so.
+//
+// Out ("objects"): stdin is one line, a Question of which the path counts, and a line
+// for each content that the host lacks, an Object; stdout is the same line for each in
+// the same order, and after it the content, of Size bytes, unless it is Missing.
 //
 // What comes from the guest is not trusted: package workspace checks it.
 package wire
@@ -33,6 +38,7 @@ const (
 	Program = "workspace"
 	Receive = "receive"
 	Answer  = "report"
+	Objects = "objects"
 )
 
 // Parts of the tar stream.
@@ -117,6 +123,16 @@ type Report struct {
 	Files bool     `json:"files,omitempty"`
 	Links [][]byte `json:"links,omitempty"`
 	Error string   `json:"error,omitempty"`
+}
+
+// Object is a content that Git LFS keeps, which the host lacks.
+type Object struct {
+	OID  string `json:"oid"`
+	Size int64  `json:"size"` // bytes
+	// Path is a file of the tree that may hold it; empty for none.
+	Path []byte `json:"path,omitempty"`
+	// Missing says that the guest has no such content of that size.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // WriteJSON writes v as a line.

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"banger/internal/api"
@@ -23,92 +23,6 @@ import (
 	"banger/internal/workspace"
 	"banger/internal/workspace/wire"
 )
-
-// defaultGuestPath is where a repository goes in a guest, beneath root's home.
-const defaultGuestPath = "repo"
-
-// workspaceFlags say what of a repository goes in, and where.
-type workspaceFlags struct {
-	guestPath    string
-	gitDir       string
-	mode         string
-	branch, from string
-	untracked    bool
-	include      []string
-	includeFrom  string
-	yes          bool
-}
-
-func (f *workspaceFlags) add(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.StringVar(&f.guestPath, "guest-path", "", "`PATH` in the guest for the repository (default: /root/repo)")
-	fs.StringVar(&f.gitDir, "git-dir", "", "the repository's git directory `DIR`, if it does not name its work tree")
-	fs.BoolVar(&f.untracked, "include-untracked", false, "take in the files that git neither tracks nor ignores, too")
-	fs.StringArrayVar(&f.include, "include", nil, "take in the ignored files that `PATTERN` names, as in a .gitignore")
-	fs.StringVar(&f.includeFrom, "include-from", "", "take in the ignored files that the patterns in `FILE` name")
-	fs.StringVar(&f.mode, "mode", "overlay", "`MODE` overlay: what git tracks; full: every file but .git, and submodules, after a question")
-	fs.StringVar(&f.branch, "branch", "", "the guest begins on a new branch `NAME`")
-	fs.StringVar(&f.from, "from", "", "the tree of commit `REF` goes in, without your edits (needs --branch)")
-	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask, with --mode full")
-	cmd.RegisterFlagCompletionFunc("include", nothing)
-	cmd.RegisterFlagCompletionFunc("branch", nothing)
-	cmd.RegisterFlagCompletionFunc("from", nothing)
-	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"overlay", "full"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.MarkFlagDirname("git-dir")
-	cmd.RegisterFlagCompletionFunc("guest-path", nothing)
-}
-
-func (f *workspaceFlags) check() error {
-	switch {
-	case !slices.Contains([]string{"overlay", "full", "full_copy"}, f.mode):
-		return fieldError("mode", fmt.Errorf("%q is neither overlay nor full", f.mode))
-	case f.from != "" && f.branch == "":
-		return usagef("--from needs --branch, the name of the guest's branch")
-	case f.from != "" && (f.full() || f.untracked || len(f.include) > 0 || f.includeFrom != ""):
-		return usagef("--from takes a commit's tree alone: no other files go in with it")
-	}
-	if f.guestPath == "" {
-		return nil
-	}
-	if strings.ContainsFunc(f.guestPath, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
-		return fieldError("guest-path", fmt.Errorf("%q has control characters, or is no UTF-8", f.guestPath))
-	}
-	if clean := filepath.Clean(f.guestPath); clean == "/" || clean == "." || clean == "/root" || strings.HasPrefix(clean, "..") {
-		return fieldError("guest-path", fmt.Errorf("%q is no place for a repository alone", f.guestPath))
-	}
-	return nil
-}
-
-// full reports whether every file goes in.
-func (f *workspaceFlags) full() bool { return f.mode != "overlay" }
-
-// options are what a plan is made with.
-func (f *workspaceFlags) options(scratch string) (workspace.Options, error) {
-	o := workspace.Options{Scratch: scratch, IncludeUntracked: f.untracked, Include: slices.Clone(f.include), All: f.full(), From: f.from, NewBranch: f.branch}
-	if f.full() {
-		o.Submodules = workspace.TakeSubmodules
-	}
-	if f.includeFrom != "" {
-		text, err := os.ReadFile(f.includeFrom)
-		if err != nil {
-			return o, err
-		}
-		o.Include = append(o.Include, strings.Split(string(text), "\n")...)
-	}
-	return o, nil
-}
-
-// open opens the repository that goes in.
-func (f *workspaceFlags) open(ctx context.Context, path string) (*workspace.Repository, error) {
-	r, err := workspace.Open(ctx, path, f.gitDir)
-	if errors.Is(err, workspace.ErrNoRepository) && f.full() {
-		return workspace.OpenPlain(ctx, path)
-	}
-	if err == nil && f.full() && workspace.IsTooMuch(r.Root) {
-		return nil, fmt.Errorf("%q is the home directory, or holds it: it never goes in as a whole", r.Root)
-	}
-	return r, err
-}
 
 // readTries is how often a repository is read that changes meanwhile.
 const readTries = 3
@@ -188,6 +102,7 @@ func (c *copyIn) say() {
 		notice("%s in, as asked: %s", count(n, "ignored file"), some(p.Private))
 	}
 	var secrets [][]byte
+	filters, pointers := map[string]int{}, 0
 	for _, m := range p.All() {
 		if m.At != "" {
 			notice("submodule %s: %s", m.At, baseText(m))
@@ -195,6 +110,16 @@ func (c *copyIn) say() {
 		for _, s := range m.Secrets {
 			secrets = append(secrets, []byte(filepath.Join(m.At, string(s))))
 		}
+		for name, n := range m.Filters {
+			filters[name] += n
+		}
+		pointers += m.Pointers
+	}
+	for _, name := range slices.Sorted(maps.Keys(filters)) {
+		notice("%s in as in the work tree: filter=%s does not run", count(filters[name], "file"), name)
+	}
+	if pointers > 0 {
+		notice("%s in as pointer, without content: git lfs pull gets that", count(pointers, "LFS file"))
 	}
 	if len(secrets) > 0 {
 		notice("warning: files whose names look like secrets go in: %s", some(secrets))
@@ -210,7 +135,7 @@ func (c *copyIn) size() (files int, bytes int64) {
 }
 
 // some are the first of a list of names, in words.
-func some(list [][]byte) string {
+func some[T string | []byte](list []T) string {
 	const shown = 5
 	var names []string
 	for _, s := range list[:min(len(list), shown)] {
@@ -454,36 +379,3 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 
 // guestHome is root's home in a guest.
 const guestHome = "/root"
-
-// tellWork saves what a command did to a VM's workspaces and says in a line what it
-// is. It is for the end of a run: an error is told, and changes nothing.
-func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, show display) {
-	if ctx.Err() != nil {
-		return // the prompt is wanted back; a stop or a deletion saves as well
-	}
-	v, err := c.SaveWork(ctx, string(v.ID), each(show))
-	show.close()
-	if err != nil {
-		a.report(err)
-		return
-	}
-	var all workspace.Work
-	for _, w := range v.Workspaces {
-		work, err := workspace.Store{Dir: w.Dir}.Work()
-		if err != nil {
-			continue
-		}
-		if work.Anew {
-			show.event("", api.Event{Notice: "the repository in " + clean(w.GuestPath) + " was made anew in the guest: its files come out, its commits don't"})
-		}
-		all.Files, all.Commits = all.Files+work.Files, all.Commits+work.Commits
-	}
-	if all.Files == 0 && all.Commits == 0 {
-		return
-	}
-	verb := "changed"
-	if goes {
-		verb = "saved"
-	}
-	show.event("", api.Event{Notice: fmt.Sprintf("%s: %s: banger diff %s shows it, banger apply %s takes it", verb, changesText(all), clean(v.Name), clean(v.Name))})
-}
