@@ -16,6 +16,10 @@ var settings = []string{
 	"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false",
 	"core.quotePath=true", "core.safecrlf=false", "core.commitGraph=false", "gc.auto=0", "maintenance.auto=false",
 	"protocol.allow=never", "safe.bareRepository=explicit", "safe.directory=*", "color.ui=false",
+	// What a git takes of the memory: large files are streamed, and no delta of theirs is
+	// looked for.
+	"core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "core.packedGitWindowSize=1m", "core.packedGitLimit=16m",
+	"pack.windowMemory=8m", "pack.deltaCacheSize=8m", "pack.threads=1",
 }
 
 // hostGit runs the host's git in a repository of ours: dir is its git directory,

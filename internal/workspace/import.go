@@ -242,7 +242,7 @@ func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report,
 	}
 	t := &intake{in: r, limit: limit, copy: copied}
 	defer t.dropCopy()
-	args := []string{"-c", "pack.threads=1", "index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", limit)}
+	args := []string{"index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", limit)}
 	_, refused := q.git.Run(ctx, t, append(args, "--strict")...)
 	switch {
 	case t.err != nil:

@@ -233,6 +233,6 @@ func (m *treeMaker) leaveOutIgnored(ctx context.Context, asked, added *bytes.Buf
 // pack makes a pack of the objects that are new: only packs are kept.
 func (m *treeMaker) pack(ctx context.Context, i Info, tree string) error {
 	want := strings.NewReader(tree + "\n--not\n" + i.Base + "\n" + i.Tree + "\n")
-	_, err := m.git.Run(ctx, want, "-c", "pack.threads=1", "pack-objects", "-q", "--revs", "--non-empty", "--delta-base-offset", filepath.Join(m.dir, "pack", "pack"))
+	_, err := m.git.Run(ctx, want, "pack-objects", "-q", "--revs", "--non-empty", "--delta-base-offset", filepath.Join(m.dir, "pack", "pack"))
 	return err
 }

@@ -48,6 +48,7 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 		}
 	}
 	args := []string{
+		"-c", "core.bigFileThreshold=512m", // a larger file counts as binary
 		"-c", "diff.renameLimit=1000", "-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/dev/null",
 		"diff-tree", "-r", "-M", "--no-ext-diff", "--no-textconv", "--no-color",
 		"--src-prefix=" + path.Join("a", o.Prefix) + "/", "--dst-prefix=" + path.Join("b", o.Prefix) + "/",

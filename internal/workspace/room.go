@@ -102,7 +102,7 @@ func (q *quarantine) onlyNew(ctx context.Context, i Info, r wire.Report) error {
 		return err
 	}
 	_, err = q.git.Run(ctx, strings.NewReader(list.String()),
-		"-c", "pack.threads=1", "pack-objects", "-q", "--revs", "--non-empty", "--delta-base-offset", filepath.Join(only, "pack", "pack"))
+		"pack-objects", "-q", "--revs", "--non-empty", "--delta-base-offset", filepath.Join(only, "pack", "pack"))
 	if err == nil {
 		err = connected(ctx, q.store.git(q.environ(only)...), r, i.Base)
 	}

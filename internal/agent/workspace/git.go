@@ -17,6 +17,9 @@ func guestGit(tree string, env ...string) git.Git {
 		Settings: []string{
 			"core.fsmonitor=false", "core.safecrlf=false", "core.hooksPath=/dev/null", "gc.auto=0",
 			"advice.addEmbeddedRepo=false", "core.quotePath=true", "safe.directory=*",
+			// Large files are streamed: the guest's memory is the user's.
+			"core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "core.packedGitWindowSize=1m", "core.packedGitLimit=16m",
+			"pack.windowMemory=8m", "pack.deltaCacheSize=8m", "pack.threads=1",
 		},
 		Env: append(append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), env...),
 	}
