@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
 
@@ -193,6 +194,8 @@ type quarantine struct {
 	store Store
 	dir   string
 	git   git.Git
+	// contents are of LFS files, beneath dir as in a git directory.
+	contents map[lfs.Pointer]bool
 }
 
 func (s Store) quarantine() (*quarantine, error) {
@@ -210,7 +213,7 @@ func (s Store) quarantine() (*quarantine, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	q := &quarantine{store: s, dir: dir}
+	q := &quarantine{store: s, dir: dir, contents: map[lfs.Pointer]bool{}}
 	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
 	return q, nil
 }
@@ -336,6 +339,15 @@ func named(r wire.Report) map[string]string {
 
 // keep moves the checked objects into the store.
 func (q *quarantine) keep() error {
+	for o := range q.contents {
+		to := q.store.objectFile(o)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(q.dir, lfs.ObjectPath(o.OID)), to); err != nil {
+			return err
+		}
+	}
 	return movePack(filepath.Join(q.dir, "pack"), filepath.Join(q.store.repo(), "objects", "pack"))
 }
 

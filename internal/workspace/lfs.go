@@ -167,22 +167,37 @@ func (p *Plan) copyPointer(name string) error {
 		return p.copyIn(name) // it may be a link
 	}
 	defer f.Close()
-	var clean bytes.Buffer
-	if err := (&lfs.Filter{HashOnly: true}).Clean(f, &clean); err != nil {
+	clean, o, is, err := cleanForm(f)
+	if err != nil {
 		return fmt.Errorf("read %q: %w", name, err)
 	}
-	if known, is := lfs.Parse(clean.Bytes()); is {
-		if text, err := p.head(name); err != nil {
-			return err
-		} else if bytes.Equal(text, clean.Bytes()) {
-			p.Pointers++
-		} else {
-			p.content[name] = known
-		}
+	if is {
+		p.content[name] = o
+	} else if o.OID != "" {
+		p.Pointers++
 	}
 	to := filepath.Join(p.s.tree, name)
 	os.Remove(to)
-	return writeNew(to, &clean, os.FileMode(st.Mode&0o700|0o400))
+	return writeNew(to, bytes.NewReader(clean), os.FileMode(st.Mode&0o700|0o400))
+}
+
+// cleanForm is what stands for an LFS file in git. It reports whether the file is a
+// content, and of which pointer; a file that is a pointer itself is none.
+func cleanForm(f *os.File) (clean []byte, o lfs.Pointer, content bool, err error) {
+	var out bytes.Buffer
+	if err := (&lfs.Filter{HashOnly: true}).Clean(f, &out); err != nil {
+		return nil, o, false, err
+	}
+	o, is := lfs.Parse(out.Bytes())
+	if !is {
+		return out.Bytes(), o, false, nil // an empty file
+	}
+	begin := make([]byte, out.Len()+1)
+	n, err := f.ReadAt(begin, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return out.Bytes(), o, !bytes.Equal(begin[:n], out.Bytes()), err
 }
 
 // smudge gives the LFS files of a commit that was checked out in the scratch work tree

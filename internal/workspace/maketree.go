@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"banger/internal/git"
+	"banger/internal/lfs"
 	"banger/internal/unpack"
 	"banger/internal/workspace/wire"
 )
@@ -205,8 +206,53 @@ func (m *treeMaker) fill(ctx context.Context, i Info, links [][]byte) (ignored i
 	if ignored, err = m.leaveOutIgnored(ctx, &asked, &added); err != nil || added.Len() == 0 {
 		return ignored, err
 	}
+	if err := m.takeContents(ctx, strings.Split(strings.TrimSuffix(added.String(), "\x00"), "\x00")); err != nil {
+		return ignored, err
+	}
 	_, err = m.git.Run(ctx, &added, "update-index", "--add", "--replace", "-z", "--stdin")
 	return ignored, err
+}
+
+// takeContents puts pointers in the place of the LFS files among names. Their contents
+// go into the store with the quarantine's objects.
+func (m *treeMaker) takeContents(ctx context.Context, names []string) error {
+	var large []string
+	err := filtersOf(ctx, m.git, names, func(name, filter string) {
+		if filter == lfsFilter {
+			large = append(large, name)
+		}
+	})
+	for _, name := range large {
+		if err == nil {
+			err = m.takeContent(filepath.Join(m.tree, name))
+		}
+	}
+	return err
+}
+
+func (m *treeMaker) takeContent(at string) error {
+	fi, err := os.Lstat(at)
+	if err != nil || !fi.Mode().IsRegular() {
+		return err
+	}
+	f, err := os.Open(at)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	clean, o, is, err := cleanForm(f)
+	if err != nil || !is {
+		return err
+	}
+	to := filepath.Join(m.dir, lfs.ObjectPath(o.OID))
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(at, to); err != nil {
+		return err
+	}
+	m.contents[o] = true
+	return writeNew(at, bytes.NewReader(clean), fi.Mode())
 }
 
 // leaveOutIgnored adds those of the asked paths to added that git does not ignore.

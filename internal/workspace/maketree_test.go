@@ -13,10 +13,10 @@ import (
 
 // The tree of a guest without git is the one that its git would have made.
 func TestWithoutGit(t *testing.T) {
-	user(t)
+	userLFS(t)
 	sh(t, t.TempDir(), `git config --global core.autocrlf input; mkdir -p ~/.config/git; echo '*.mine' >~/.config/git/ignore`)
 	repo := t.TempDir()
-	sh(t, repo, `git init -q; mkdir -p d/e sub; printf '*.o\n.env\n' >.gitignore; echo '*.txt text eol=crlf' >.gitattributes; printf 'a\r\nb\r\n' >w.txt; echo 1 >f; echo 2 >d/e/g; ln -s f l; echo x >x; chmod +x x; echo k >sub/k; echo S >.env
+	sh(t, repo, `git init -q; mkdir -p d/e sub; printf '*.o\n.env\n' >.gitignore; printf '*.txt text eol=crlf\n*.bin filter=lfs -text\n' >.gitattributes; yes a | head -c 5000 >a.bin; : >e.bin; printf 'a\r\nb\r\n' >w.txt; echo 1 >f; echo 2 >d/e/g; ln -s f l; echo x >x; chmod +x x; echo k >sub/k; echo S >.env
 		git add .; git commit -qm one; echo edit >>f; echo u >u`)
 	p := plan(t, repo, Options{IncludeUntracked: true, Include: []string{".env"}})
 	home, tree := send(t, p)
@@ -27,7 +27,7 @@ func TestWithoutGit(t *testing.T) {
 	for n, script := range []string{
 		":",
 		`printf 'c\r\n' >>w.txt; printf 'l\r\n' >crlf; rm l d/e/g; ln -s x l; chmod -x x; echo new >new; echo o >d/y.o; echo m >z.mine; echo '*.log' >>.gitignore; echo 1 >a.log; printf 'odd' >"$(printf '\377 q"\n')"`,
-		`rm -r d u; echo d >d; mkdir f2; mv f f2/f; rm .env; echo more >>new`,
+		`rm -r d u; echo d >d; mkdir f2; mv f f2/f; rm .env; echo more >>new; yes b | head -c 5000 >a.bin; cp a.bin same.bin; yes x | head -c 3000 >x.bin; chmod +x x.bin; echo no >e.bin`,
 		`git init -q inner; echo i >inner/i; echo '*' >sub/.gitignore; echo n >sub/n`,
 	} {
 		sh(t, tree, script)
@@ -45,6 +45,9 @@ func TestWithoutGit(t *testing.T) {
 		got, err := s.Import(t.Context(), &out, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if list, err := s.Wanted(t.Context(), got); err != nil || len(list) > 0 {
+			t.Errorf("%d: the store lacks %v, %v", n, list, err)
 		}
 		want := bringOut(t, s, home)
 		if got.Tree != want.Tree || got.Ignored != want.Ignored || got.Files != want.Files || strings.Join(got.Nested, " ") != strings.Join(want.Nested, " ") {
