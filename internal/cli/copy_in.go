@@ -61,7 +61,7 @@ func (c *copyIn) read(ctx context.Context) error {
 		return err
 	}
 	if !r.IsPlain() {
-		if err := c.app.takeUp(r, c.show); err != nil {
+		if err := c.app.takeUp(ctx, r, c.show); err != nil {
 			return err
 		}
 	}

@@ -4,229 +4,114 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"banger/internal/api"
 	"banger/internal/hint"
 	"banger/internal/workspace"
 )
 
+// applyFlags say what of a work is applied, and where it goes.
+type applyFlags struct {
+	outFlags
+	check, yes, undo, index, commit bool
+	onConflict                      string
+	message                         []string
+}
+
+// Values of --on-conflict.
+const (
+	conflictStop    = "stop"
+	conflictMarkers = "markers"
+)
+
+// verify refuses flags that can't be meant together.
+func (f *applyFlags) verify(cmd *cobra.Command) error {
+	switch {
+	case f.onConflict != conflictStop && f.onConflict != conflictMarkers:
+		return usagef("--on-conflict is %s or %s, not %q", conflictStop, conflictMarkers, f.onConflict)
+	case f.undo && (f.check || f.index || f.commit || cmd.Flags().Changed("on-conflict")):
+		return usagef("--undo takes back what was done, with the index and the commit: it goes with no other choice")
+	case f.index && f.commit:
+		return usagef("--commit stages what it commits: leave --index out")
+	case f.commit && f.onConflict == conflictMarkers:
+		return usagef("--commit and --on-conflict %s exclude each other: a commit has no conflicts", conflictMarkers)
+	case len(f.message) > 0 && !f.commit:
+		return usagef("--message is for --commit")
+	case len(f.message) > 0 && strings.TrimSpace(strings.Join(f.message, "")) == "":
+		return usagef("--message is empty")
+	}
+	return nil
+}
+
 func (a *app) vmWorkspaceApply() *cobra.Command {
-	var (
-		f                outFlags
-		check, yes, undo bool
-	)
+	var f applyFlags
 	cmd := &cobra.Command{
-		Use:   "apply [flags] VM",
+		Use:   "apply [flags] VM [-- PATH…]",
 		Short: "Merge a VM's changes into the repository",
-		Long: `Merge all that was changed in a VM's workspace into the work tree that went in: all
-files or none. What you changed meanwhile is merged, and a file that both sides
-changed in the same place stops it before anything is written. The index, branches
-and settings stay as they are. --undo takes the last apply back.
+		Long: `Merge what was changed in a VM's workspace into the work tree that went in: all files
+or none. What you changed meanwhile is merged, and a file that both sides changed in
+the same place stops it before anything is written. The index, branches and settings
+stay as they are. --undo takes the last apply back, with all that it did.
+
+PATH names a file or directory, as it is spelled, without patterns: relative to this
+directory if that is in the work tree, else to the root. The rest can be applied
+later.
+
+--on-conflict markers writes conflict markers into text files that both sides
+changed; what they can't show (binary files, links, a file that one side removed,
+files in the way that git does not track) still stops it. Exit status 125 says that
+conflicts are left.
+
+--index stages what was changed, too. A file that the index has otherwise than the
+work tree stops it. --commit also commits it, on the current branch: what the VM
+changed, merged with HEAD, without any edit of yours. No hook runs, and the commit is
+not signed. Ignored files that went in are written as files, but neither staged nor
+committed.
 
 Before anything is written, the files are named that could run on this host: hooks,
 settings of editors and agents, CI, executables, links. VM may be the name of a
 saved work.`,
 		Example: `  banger vm workspace apply dev --check
   banger vm workspace apply dev
+  banger vm workspace apply dev -- src README.md
+  banger vm workspace apply dev --commit -m "Fix the parser"
   banger vm workspace apply --undo`,
 		Args: func(cmd *cobra.Command, got []string) error {
-			if undo {
+			if f.undo {
 				return args(0, 0, "nothing")(cmd, got)
 			}
-			return args(1, 1, "a VM, or a saved work")(cmd, got)
+			return args(1, -1, "a VM, or a saved work")(cmd, got)
 		},
 		ValidArgsFunction: a.names(1),
 		RunE: func(cmd *cobra.Command, refs []string) error {
+			if err := f.verify(cmd); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			show := a.display(f.quiet, false)
 			defer show.close()
-			if undo {
-				return a.undoApply(ctx, f, show)
+			if f.undo {
+				return a.undoApply(ctx, f.outFlags, show)
 			}
-			return a.apply(ctx, f, refs[0], check, yes, show)
+			return a.apply(ctx, f, refs[0], refs[1:], show)
 		},
 	}
 	f.add(cmd)
 	fs := cmd.Flags()
-	fs.BoolVar(&check, "check", false, "only say what would be changed, and what is in the way")
-	fs.BoolVar(&undo, "undo", false, "take back the last apply in the repository (default: the one that this directory is in)")
-	fs.BoolVarP(&yes, "yes", "y", false, "don't ask about files that could run on this host")
+	fs.BoolVar(&f.check, "check", false, "only say what would be changed, and what is in the way")
+	fs.BoolVar(&f.index, "index", false, "stage what was changed, too")
+	fs.BoolVar(&f.commit, "commit", false, "stage and commit what was changed")
+	fs.StringArrayVarP(&f.message, "message", "m", nil, "`TEXT` is the commit's message; given again, a paragraph more (default: the VM and its commits)")
+	fs.StringVar(&f.onConflict, "on-conflict", conflictStop, "`HOW` a file that both sides changed is dealt with: stop, or markers")
+	fs.BoolVar(&f.undo, "undo", false, "take back the last apply in the repository (default: the one that this directory is in)")
+	fs.BoolVarP(&f.yes, "yes", "y", false, "don't ask about files that could run on this host")
+	cmd.RegisterFlagCompletionFunc("on-conflict", cobra.FixedCompletions([]string{conflictStop, conflictMarkers}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("message", nothing)
 	return cmd
-}
-
-func (a *app) apply(ctx context.Context, f outFlags, ref string, check, yes bool, show display) error {
-	parts, done, err := a.works(ctx, ref, f.guestPath, show)
-	if err != nil {
-		return err
-	}
-	defer done()
-	staging, err := stagingDir()
-	if err != nil {
-		return err
-	}
-	o := applyOptions{scratch: staging, check: check, yes: yes, vm: parts[0].VM.Name, show: show}
-	if len(parts) > 1 && !check {
-		if err := a.refuseConflicts(ctx, f, parts, o); err != nil {
-			return err
-		}
-	}
-	for _, p := range parts {
-		if p.at != "" && !p.changed() {
-			continue
-		}
-		if err := a.applyPart(ctx, f, p, o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// refuseConflicts looks at all parts before the first is changed.
-func (a *app) refuseConflicts(ctx context.Context, f outFlags, parts []part, o applyOptions) error {
-	var conflicts []string
-	for _, p := range parts {
-		r, err := f.repository(ctx, p)
-		if err != nil {
-			return err
-		}
-		m, err := workspace.NewMerge(ctx, r, p.Store, p.work, o.scratch)
-		if err != nil {
-			return err
-		}
-		for _, name := range m.Conflicts {
-			conflicts = append(conflicts, filepath.Join(p.at, name))
-		}
-		m.Close()
-	}
-	if len(conflicts) == 0 {
-		return nil
-	}
-	return conflictError(conflicts, o.vm)
-}
-
-func conflictError(paths []string, vmName string) error {
-	return hint.Add(fmt.Errorf("nothing was changed: %w", &workspace.ConflictError{Paths: paths}),
-		fmt.Sprintf("move them away, or banger vm workspace fetch %s and merge refs/banger/%s/work with git", vmName, vmName))
-}
-
-// applyPart merges the work in one repository into it.
-func (a *app) applyPart(ctx context.Context, f outFlags, p part, o applyOptions) error {
-	r, err := f.repository(ctx, p)
-	if err != nil {
-		return err
-	}
-	if err := a.takeUp(r, o.show); err != nil {
-		return err
-	}
-	if p.at != "" {
-		o.undo = " --repo " + r.Root
-	}
-	for try := 1; ; try++ {
-		o.yes = o.yes || try > 1
-		err := a.applyOnce(ctx, p.Store, p.work, r, o)
-		var changed *workspace.ChangedError
-		if !errors.As(err, &changed) || try == readTries {
-			return err
-		}
-		o.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: merging again", changed))})
-	}
-}
-
-type applyOptions struct {
-	scratch, vm string
-	undo        string // the flag that --undo needs
-	check, yes  bool
-	show        display
-}
-
-func (a *app) applyOnce(ctx context.Context, s workspace.Store, w workspace.Work, r *workspace.Repository, o applyOptions) error {
-	m, err := workspace.NewMerge(ctx, r, s, w, o.scratch)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	o.show.close()
-	if len(m.Conflicts) > 0 {
-		return conflictError(m.Conflicts, o.vm)
-	}
-	if len(m.Changes) == 0 {
-		o.show.event("", api.Event{Notice: "the work tree has all of it already"})
-		return nil
-	}
-	risky := 0
-	for _, c := range m.Changes {
-		if c.Risk != "" {
-			risky++
-		}
-	}
-	if risky > 0 && !o.check {
-		a.note("%s could run on this host:", count(risky, "file"))
-	}
-	for _, c := range m.Changes {
-		if o.check || c.Risk != "" {
-			if err := a.writeChange(c, o.check); err != nil {
-				return err
-			}
-		}
-	}
-	if o.check {
-		return nil
-	}
-	if risky > 0 && !o.yes {
-		if err := a.askToApply(ctx); err != nil {
-			return err
-		}
-	}
-	if err := m.Apply(ctx, o.vm); err != nil {
-		return err
-	}
-	if n := len(m.Pointers); n > 0 {
-		o.show.event("", api.Event{Notice: clean(fmt.Sprintf("%s written as pointer, without content, which is not to be had, or git here has no filter.lfs: %s",
-			count(n, "LFS file"), some(m.Pointers)))})
-	}
-	o.show.event("", api.Event{Notice: fmt.Sprintf("%s changed in %s; banger apply --undo%s takes it back", count(len(m.Changes), "file"), clean(r.Root), o.undo)})
-	return nil
-}
-
-// writeChange prints a change: to stdout if it is what was asked for, else to
-// stderr, as part of a question.
-func (a *app) writeChange(c workspace.Change, asked bool) error {
-	what := "M"
-	switch {
-	case c.OldMode == 0:
-		what = "A"
-	case c.NewMode == 0:
-		what = "D"
-	}
-	line := what + " " + clean(string(c.Path))
-	if c.Risk != "" {
-		line += "   (" + c.Risk + ")"
-	}
-	if asked {
-		return a.write("%s\n", line)
-	}
-	_, err := fmt.Fprintf(a.stderr, "  %s\n", line)
-	return err
-}
-
-// errNotApplied says that nobody agreed to an apply.
-var errNotApplied = errors.New("nothing was changed")
-
-func (a *app) askToApply(ctx context.Context) error {
-	if !term.IsTerminal(int(a.stdin.Fd())) || !term.IsTerminal(int(a.stderr.Fd())) {
-		return hint.Add(usagef("%w: there is no terminal to ask on", errNotApplied), "look at them with banger diff; --yes applies them without asking")
-	}
-	fmt.Fprint(a.stderr, "Apply? [y/N] ")
-	yes, err := a.readYes(ctx)
-	if err == nil && !yes {
-		err = errNotApplied
-	}
-	return err
 }
 
 // undoApply takes back the last apply in a repository.
@@ -239,7 +124,7 @@ func (a *app) undoApply(ctx context.Context, f outFlags, show display) error {
 	if err != nil {
 		return err
 	}
-	n, err := workspace.Undo(r)
+	n, err := workspace.Undo(ctx, r)
 	var edited *workspace.EditedError
 	switch {
 	case errors.As(err, &edited):
@@ -252,8 +137,8 @@ func (a *app) undoApply(ctx context.Context, f outFlags, show display) error {
 }
 
 // takeUp takes back an apply that was cut in a repository, and says so.
-func (a *app) takeUp(r *workspace.Repository, show display) error {
-	was, err := workspace.Recover(r)
+func (a *app) takeUp(ctx context.Context, r *workspace.Repository, show display) error {
+	was, err := workspace.Recover(ctx, r)
 	if errors.Is(err, workspace.ErrApplying) {
 		return err
 	}

@@ -122,16 +122,7 @@ func writeRisks(ctx context.Context, w io.Writer, parts []part) error {
 func writePatch(ctx context.Context, w io.Writer, parts []part, o workspace.PatchOptions) error {
 	all := o.Paths
 	for _, p := range parts {
-		o.Prefix, o.Paths = p.at, nil
-		for _, path := range all {
-			path = filepath.Clean(path)
-			switch rest := within(p.at, path); {
-			case p.at == "", rest != "":
-				o.Paths = append(o.Paths, strings.TrimPrefix(path, p.at+"/"))
-			case p.at == path || within(path, p.at) != "": // all of it
-				o.Paths = append(o.Paths, ".")
-			}
-		}
+		o.Prefix, o.Paths = p.at, p.paths(all)
 		if len(all) > 0 && len(o.Paths) == 0 {
 			continue
 		}

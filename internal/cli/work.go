@@ -31,6 +31,21 @@ type part struct {
 // changed reports whether there is anything in it that did not go in.
 func (p part) changed() bool { return p.work.Files > 0 || p.work.Commits > 0 }
 
+// paths are those of all, from the outermost repository's root, that lie in the part or
+// hold it, from its own root.
+func (p part) paths(all []string) (paths []string) {
+	for _, path := range all {
+		path = filepath.Clean(path)
+		switch rest := within(p.at, path); {
+		case p.at == "", rest != "":
+			paths = append(paths, strings.TrimPrefix(path, p.at+"/"))
+		case p.at == path || path == "." || within(path, p.at) != "": // all of it
+			paths = append(paths, ".")
+		}
+	}
+	return paths
+}
+
 func newPart(s workspace.Store, w workspace.Work, at string) (part, error) {
 	info, err := s.Info()
 	return part{s, info, w, at}, err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,92 +16,35 @@ import (
 	"banger/internal/durable"
 )
 
-// An apply keeps a journal in the repository's git directory. It first writes there
-// what each path will hold, in new/N, and what it holds, in old/N, and then says so
-// in the journal; only then does it change the tree, path by path. One that was cut
-// is taken back by the next (Recover), and one that ended can be taken back
-// (Undo): the journal of the last one stays.
-const (
-	journalDir  = "banger-apply" // under way
-	undoDir     = "banger-undo"  // the last that ended
-	journalFile = "journal.json"
-	journalLock = "banger-apply.lock"
-	// journalFormat is the version of the journal's JSON.
-	journalFormat = 1
-)
-
-type journal struct {
-	Format int       `json:"format"`
-	At     time.Time `json:"at"`
-	VM     string    `json:"vm"`
-	// Store is the id of the work's store, Tree the work's tree, and Before the tree of
-	// it that was applied before; "" if none was.
-	Store  string      `json:"store"`
-	Tree   string      `json:"tree"`
-	Before string      `json:"before,omitempty"`
-	Paths  []pathState `json:"paths"`
-}
-
-// appliedFile says which tree of each store was applied last: the next apply merges
-// what came after it. What the user has of it already is no conflict then.
-const appliedFile = "banger-applied.json"
-
-// readApplied returns the trees by their stores' ids. A file that can't be read is as
-// none: the base is then what went in, which is only more cautious.
-func readApplied(r *Repository) map[string]string {
-	trees := map[string]string{}
-	if text, err := readSmall(filepath.Join(r.GitDir, appliedFile), maxConfig); err == nil {
-		json.Unmarshal(text, &trees)
-	}
-	return trees
-}
-
-// noteApplied records the tree of a store; "" forgets it.
-func noteApplied(r *Repository, store, tree string) error {
-	trees := readApplied(r)
-	trees[store] = tree
-	if tree == "" {
-		delete(trees, store)
-	}
-	text, err := json.Marshal(trees)
-	if err != nil {
-		return err
-	}
-	return durable.Replace(filepath.Join(r.GitDir, appliedFile), text)
-}
-
-// pathState is what a path held before and after, by git's modes: 0 is nothing.
-type pathState struct {
-	Path    []byte `json:"path"`
-	OldMode uint32 `json:"old_mode"`
-	NewMode uint32 `json:"new_mode"`
-}
-
 // ErrApplying says that another apply is under way in the repository.
 var ErrApplying = errors.New("another apply is under way in this repository")
 
 // ConflictError names what could not be merged. Nothing was changed.
-type ConflictError struct{ Paths []string }
+type ConflictError struct {
+	Paths []string
+	// With is what the work could not be merged with; "" is the work tree.
+	With string
+}
 
 func (e *ConflictError) Error() string {
+	if e.With != "" {
+		return fmt.Sprintf("the work does not merge with %s, without your edits: %s", e.With, someNames(e.Paths))
+	}
+	return "both sides changed " + someNames(e.Paths)
+}
+
+// someNames lists paths, the first ten of them by name.
+func someNames(paths []string) string {
 	const shown = 10
 	names := make([]string, 0, shown)
-	for _, p := range e.Paths[:min(shown, len(e.Paths))] {
+	for _, p := range paths[:min(shown, len(paths))] {
 		names = append(names, strconv.Quote(p))
 	}
 	text := strings.Join(names, ", ")
-	if n := len(e.Paths) - shown; n > 0 {
+	if n := len(paths) - shown; n > 0 {
 		text += fmt.Sprintf(" and %d more", n)
 	}
-	return "both sides changed " + text
-}
-
-// EditedError names paths that were edited after an apply, and which taking it back
-// would lose. Nothing was changed.
-type EditedError struct{ Paths []string }
-
-func (e *EditedError) Error() string {
-	return "edited since then: " + strings.Join(e.Paths, ", ")
+	return text
 }
 
 // lockRepository keeps other applies out until unlock.
@@ -126,12 +68,23 @@ func lockRepository(r *Repository) (unlock func(), err error) {
 	}, nil
 }
 
+// transaction is an apply under way. Its steps come in an order that can be cut
+// between any two of them.
+type transaction struct {
+	r   *Repository
+	t   *tree
+	dir string // the journal's
+	j   journal
+}
+
 // Apply writes a merge into the user's tree: all of it or nothing. Files that are
-// not as the merge saw them are a ChangedError, conflicts a *ConflictError. The
-// user's index, refs and configuration stay as they are.
-func (m *Merge) Apply(ctx context.Context, vmName string) error {
-	if len(m.Conflicts) > 0 {
-		return &ConflictError{m.Conflicts}
+// not as the merge saw them are a ChangedError, conflicts a *ConflictError, paths that
+// can't be staged a *DirtyError; ErrIndexLocked says that a git is at work there. The
+// user's index and branch change only if MergeOptions say so, other refs and the
+// configuration never.
+func (m *Merge) Apply(ctx context.Context) error {
+	if err := m.Refused(); err != nil {
+		return err
 	}
 	r := m.plan.Repo
 	unlock, err := lockRepository(r)
@@ -139,70 +92,136 @@ func (m *Merge) Apply(ctx context.Context, vmName string) error {
 		return err
 	}
 	defer unlock()
-	if err := recoverLocked(r); err != nil {
+	if _, err := recoverLocked(ctx, r); err != nil {
 		return err
 	}
-	if len(m.Changes) == 0 {
+	if m.IsEmpty() {
 		return noteApplied(r, m.store.id(), m.theirs)
 	}
-	dir := filepath.Join(r.GitDir, journalDir)
-	j := journal{Format: journalFormat, At: time.Now().UTC(), VM: vmName, Store: m.store.id(), Tree: m.theirs, Before: readApplied(r)[m.store.id()]}
-	if err := m.prepare(ctx, dir, &j); err != nil {
-		os.RemoveAll(dir) // nothing was changed
+	tx, err := m.begin(ctx)
+	if err != nil {
 		return err
 	}
-	t := m.plan.files
-	for n, p := range j.Paths {
-		if err := t.change(p, filepath.Join(dir, "new", strconv.Itoa(n)), p.NewMode); err != nil {
-			return errors.Join(err, takeBack(t, dir, j, false))
+	for _, step := range tx.guards() {
+		if err := step(ctx); err != nil { // nothing was changed
+			return errors.Join(err, unlockIndex(r, tx.dir), removeJournal(tx.dir))
 		}
 	}
-	if err := noteApplied(r, m.store.id(), m.theirs); err != nil {
-		return errors.Join(err, takeBack(t, dir, j, false))
+	for _, step := range tx.changes() {
+		if err := step(ctx); err != nil {
+			return errors.Join(err, tx.takeBack(context.WithoutCancel(ctx)))
+		}
 	}
-	undo := filepath.Join(r.GitDir, undoDir)
-	if err := os.RemoveAll(undo); err != nil {
-		return err
-	}
-	return os.Rename(dir, undo)
+	return nil
 }
 
-// prepare writes the journal: what is there, and what will be.
-func (m *Merge) prepare(ctx context.Context, dir string, j *journal) error {
-	for _, d := range []string{dir, filepath.Join(dir, "old"), filepath.Join(dir, "new")} {
+// guards are what an apply does first when its journal is written: they keep git out.
+func (x *transaction) guards() []func(context.Context) error {
+	if x.j.Index == nil {
+		return nil
+	}
+	return []func(context.Context) error{
+		func(context.Context) error { return lockIndex(x.r, x.dir) },
+		x.checkIndex,
+	}
+}
+
+// changes are what an apply does then, in order.
+func (x *transaction) changes() (steps []func(context.Context) error) {
+	add := func(do func(context.Context) error) { steps = append(steps, do) }
+	for n, p := range x.j.Paths {
+		add(func(context.Context) error { return x.t.change(p, x.file("new", n), p.NewMode) })
+	}
+	switch {
+	case x.j.Index == nil:
+	case len(*x.j.Index) > 0:
+		add(func(context.Context) error { return fillIndex(x.r, x.dir, filepath.Join(x.dir, indexNew)) })
+		add(func(context.Context) error { return placeIndex(x.r, x.dir) })
+	default: // it was locked to keep git out
+		add(func(context.Context) error { return unlockIndex(x.r, x.dir) })
+	}
+	if x.j.Commit != nil { // the last, so that a branch that has moved says that all is done
+		add(func(ctx context.Context) error { return x.j.Commit.move(ctx, x.r) })
+	}
+	return append(steps, x.ending()...)
+}
+
+// ending are the last steps: what was applied is noted, and the journal becomes that
+// of the last apply.
+func (x *transaction) ending() []func(context.Context) error {
+	undo := filepath.Join(x.r.GitDir, undoDir)
+	return []func(context.Context) error{
+		func(context.Context) error { return noteApplied(x.r, x.j.Store, x.j.Tree) },
+		func(context.Context) error { return removeJournal(undo) },
+		func(context.Context) error { return os.Rename(x.dir, undo) },
+	}
+}
+
+// file is the path of what a path holds, in old or in new.
+func (x *transaction) file(when string, n int) string {
+	return filepath.Join(x.dir, when, strconv.Itoa(n))
+}
+
+// begin writes the journal: what is there, and what will be. An error leaves nothing,
+// but objects that no ref reaches.
+func (m *Merge) begin(ctx context.Context) (*transaction, error) {
+	r := m.plan.Repo
+	x := &transaction{r: r, t: m.plan.files, dir: filepath.Join(r.GitDir, journalDir), j: journal{
+		Format: journalFormat, At: time.Now().UTC(), VM: m.o.Name, Store: m.store.id(), Tree: m.theirs, Before: readApplied(r)[m.store.id()],
+	}}
+	err := m.giveStaged(ctx)
+	if err == nil {
+		err = m.prepare(ctx, x)
+	}
+	if err != nil {
+		removeJournal(x.dir) // nothing was changed
+		return nil, err
+	}
+	return x, nil
+}
+
+func (m *Merge) prepare(ctx context.Context, x *transaction) error {
+	for _, d := range []string{x.dir, filepath.Join(x.dir, "old"), filepath.Join(x.dir, "new")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return err
 		}
 	}
-	if err := m.contents(ctx, filepath.Join(dir, "new")); err != nil {
+	if err := m.contents(ctx, filepath.Join(x.dir, "new")); err != nil {
 		return err
 	}
 	for n, c := range m.Changes {
 		name := string(c.Path)
-		mode, err := m.plan.files.save(name, filepath.Join(dir, "old", strconv.Itoa(n)))
+		mode, err := x.t.save(name, x.file("old", n))
 		if err != nil {
 			return err
 		}
 		was, known := m.now[name]
-		st, err := m.plan.files.stat(name)
+		st, err := x.t.stat(name)
 		there := err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR
 		if there != known || there && !was.stat.matches(st) {
 			return &ChangedError{c.Path}
 		}
-		j.Paths = append(j.Paths, pathState{Path: c.Path, OldMode: mode, NewMode: c.NewMode})
+		x.j.Paths = append(x.j.Paths, pathState{Path: c.Path, OldMode: mode, NewMode: c.NewMode})
 	}
+	if m.staged != nil {
+		if err := m.staged.keep(x.dir); err != nil {
+			return err
+		}
+		x.j.Index = &m.staged.paths
+	}
+	x.j.Commit = m.commit
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(j)
+	text, err := json.Marshal(x.j)
 	if err != nil {
 		return err
 	}
 	// What the journal promises is on the disk before it is said.
-	if err := syncTree(dir); err != nil {
+	if err := syncTree(x.dir); err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(dir, journalFile), text)
+	return durable.Replace(filepath.Join(x.dir, journalFile), text)
 }
 
 func syncTree(dir string) error {
@@ -224,118 +243,3 @@ func (t *tree) change(p pathState, content string, mode uint32) error {
 
 // tempName is what a file in the tree is called until it is whole.
 const tempName = ".banger-apply.tmp"
-
-// takeBack gives each path what it held before. A path that holds neither that nor
-// what the apply wrote was edited since: without force it stops everything before
-// the first change.
-func takeBack(t *tree, dir string, j journal, strict bool) error {
-	var edited []string
-	back := make([]bool, len(j.Paths))
-	for n, p := range j.Paths {
-		old, now := filepath.Join(dir, "old", strconv.Itoa(n)), filepath.Join(dir, "new", strconv.Itoa(n))
-		is, err := t.equals(string(p.Path), p.OldMode, old)
-		if err != nil {
-			return err
-		}
-		if is {
-			continue
-		}
-		if back[n], err = t.equals(string(p.Path), p.NewMode, now); err != nil {
-			return err
-		}
-		if !back[n] {
-			edited = append(edited, strconv.Quote(string(p.Path)))
-		}
-	}
-	if len(edited) > 0 && strict {
-		return &EditedError{edited}
-	}
-	// The last first: a directory that became a file is one again.
-	for n := len(j.Paths) - 1; n >= 0; n-- {
-		if !back[n] {
-			continue
-		}
-		if err := t.change(j.Paths[n], filepath.Join(dir, "old", strconv.Itoa(n)), j.Paths[n].OldMode); err != nil {
-			return fmt.Errorf("take back %q: %w; what it held is in %q", j.Paths[n].Path, err, dir)
-		}
-	}
-	return os.RemoveAll(dir)
-}
-
-// Recover takes back an apply that was cut. It reports whether there was one.
-func Recover(r *Repository) (bool, error) {
-	if _, err := os.Lstat(filepath.Join(r.GitDir, journalDir)); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	unlock, err := lockRepository(r)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	return true, recoverLocked(r)
-}
-
-func recoverLocked(r *Repository) error {
-	dir := filepath.Join(r.GitDir, journalDir)
-	j, err := readJournal(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return os.RemoveAll(dir) // it had changed nothing
-	} else if err != nil {
-		return err
-	}
-	t, err := openTree(r.Root)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	if err := noteApplied(r, j.Store, j.Before); err != nil {
-		return err
-	}
-	return takeBack(t, dir, j, false)
-}
-
-// ErrNothingToUndo says that no apply can be taken back.
-var ErrNothingToUndo = errors.New("no apply in this repository can be taken back")
-
-// Undo takes back the last apply. Paths that were edited since are an *EditedError,
-// and nothing is changed. It returns how many paths are as they were.
-func Undo(r *Repository) (int, error) {
-	unlock, err := lockRepository(r)
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	if err := recoverLocked(r); err != nil {
-		return 0, err
-	}
-	dir := filepath.Join(r.GitDir, undoDir)
-	j, err := readJournal(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, ErrNothingToUndo
-	} else if err != nil {
-		return 0, err
-	}
-	t, err := openTree(r.Root)
-	if err != nil {
-		return 0, err
-	}
-	defer t.Close()
-	if err := takeBack(t, dir, j, true); err != nil {
-		return 0, err
-	}
-	return len(j.Paths), noteApplied(r, j.Store, j.Before)
-}
-
-func readJournal(dir string) (j journal, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, journalFile))
-	if err != nil {
-		return j, err
-	}
-	if err := json.Unmarshal(text, &j); err != nil {
-		return j, fmt.Errorf("read %q: %w", filepath.Join(dir, journalFile), err)
-	}
-	if j.Format != journalFormat {
-		return j, fmt.Errorf("%q has the format %d: this banger knows %d", dir, j.Format, journalFormat)
-	}
-	return j, nil
-}

@@ -1,10 +1,11 @@
 package workspace
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,11 +14,17 @@ import (
 
 func merge(t *testing.T, repo string, s Store, w Work) *Merge {
 	t.Helper()
+	return mergeWith(t, repo, s, w, MergeOptions{})
+}
+
+func mergeWith(t *testing.T, repo string, s Store, w Work, o MergeOptions) *Merge {
+	t.Helper()
+	o.Name, o.Scratch = "dev", t.TempDir()
 	r, err := Open(t.Context(), repo, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewMerge(t.Context(), r, s, w, t.TempDir())
+	m, err := NewMerge(t.Context(), r, s, w, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +45,7 @@ func TestApply(t *testing.T) {
 	if len(m.Conflicts) > 0 || len(m.Changes) != 6 {
 		t.Fatalf("merge: %+v, conflicts %q", m.Changes, m.Conflicts)
 	}
-	if err := m.Apply(t.Context(), "dev"); err != nil {
+	if err := m.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	got := sh(t, repo, `sed -n '3p;21p' f; cat g; ls d 2>/dev/null || echo no d; stat -c %a x; cat n/n; readlink link; od -c crlf | head -2; git status --porcelain`)
@@ -52,17 +59,17 @@ func TestApply(t *testing.T) {
 	}
 	sh(t, repo, "echo edit >>n/n")
 	var edited *EditedError
-	if _, err := Undo(r); !errors.As(err, &edited) {
+	if _, err := Undo(t.Context(), r); !errors.As(err, &edited) {
 		t.Errorf("Undo over an edit = %v, want EditedError", err)
 	}
 	sh(t, repo, "echo n >n/n")
-	if n, err := Undo(r); err != nil || n != 6 {
+	if n, err := Undo(t.Context(), r); err != nil || n != 6 {
 		t.Errorf("Undo = %d, %v", n, err)
 	}
 	if after := sh(t, repo, "git status --porcelain; find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort"); after != before {
 		t.Errorf("before:\n%s\nafter undo:\n%s", before, after)
 	}
-	if _, err := Undo(r); !errors.Is(err, ErrNothingToUndo) {
+	if _, err := Undo(t.Context(), r); !errors.Is(err, ErrNothingToUndo) {
 		t.Errorf("a second Undo = %v", err)
 	}
 }
@@ -76,7 +83,7 @@ func TestApplyConflict(t *testing.T) {
 	s, w := imported(t, repo, `echo guest >f; echo guest >g; echo n >new; echo n >ignored`)
 	sh(t, repo, `echo host >f; echo mine >new; echo ignored >.git/info/exclude; echo mine >ignored`)
 	before := sh(t, repo, "sha256sum *; ls .git")
-	err := merge(t, repo, s, w).Apply(t.Context(), "dev")
+	err := merge(t, repo, s, w).Apply(t.Context())
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) || strings.Join(conflict.Paths, " ") != "f ignored new" {
 		t.Errorf("Apply = %v, want conflicts in f, ignored, new", err)
@@ -86,34 +93,117 @@ func TestApplyConflict(t *testing.T) {
 	}
 }
 
-// An apply that was cut anywhere is taken back by the next command.
+// An apply that was cut between any two of its steps is taken back by the next command,
+// and so is one whose being taken back was cut; its end, once begun, is ended.
 func TestApplyCut(t *testing.T) {
 	user(t)
-	repo := t.TempDir()
-	sh(t, repo, `git init -q; for i in 1 2 3 4 5 6; do echo $i >f$i; done; mkdir d; echo d >d/d; git add .; git commit -qm one`)
-	s, w := imported(t, repo, `for i in 1 2 3; do echo guest >f$i; done; rm f4; rm -r d; echo d >d; mkdir n; echo n >n/n`)
-	state := "find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort"
-	before := sh(t, repo, state)
-	for cut := range 8 {
-		m := merge(t, repo, s, w)
-		r := m.plan.Repo
-		dir := filepath.Join(r.GitDir, journalDir)
-		j := journal{Format: journalFormat, VM: "dev"}
-		if err := m.prepare(t.Context(), dir, &j); err != nil {
-			t.Fatal(err)
-		}
-		for n, p := range j.Paths[:min(cut, len(j.Paths))] {
-			if err := m.plan.files.change(p, filepath.Join(dir, "new", strconv.Itoa(n)), p.NewMode); err != nil {
+	for name, c := range map[string]struct {
+		before string // what the user has done
+		o      MergeOptions
+	}{
+		"tree":        {"", MergeOptions{}},
+		"index":       {"echo mine >f6; git add f6", MergeOptions{Index: true}},
+		"split index": {"git update-index --split-index", MergeOptions{Index: true}},
+		"no index":    {"rm .git/index", MergeOptions{Index: true, Paths: []string{"n"}}},
+		"commit":      {"echo mine >f6; git add f6; echo more >>f6", MergeOptions{Commit: true}},
+		"detached":    {"git checkout -q --detach", MergeOptions{Commit: true}},
+		"unborn":      {"git update-ref -d HEAD; git rm -qr --cached .; git add .", MergeOptions{Commit: true, Paths: []string{"n"}}},
+		"markers":     {"echo mine >f1; git add f1", MergeOptions{Index: true, Markers: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; for i in 1 6; do echo $i >f$i; done; mkdir d; echo d >d/d; git add .; git commit -qm one`)
+			s, w := imported(t, repo, `echo guest >f1; rm -r d; echo d >d; mkdir n; echo n >n/n`)
+			sh(t, repo, c.before)
+			before := state(t, repo)
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		if was, err := Recover(r); !was || err != nil {
-			t.Fatalf("Recover after %d changes = %v, %v", cut, was, err)
-		}
-		if after := sh(t, repo, state); after != before {
-			t.Fatalf("after %d changes and Recover:\n%s\nwant:\n%s", cut, after, before)
+			for cut, all := 0, false; !all; cut++ {
+				x := begun(t, repo, s, w, c.o)
+				all = run(t, x.steps(), cut)
+				was := false
+				if all {
+					if _, err := Undo(t.Context(), r); err != nil {
+						t.Fatalf("Undo: %v", err)
+					}
+				} else if was, err = Recover(t.Context(), r); !was || err != nil {
+					t.Fatalf("Recover after %d steps = %v, %v", cut, was, err)
+				}
+				if after := state(t, repo); after != before {
+					t.Fatalf("after %d steps and taking them back:\n%s\nwant:\n%s", cut, after, before)
+				}
+			}
+			for cut, all := 0, false; !all; cut++ {
+				x := begun(t, repo, s, w, c.o)
+				run(t, x.steps(), 1000)
+				x, err := openTransaction(r, undoDir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer x.t.Close()
+				if err := x.checkUnedited(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := x.reopen(); err != nil {
+					t.Fatal(err)
+				}
+				steps, err := x.backSteps(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = run(t, steps, cut)
+				if _, err := Recover(t.Context(), r); err != nil {
+					t.Fatalf("Recover of an Undo after %d steps: %v", cut, err)
+				}
+				if after := state(t, repo); after != before {
+					t.Fatalf("after %d steps back and Recover:\n%s\nwant:\n%s", cut, after, before)
+				}
+			}
+		})
+	}
+}
+
+// begun is an apply whose journal is written.
+func begun(t *testing.T, repo string, s Store, w Work, o MergeOptions) *transaction {
+	t.Helper()
+	m := mergeWith(t, repo, s, w, o)
+	if err := m.Refused(); err != nil {
+		t.Fatal(err)
+	}
+	x, err := m.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// steps are all that an apply does after its journal is written.
+func (x *transaction) steps() []func(context.Context) error {
+	return slices.Concat(x.guards(), x.changes())
+}
+
+// run runs the first n of steps, and reports whether these are all.
+func run(t *testing.T, steps []func(context.Context) error, n int) bool {
+	t.Helper()
+	for i, step := range steps[:min(n, len(steps))] {
+		if err := step(t.Context()); err != nil {
+			t.Fatalf("step %d: %v", i, err)
 		}
 	}
+	return n >= len(steps)
+}
+
+// state is all that an apply may change: files, index, branch, and what was applied; and
+// that no lock is left.
+func state(t *testing.T, repo string) string {
+	t.Helper()
+	return sh(t, repo, `find . -name .git -prune -o -type f -exec sha256sum {} + -o -type l -printf '%p %l\n' | sort
+		git ls-files -s; git ls-files -v; git status --porcelain
+		cd "$(git rev-parse --git-dir)"
+		cat HEAD; git rev-parse -q --verify HEAD || echo unborn; cat banger-applied.json 2>/dev/null || printf '{}'; echo; ls index.lock 2>/dev/null || echo no lock`)
 }
 
 // A second apply brings what came after the first, though both changed the same
@@ -130,7 +220,7 @@ func TestApplyTwice(t *testing.T) {
 	}
 	for _, line := range []string{"first", "second"} {
 		sh(t, tree, "sed -i '5s/.*/"+line+"/' f; echo "+line+" >>new")
-		if err := merge(t, repo, s, bringOut(t, s, home)).Apply(t.Context(), "dev"); err != nil {
+		if err := merge(t, repo, s, bringOut(t, s, home)).Apply(t.Context()); err != nil {
 			t.Fatalf("the %s apply: %v", line, err)
 		}
 		sh(t, repo, "sed -i '1s/$/ mine/' f")
@@ -147,7 +237,7 @@ func TestApplyOverEmptyDirectories(t *testing.T) {
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; mkdir -p d/e; echo 1 >d/f; git add .; git commit -qm one`)
 	s, w := imported(t, repo, `rm -r d; echo file >d`)
-	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := sh(t, repo, "cat d"); got != "file\n" {
@@ -174,12 +264,12 @@ func TestApplyFromAnotherFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(scratch)
-	m, err := NewMerge(t.Context(), r, s, w, scratch)
+	m, err := NewMerge(t.Context(), r, s, w, MergeOptions{Name: "dev", Scratch: scratch})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if err := m.Apply(t.Context(), "dev"); err != nil {
+	if err := m.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := sh(t, repo, "cat f n; ls .git/banger-undo"); got != "1\n2\nn\njournal.json\nnew\nold\n" {

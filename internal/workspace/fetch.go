@@ -119,10 +119,17 @@ var refLimit = 20 * time.Second
 // of the repository's, but it reads its configuration, and waits for whatever that
 // includes: so it is bounded.
 func updateRefs(ctx context.Context, r *Repository, tx io.Reader) error {
+	return updateRefsBy(ctx, r, hostGit(r.Common, "", ownCommitter...), tx)
+}
+
+// ownCommitter is who writes a reflog if nobody else does.
+var ownCommitter = []string{"GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost"}
+
+// updateRefsBy is updateRefs with the git that does it, and options of update-ref.
+func updateRefsBy(ctx context.Context, r *Repository, g git.Git, tx io.Reader, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, refLimit)
 	defer cancel()
-	g := hostGit(r.Common, "", "GIT_COMMITTER_NAME=banger", "GIT_COMMITTER_EMAIL=banger@localhost")
-	_, err := g.Run(ctx, tx, "update-ref", "-z", "--stdin")
+	_, err := g.Run(ctx, tx, append(append([]string{"update-ref"}, args...), "-z", "--stdin")...)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("git did not answer in %q within %v: its configuration may include a file that can't be read", r.Root, refLimit)
 	}
@@ -151,11 +158,9 @@ func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string
 		return w, err
 	}
 	refs[prefix+"base"], refs[prefix+"work"] = base, w.Commit
-	private := map[string]string{}
-	for _, name := range i.Private {
-		if id, err := s.git().Line(ctx, nil, "rev-parse", "-q", "--verify", i.Base+":"+string(name)); err == nil {
-			private[id] = string(name)
-		}
+	private, err := s.privateIDs(ctx, i, i.Base)
+	if err != nil {
+		return w, err
 	}
 	args := []string{"rev-list", "--objects", "--no-object-names"}
 	for name, id := range refs {
@@ -178,6 +183,24 @@ func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string
 	return w, err
 }
 
+// privateIDs are the ids of the ignored files that went in, as some trees have them,
+// with their names. An empty file's is not among them: it tells nothing.
+func (s Store) privateIDs(ctx context.Context, i Info, trees ...string) (map[string]string, error) {
+	empty, err := s.git().Line(ctx, nil, "hash-object", "--stdin")
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]string{}
+	for _, tree := range trees {
+		for _, name := range i.Private {
+			if id, err := s.git().Line(ctx, nil, "rev-parse", "-q", "--verify", tree+":"+string(name)); err == nil && id != empty {
+				ids[id] = string(name)
+			}
+		}
+	}
+	return ids, ctx.Err()
+}
+
 // remake makes a commit of another one's tree without some paths.
 func (s Store) remake(ctx context.Context, commit, parent string, without [][]byte) (string, error) {
 	dir, err := os.MkdirTemp(s.Dir, incoming)
@@ -197,18 +220,24 @@ func (s Store) remake(ctx context.Context, commit, parent string, without [][]by
 	return g.Line(ctx, nil, args...)
 }
 
-// treeWithout makes a tree of another one, or of a commit's, without some paths. index
-// is the name of a file that is not there yet.
+// treeWithout makes a tree of another one, or of a commit's, by its id, without some
+// paths. index is the name of a file that is not there yet.
 func treeWithout(ctx context.Context, g git.Git, index, tree string, without [][]byte) (string, error) {
+	var lines bytes.Buffer
+	for _, n := range without { // a mode of 0 removes
+		fmt.Fprintf(&lines, "0 %s\t%s\x00", strings.Repeat("0", len(tree)), n)
+	}
+	return editTree(ctx, g, index, tree, &lines)
+}
+
+// editTree makes a tree of another one and of lines for update-index --index-info. index
+// is the name of a file that is not there yet.
+func editTree(ctx context.Context, g git.Git, index, tree string, lines *bytes.Buffer) (string, error) {
 	g.Env = append(slices.Clone(g.Env), "GIT_INDEX_FILE="+index)
 	if _, err := g.Run(ctx, nil, "read-tree", tree); err != nil {
 		return "", err
 	}
-	var names bytes.Buffer
-	for _, n := range without { // a mode of 0 removes
-		fmt.Fprintf(&names, "0 %s\t%s\x00", strings.Repeat("0", len(tree)), n)
-	}
-	if _, err := g.Run(ctx, &names, "update-index", "-z", "--index-info"); err != nil {
+	if err := updateIndex(ctx, g, index, lines); err != nil {
 		return "", err
 	}
 	return g.Line(ctx, nil, "write-tree", "--missing-ok")
@@ -241,6 +270,14 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 		}
 		want.WriteString("^" + i.Head + "\n")
 	}
+	return takePack(ctx, r, look, func(out io.Writer) error {
+		return s.git().Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q")
+	})
+}
+
+// takePack brings a pack into the user's repository: checked beside its objects, and
+// then renamed among them. look is a git that has the user's objects.
+func takePack(ctx context.Context, r *Repository, look git.Git, write func(io.Writer) error) error {
 	objects := filepath.Join(r.Common, "objects")
 	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
 	if err != nil {
@@ -254,7 +291,7 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 	in.Env = append(slices.Clone(in.Env), "GIT_OBJECT_DIRECTORY="+dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES="+git.Quote(objects))
 	pack, out := io.Pipe()
 	go func() { // ends when pack is read or closed
-		out.CloseWithError(s.git().Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q"))
+		out.CloseWithError(write(out))
 	}()
 	_, err = in.Run(ctx, pack, "index-pack", "--stdin", "--fix-thin", "--strict")
 	pack.CloseWithError(err)

@@ -52,7 +52,7 @@ var hostileRepositories = map[string]struct {
 	"ignore file is a FIFO":  {`mkfifo .gitignore`, ""},
 	"attributes is a FIFO":   {`echo x >.gitattributes; git add .gitattributes; rm .gitattributes; mkfifo .gitattributes`, `".gitattributes" is a FIFO`},
 	"lfs storage":            {`git config lfs.storage "$HOME"; git config lfs.url "ssh://example.org"`, ""},
-	"promisor":               {`git config remote.origin.promisor true; git config remote.origin.url "ext::$CANARY"; git config extensions.partialClone origin; git config protocol.ext.allow always; rm -rf .git/objects/??; git config core.repositoryformatversion 1`, ""},
+	"promisor":               {`git config remote.origin.promisor true; git config remote.origin.url "ext::$CANARY"; git config extensions.partialClone origin; git config protocol.ext.allow always; rm -rf .git/objects/??; git config core.repositoryformatversion 1`, "the commit of HEAD is not in the repository"},
 	"bare":                   {`git config core.bare true`, "is bare"},
 	"object format":          {`git config core.repositoryformatversion 1; git config extensions.objectFormat sha512`, "object format"},
 }
@@ -124,16 +124,81 @@ func goThrough(t *testing.T, repo string) error {
 	if err := s.Patch(t.Context(), &patch, w, PatchOptions{}); err != nil {
 		return err
 	}
-	m, err := NewMerge(t.Context(), r, s, w, t.TempDir())
+	m, err := NewMerge(t.Context(), r, s, w, MergeOptions{Name: "dev", Scratch: t.TempDir()})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if err := m.Apply(t.Context(), "dev"); err != nil {
+	if err := m.Apply(t.Context()); err != nil {
 		return err
 	}
-	_, err = Undo(r)
+	if _, err := Undo(t.Context(), r); err != nil {
+		return err
+	}
+	m, err = NewMerge(t.Context(), r, s, w, MergeOptions{Name: "dev", Scratch: t.TempDir(), Commit: true})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.Apply(t.Context()); err != nil {
+		return err
+	}
+	_, err = Undo(t.Context(), r)
 	return err
+}
+
+// A journal comes with a stranger's repository: nothing outside is read, written or run
+// for it.
+func TestHostileJournals(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ script, refused string }{
+		"content is a link":    {`ln -s "$HOME/secret" "$J/old/0"`, "too many levels of symbolic links"},
+		"content is a FIFO":    {`mkfifo "$J/old/0"`, "not a regular file"},
+		"old is a link":        {`rmdir "$J/old"; mkdir -p "$HOME/old"; cp "$HOME/secret" "$HOME/old/0"; ln -s "$HOME/old" "$J/old"`, "not a directory of an apply"},
+		"journal is a link":    {`echo old >"$J/old/0"; mv "$J" ../j; ln -s ../../j "$J"`, "not a directory of an apply"},
+		"journal is a FIFO":    {`rm "$J/journal.json"; mkfifo "$J/journal.json"`, "not a regular file"},
+		"journal is too new":   {`echo '{"format":99}' >"$J/journal.json"`, "format 99"},
+		"path leads out":       {`sed -i s/Zg==/Li4veA==/ "$J/journal.json"`, "leads out"},
+		"path is git's":        {`sed -i s/Zg==/LmdpdC9jb25maWc=/ "$J/journal.json"`, "it is a git directory"},
+		"ref is an option":     {`echo old >"$J/old/0"; sed -i 's/}$/,"commit":{"ref":"--upload-pack","to":"1"}}/' "$J/journal.json"`, "it says that"},
+		"environment":          {`echo old >"$J/old/0"; sed -i 's/}$/,"commit":{"ref":"refs\/heads\/main","from":"1111111111111111111111111111111111111111","to":"'$(git rev-parse HEAD)'","who":["GIT_CONFIG_COUNT=1","GIT_CONFIG_KEY_0=core.hooksPath","GIT_CONFIG_VALUE_0=.git\/hooks"]}}/' "$J/journal.json"; cp "$CANARY" .git/hooks/reference-transaction`, "git update-ref"},
+		"index path leads out": {`echo old >"$J/old/0"; sed -i 's/}$/,"index":[{"path":"Li4veA=="}]}/' "$J/journal.json"`, "leads out"},
+		"index is a link":      {`echo old >"$J/old/0"; cp .git/index "$J/index.new"; ln -s "$HOME/secret" "$J/index.old"; sed -i 's/}$/,"index":[{"path":"Zg=="}]}/' "$J/journal.json"`, "too many levels of symbolic links"},
+	} {
+		for _, dir := range []string{journalDir, undoDir} {
+			t.Run(name+" "+dir, func(t *testing.T) {
+				top := t.TempDir()
+				ran, canary := filepath.Join(top, "ran"), filepath.Join(top, "canary")
+				if err := os.WriteFile(canary, []byte("#!/bin/sh\ntouch "+ran+"\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				t.Setenv("CANARY", canary)
+				repo := filepath.Join(top, "repo")
+				t.Setenv("J", filepath.Join(repo, ".git", dir))
+				sh(t, top, `git init -q repo; cd repo; echo new >f; git add .; git commit -qm one; echo SECRET >"$HOME/secret"; mkdir -p "$J/old" "$J/new"; echo new >"$J/new/0"
+					printf '{"format":2,"store":"s","tree":"t","paths":[{"path":"Zg==","old_mode":33188,"new_mode":33188}]}' >"$J/journal.json"`)
+				sh(t, repo, c.script)
+				r, err := Open(t.Context(), repo, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if dir == journalDir {
+					_, err = Recover(t.Context(), r)
+				} else {
+					_, err = Undo(t.Context(), r)
+				}
+				if err == nil || !strings.Contains(err.Error(), c.refused) {
+					t.Errorf("the error is %v, want %q", err, c.refused)
+				}
+				if got := sh(t, repo, `grep -al ^SECRET f .git/index || true; cat "$HOME/secret"; ls ../x 2>/dev/null || true`); got != "SECRET\n" {
+					t.Errorf("what has the secret, and its text: %q", got)
+				}
+				if _, err := os.Lstat(ran); err == nil {
+					t.Error("something of the repository's ran")
+				}
+			})
+		}
+	}
 }
 
 // Hostile trees: entries "MODE NAME" of a guest's tree, and what the message says.

@@ -56,7 +56,7 @@ func TestUnborn(t *testing.T) {
 	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
 		t.Error(err)
 	}
-	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if got := sh(t, repo, "cat f"); got != "1\n2\n" {
@@ -118,7 +118,7 @@ func TestKinds(t *testing.T) {
 			if w.Files != 1 {
 				t.Errorf("after one change, the guest's work is %+v", w)
 			}
-			if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+			if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 				t.Error(err)
 			}
 			if got := sh(t, repo, "cat new"); got != "new\n" {

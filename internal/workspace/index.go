@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/git"
 	"banger/internal/workspace/wire"
 )
 
@@ -36,8 +37,8 @@ const (
 )
 
 // readIndex lists an index.
-func readIndex(ctx context.Context, s *scratch) (entries []entry, err error) {
-	err = s.Read(ctx, nil, func(r *bufio.Reader) error {
+func readIndex(ctx context.Context, g git.Git) (entries []entry, err error) {
+	err = g.Read(ctx, nil, func(r *bufio.Reader) error {
 		for {
 			e, err := readEntry(r)
 			if errors.Is(err, io.EOF) {

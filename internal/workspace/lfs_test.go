@@ -126,7 +126,7 @@ func TestLFSOut(t *testing.T) {
 	}
 	sh(t, repo, `git worktree add -q ../wt new; cd ../wt; test "$(wc -c <b.bin) $(wc -c <d/x.bin) $(wc -c <a.bin)" = "8000 9000 4000"; git checkout -q HEAD~3; test $(wc -c <a.bin) = 3000`)
 	m := merge(t, repo, s, w)
-	if err := m.Apply(t.Context(), "dev"); err != nil {
+	if err := m.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(m.Pointers) != 1 || m.Pointers[0] != "moved.bin" {
@@ -137,7 +137,7 @@ func TestLFSOut(t *testing.T) {
 	} else if !strings.Contains(out, w.Tree) {
 		t.Errorf("after Apply the tree is not %s:\n%s", w.Tree, out)
 	}
-	if n, err := Undo(r); err != nil || n == 0 {
+	if n, err := Undo(t.Context(), r); err != nil || n == 0 {
 		t.Errorf("Undo = %d, %v", n, err)
 	}
 	sh(t, repo, `test "$(head -c 4 b.bin)" = edit; test ! -e d`)
@@ -201,7 +201,7 @@ func TestLFSApply(t *testing.T) {
 	s, w := imported(t, repo, `chmod +x a.bin; cp a.bin copy.bin; yes n | head -c 3000 >n.bin`)
 	sh(t, repo, "rm -r .git/lfs")
 	m := merge(t, repo, s, w)
-	if err := m.Apply(t.Context(), "dev"); err != nil || len(m.Pointers) != 0 {
+	if err := m.Apply(t.Context()); err != nil || len(m.Pointers) != 0 {
 		t.Errorf("Apply = %v, pointers %q", err, m.Pointers)
 	}
 	sh(t, repo, `test -x a.bin; test $(wc -c <a.bin) = 5000; cmp a.bin copy.bin; test $(wc -c <n.bin) = 3000`)
@@ -210,7 +210,7 @@ func TestLFSApply(t *testing.T) {
 	sh(t, bare, `cd "`+repo+`"; git archive HEAD | tar x -C "`+bare+`"; cd "`+bare+`"; git init -q; git add .; git commit -qm one; git cat-file -p HEAD:a.bin | grep oid`)
 	s, w = imported(t, bare, `yes n | head -c 3000 >a.bin; yes m | head -c 3000 >m.bin; git add .; git commit -qm two`)
 	m = merge(t, bare, s, w)
-	if err := m.Apply(t.Context(), "dev"); err != nil || len(m.Pointers) != 2 {
+	if err := m.Apply(t.Context()); err != nil || len(m.Pointers) != 2 {
 		t.Errorf("Apply = %v, pointers %q", err, m.Pointers)
 	}
 	sh(t, bare, `grep oid a.bin; grep oid m.bin; git add .; test "$(git write-tree)" = `+w.Tree)
@@ -238,7 +238,7 @@ func TestLFSPrivate(t *testing.T) {
 		t.Errorf("Fetch = %+v, %v", got, err)
 	}
 	sh(t, repo, `! grep -rl SECRET .git`)
-	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	sh(t, repo, `test $(wc -c <secret.bin) = 5005`)
@@ -371,7 +371,7 @@ func TestHostileLFS(t *testing.T) {
 			if err != nil || (got.NoObjects == nil) != (name == "storage elsewhere") || got.Refs["refs/banger/dev/work"] == "" {
 				t.Errorf("Fetch = %+v, %v", got, err)
 			}
-			if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+			if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 				t.Error(err)
 			}
 			sh(t, repo, `find "$HOME/elsewhere" -type f | sort | cmp - ../before; test $(wc -c <a.bin) = 3000; rm -r "$HOME/elsewhere"`)
@@ -403,7 +403,7 @@ func TestRealLFS(t *testing.T) {
 		t.Errorf("Fetch = %+v, %v", got, err)
 	}
 	sh(t, repo, `git lfs fsck --objects main..new; GIT_LFS_SKIP_SMUDGE=0 git -c lfs.fetchexclude=c.bin worktree add -q ../wt new; cd ../wt; test "$(wc -c <a.bin) $(wc -c <w.bin)" = "3000 2000"`)
-	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	sh(t, repo, `git add -A; test "$(git write-tree)" = `+w.Tree)
@@ -414,4 +414,23 @@ func tryToBringOut(ctx context.Context, s Store, home string) (Work, error) {
 	return s.Save(ctx, func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 		return guest.Run(ctx, args[1:], home, in, out)
 	}, nil)
+}
+
+// A commit has pointers, whose contents the user's git gets; a conflict in a content
+// can have no markers.
+func TestLFSCommit(t *testing.T) {
+	userLFS(t)
+	repo := lfsRepository(t)
+	s, w := imported(t, repo, `yes guest | head -c 4000 >a.bin; yes n | head -c 3000 >n.bin`)
+	if err := mergeWith(t, repo, s, w, MergeOptions{Commit: true}).Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, repo, `test -z "$(git status --porcelain a.bin n.bin)"; git show HEAD:a.bin | grep 'size 4000'; test $(wc -c <a.bin) = 4000
+		rm a.bin n.bin; git checkout HEAD a.bin n.bin; test "$(wc -c <a.bin) $(wc -c <n.bin)" = "4000 3000"`)
+	s, w = imported(t, repo, `yes theirs | head -c 4000 >a.bin; echo guest >>f`)
+	sh(t, repo, `yes mine | head -c 4000 >a.bin`)
+	m := mergeWith(t, repo, s, w, MergeOptions{Markers: true})
+	if len(m.Conflicts) != 1 || m.Conflicts[0] != "a.bin" || m.Markable {
+		t.Errorf("conflicts %q, markable %v", m.Conflicts, m.Markable)
+	}
 }

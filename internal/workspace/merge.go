@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,19 +19,55 @@ import (
 	"banger/internal/git"
 )
 
+// MergeOptions say what of a work is merged, and where it will go.
+type MergeOptions struct {
+	// Name is the VM's: conflict markers and the commit's message name it.
+	Name string
+	// Scratch is the directory in which the scratch repository is made.
+	Scratch string
+	// Paths are the files and directories that are merged, from the root; none means
+	// all (Repository.Paths makes them).
+	Paths []string
+	// Markers has conflicts in text files that git tracks written as conflict markers.
+	Markers bool
+	// Index has what is changed staged in the user's index; Commit has it also committed
+	// on the user's branch, with Message, "" for one that names the VM and its commits.
+	Index, Commit bool
+	Message       string
+}
+
 // Merge is a work, merged with what the user's tree is now. It holds a plan of the
 // user's repository; Close removes that.
 type Merge struct {
+	NoChange  []string // the paths of MergeOptions that name no change of the work
 	Changes   []Change // to the user's tree: what goes first, each in the order of paths
 	Conflicts []string // paths that both sides changed, or that are in the way
+	// Markable says that MergeOptions.Markers would write all of Conflicts.
+	Markable bool
+	// Marked are the paths that will have conflict markers.
+	Marked []Marked
+	// HeadConflicts are the paths where the work does not merge with HEAD.
+	HeadConflicts []string
+	// Dirty are the paths that can't be staged.
+	Dirty []string
 	// Pointers are the LFS files that Apply wrote as pointers, because their content is
 	// not to be had, or because the user's git would not know it for one.
 	Pointers []string
-	tree     string
-	theirs   string // the work's tree
-	store    Store
-	plan     *Plan
-	now      map[string]File // the user's files
+	// Unsigned says that the user's configuration asks for signed commits, and that
+	// this one will not be.
+	Unsigned bool
+
+	o       MergeOptions
+	tree    string
+	theirs  string // the work's tree, or base with what was chosen of it
+	store   Store
+	private map[string]bool
+	marked  map[string]*conflict
+	plan    *Plan
+	now     map[string]File // the user's files
+	adds    []string        // ids of what the commit has that HEAD has not
+	staged  *staged         // nil leaves the index alone
+	commit  *refMove        // nil makes no commit
 }
 
 // Change is a path that a merge changes in the user's tree.
@@ -39,14 +76,42 @@ type Change struct {
 	OldMode, NewMode uint32 // git's; 0 is none
 	// Risk says why it could run on the host; "" if it could not by itself.
 	Risk string
+
+	newID string // of the clean form
 }
 
 // Close removes the plan.
 func (m *Merge) Close() { m.plan.Close() }
 
+// IsEmpty reports whether there is nothing to apply.
+func (m *Merge) IsEmpty() bool { return len(m.Changes) == 0 && m.commit == nil }
+
+// Commit is the id of the commit to be; "" if there is none.
+func (m *Merge) Commit() string {
+	if m.commit == nil {
+		return ""
+	}
+	return m.commit.To
+}
+
+// Refused says why the merge can't be applied.
+func (m *Merge) Refused() error {
+	switch {
+	case len(m.NoChange) > 0:
+		return &NoChangeError{m.NoChange}
+	case len(m.Conflicts) > 0:
+		return &ConflictError{Paths: m.Conflicts}
+	case len(m.Dirty) > 0:
+		return &DirtyError{m.Dirty}
+	case len(m.HeadConflicts) > 0:
+		return &ConflictError{Paths: m.HeadConflicts, With: "HEAD"}
+	}
+	return nil
+}
+
 // NewMerge merges a work with r's tree of this moment. The base of both is what went
 // in, or what of this work was applied last. It changes nothing in r.
-func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir string) (_ *Merge, err error) {
+func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOptions) (_ *Merge, err error) {
 	i, err := s.Info()
 	if err != nil {
 		return nil, err
@@ -55,13 +120,17 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 		return nil, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
 	}
 	base := i.Tree
-	if last := readApplied(r)[s.id()]; last != "" {
+	if last := readApplied(r)[s.id()]; isHex(last) {
 		if _, err := s.git().Run(ctx, nil, "cat-file", "-e", last+"^{tree}"); err == nil {
 			base = last
 		}
 	}
+	target, unchanged, err := s.choose(ctx, o.Scratch, i.Tree, base, w.Tree, o.Paths)
+	if err != nil {
+		return nil, err
+	}
 	// What the guest changed may be there as a file that git does not know.
-	theirs, err := changes(ctx, s.git(), base, w.Tree)
+	theirs, err := changes(ctx, s.git(), base, target)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +138,7 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 	for _, c := range theirs {
 		made = append(made, string(c.Path))
 	}
-	p, err := NewPlan(ctx, r, Options{Scratch: scratchDir, Also: made, Submodules: LeaveSubmodules})
+	p, err := NewPlan(ctx, r, Options{Scratch: o.Scratch, Also: made, Submodules: LeaveSubmodules, keepIndex: o.Index || o.Commit})
 	if err != nil {
 		return nil, err
 	}
@@ -78,25 +147,79 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, scratchDir st
 			p.Close()
 		}
 	}()
-	m := &Merge{plan: p, now: map[string]File{}, theirs: w.Tree, store: s}
+	m := &Merge{o: o, plan: p, now: map[string]File{}, private: map[string]bool{}, marked: map[string]*conflict{}, theirs: target, store: s, NoChange: unchanged}
 	for _, f := range p.Files {
 		m.now[string(f.Path)] = f
+	}
+	for _, name := range i.Private {
+		m.private[string(name)] = true
 	}
 	if err := p.s.alsoReads(s.repo()); err != nil {
 		return nil, err
 	}
 	// A submodule's files are merged in its own repository.
-	if base, err = p.s.withoutSubmodules(ctx, base); err != nil {
-		return nil, err
+	for _, tree := range []*string{&base, &target} {
+		if *tree, err = p.s.withoutSubmodules(ctx, *tree); err != nil {
+			return nil, err
+		}
 	}
-	plain, err := p.s.withoutSubmodules(ctx, w.Tree)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.merge(ctx, base, plain); err != nil {
+	if err := m.intoTree(ctx, base, target); err != nil {
 		return nil, fmt.Errorf("merge the work with %q: %w", r.Root, err)
 	}
-	return m, m.look(ctx)
+	if len(m.Conflicts) == 0 && (o.Index || o.Commit) {
+		if err := m.intoIndex(ctx, s, i, w, base, target); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// intoTree merges with the user's work tree.
+func (m *Merge) intoTree(ctx context.Context, base, theirs string) error {
+	got, err := m.plan.merge(ctx, base, m.plan.Tree, theirs)
+	if err != nil {
+		return err
+	}
+	m.tree = got.tree
+	if m.Changes, err = changes(ctx, m.plan.s.Git, m.plan.Tree, m.tree); err != nil {
+		return err
+	}
+	if err := m.mark(ctx, got); err != nil {
+		return err
+	}
+	return m.look()
+}
+
+// intoIndex makes the index and the commit to be.
+func (m *Merge) intoIndex(ctx context.Context, s Store, i Info, w Work, base, theirs string) error {
+	paths := map[string]bool{}
+	for _, c := range m.Changes {
+		paths[string(c.Path)] = true
+	}
+	var committed []Change
+	if m.o.Commit {
+		var err error
+		if committed, err = m.commitWork(ctx, s, i, w, base, theirs); err != nil {
+			return err
+		}
+		for _, c := range committed {
+			paths[string(c.Path)] = true
+			if c.NewMode != 0 {
+				m.adds = append(m.adds, c.newID)
+			}
+		}
+	}
+	for name := range m.private {
+		delete(paths, name)
+	}
+	m.Dirty = m.dirty(slices.Sorted(maps.Keys(paths)))
+	if m.Refused() != nil {
+		return nil
+	}
+	if err := m.stage(ctx); err != nil {
+		return fmt.Errorf("make the index: %w", err)
+	}
+	return s.refusePrivate(ctx, i, w, slices.Concat(m.Changes, committed), m.private)
 }
 
 // alsoReads gives a scratch repository the objects of another one.
@@ -110,47 +233,6 @@ func (s *scratch) alsoReads(repo string) error {
 		return err
 	}
 	return f.Close()
-}
-
-// merge makes the merged tree. git merge-tree wants commits, and finds their base by
-// itself: so the base is both sides' parent.
-func (m *Merge) merge(ctx context.Context, base, theirs string) error {
-	own := m.plan.s.Git
-	own.Env = append(slices.Clone(own.Env), commitEnv...)
-	commit := func(tree string, parents ...string) (string, error) {
-		args := []string{"commit-tree", tree, "-m", "for a merge"}
-		for _, p := range parents {
-			args = append(args, "-p", p)
-		}
-		return own.Line(ctx, nil, args...)
-	}
-	b, err := commit(base)
-	if err != nil {
-		return err
-	}
-	ours, err := commit(m.plan.Tree, b)
-	if err != nil {
-		return err
-	}
-	guests, err := commit(theirs, b)
-	if err != nil {
-		return err
-	}
-	out, err := own.Run(ctx, nil, "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, guests)
-	var failed *git.Error
-	if err != nil && !(errors.As(err, &failed) && failed.Status() == 1) {
-		return err
-	}
-	fields := strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
-	m.tree = fields[0]
-	if err != nil {
-		for _, name := range fields[1:] {
-			if name != "" {
-				m.Conflicts = append(m.Conflicts, name)
-			}
-		}
-	}
-	return nil
 }
 
 // changes lists in what two trees differ.
@@ -172,6 +254,7 @@ func changes(ctx context.Context, g git.Git, from, to string) (list []Change, er
 			}
 			*mode = uint32(n)
 		}
+		c.newID = head[3]
 		c.Risk, head = risk(c), nil
 		list = append(list, c)
 		return nil
@@ -179,11 +262,8 @@ func changes(ctx context.Context, g git.Git, from, to string) (list []Change, er
 	return list, err
 }
 
-// look lists the changes and what is in their way.
-func (m *Merge) look(ctx context.Context) (err error) {
-	if m.Changes, err = changes(ctx, m.plan.s.Git, m.plan.Tree, m.tree); err != nil {
-		return err
-	}
+// look puts the changes in order, and finds what is in their way.
+func (m *Merge) look() error {
 	// What goes makes room: a directory may have become a file.
 	slices.SortStableFunc(m.Changes, func(a, b Change) int { return min(int(a.NewMode), 1) - min(int(b.NewMode), 1) })
 	goes := map[string]bool{}
@@ -200,6 +280,7 @@ func (m *Merge) look(ctx context.Context) (err error) {
 			return err
 		}
 		m.Conflicts = append(m.Conflicts, in...)
+		m.Markable = m.Markable && len(in) == 0
 	}
 	slices.Sort(m.Conflicts)
 	m.Conflicts = slices.Compact(m.Conflicts)

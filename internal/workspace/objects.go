@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/git"
 	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
@@ -243,17 +244,47 @@ func (s Store) giveObjects(ctx context.Context, r *Repository, head string, refs
 	}
 	defer dir.Close()
 	err = s.newPointers(ctx, head, slices.Compact(ids), func(_ blob, o lfs.Pointer) error {
-		at, err := s.findObject(o)
-		if err != nil {
-			return nil
+		came, err := s.giveObject(dir, o)
+		if came {
+			n++
 		}
-		name := lfs.ObjectPath(o.OID)
-		st, err := dir.stat(name)
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == o.Size {
-			return nil
-		}
-		n++
-		return dir.put(name, at, modeFile, tempName)
+		return err
 	})
 	return n, err
+}
+
+// giveObject brings a content into a user's git directory, and reports whether it came:
+// the store may lack it, or the user have it.
+func (s Store) giveObject(dir *tree, o lfs.Pointer) (bool, error) {
+	at, err := s.findObject(o)
+	if err != nil {
+		return false, nil
+	}
+	name := lfs.ObjectPath(o.OID)
+	st, err := dir.stat(name)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == o.Size {
+		return false, nil
+	}
+	return true, dir.put(name, at, modeFile, tempName)
+}
+
+// giveContents brings the contents of the LFS files among some objects of g's into the
+// user's repository.
+func (s Store) giveContents(ctx context.Context, r *Repository, g git.Git, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	dir, err := openTree(r.Common)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return readBlobs(ctx, g, strings.NewReader(strings.Join(ids, "\n")+"\n"), func(b blob) error {
+		o, is := lfs.Parse(b.text)
+		if !is {
+			return nil
+		}
+		_, err := s.giveObject(dir, o)
+		return err
+	})
 }

@@ -133,7 +133,7 @@ func TestPrivate(t *testing.T) {
 	if found != ".gitignore\nf\n1\n2\n3\n" {
 		t.Errorf("the user's repository holds\n%s", found)
 	}
-	if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := sh(t, repo, "cat .env f; ls build/deep 2>/dev/null || true"); got != "CANARY-SECRET\nmore\n1\n2\n3\n" {
@@ -186,7 +186,7 @@ func TestAnew(t *testing.T) {
 			if w.Files != 1 || !w.Anew {
 				t.Errorf("Import = %+v, want one file of a repository made anew", w)
 			}
-			if err := merge(t, repo, s, w).Apply(t.Context(), "dev"); err != nil {
+			if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := sh(t, repo, "cat f .env d/g"); got != "1\nedit\nS\n2\n" {

@@ -43,6 +43,8 @@ type Options struct {
 	Also []string
 	// Submodules says what becomes of submodules.
 	Submodules Submodules
+
+	keepIndex bool // keep the index as it was read, beside the scratch repository
 }
 
 // File is a file that goes in.
@@ -130,6 +132,11 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 			err = fmt.Errorf("read the repository %q: %w", r.Root, err)
 		}
 	}()
+	if o.keepIndex {
+		if err := copyRegular(filepath.Join(s.dir, indexSeen), filepath.Join(s.repo, "index")); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.readHead(ctx, o); err != nil {
 		return nil, err
 	}
@@ -146,7 +153,7 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 	if p.files, err = openTree(root); err != nil {
 		return nil, err
 	}
-	if p.entries, err = readIndex(ctx, s); err != nil {
+	if p.entries, err = readIndex(ctx, s.Git); err != nil {
 		return nil, err
 	}
 	if o.From != "" {

@@ -115,21 +115,60 @@ func (w *randomWork) check(s Store, home, tree string) {
 		t.Error("what was fetched is not what the guest has")
 	}
 	before := treeOf(t, w.repo)
-	if err := merge(t, w.repo, s, got).Apply(t.Context(), "dev"); err != nil {
+	const index = "git ls-files -s; git rev-parse HEAD"
+	staged := sh(t, w.repo, index)
+	o := []MergeOptions{{}, {Index: true}, {Commit: true}}[w.r.IntN(3)]
+	m := mergeWith(t, w.repo, s, got, o)
+	if len(m.Dirty)+len(m.HeadConflicts) > 0 { // the user's own edits are in the way
+		o = MergeOptions{}
+		m = mergeWith(t, w.repo, s, got, o)
+	}
+	w.log = append(w.log, fmt.Sprintf("apply %+v", o))
+	if err := m.Apply(t.Context()); err != nil {
 		t.Errorf("Apply: %v", err)
 		return
 	}
+	w.checkIndex(m, staged)
 	if now := treeOf(t, w.repo); now != want {
 		t.Errorf("after apply the host's tree is %s, the guest's %s\n%s", now, want, sh(t, w.repo, "git diff --stat "+want+" 2>&1 || true"))
 	}
 	if before == want || w.r.IntN(3) > 0 {
 		return // the next apply comes on top of this one
 	}
-	if _, err := Undo(r); err != nil {
+	if _, err := Undo(t.Context(), r); err != nil {
 		t.Errorf("Undo: %v", err)
 	}
 	if now := treeOf(t, w.repo); now != before {
 		t.Errorf("after undo the host's tree is %s, before it was %s", now, before)
+	}
+	if now := sh(t, w.repo, index); now != staged {
+		t.Errorf("after undo the index and HEAD are\n%s\nbefore they were\n%s", now, staged)
+	}
+}
+
+// checkIndex compares what an apply staged and committed with its changes.
+func (w *randomWork) checkIndex(m *Merge, before string) {
+	t := w.t
+	now := sh(t, w.repo, "git ls-files -s; git rev-parse HEAD")
+	if m.staged == nil {
+		if now != before {
+			t.Errorf("the index and HEAD are\n%s\nbefore they were\n%s", now, before)
+		}
+		return
+	}
+	sh(t, w.repo, "git update-index -q --refresh || true")
+	unstaged := sh(t, w.repo, "git diff-files --name-only -z")
+	index := sh(t, w.repo, "git ls-files -z")
+	for _, c := range m.Changes {
+		if strings.Contains("\x00"+unstaged, "\x00"+string(c.Path)+"\x00") {
+			t.Errorf("%q is not staged", c.Path)
+		}
+		if in := strings.Contains("\x00"+index, "\x00"+string(c.Path)+"\x00"); in != (c.NewMode != 0) {
+			t.Errorf("%q is in the index: %v", c.Path, in)
+		}
+	}
+	if id := m.Commit(); id != "" && !strings.HasSuffix(now, "\n"+id+"\n") {
+		t.Errorf("HEAD is not at the commit %s:\n%s", id, now)
 	}
 }
 

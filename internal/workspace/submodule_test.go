@@ -73,7 +73,7 @@ func TestSubmodules(t *testing.T) {
 		works = append(works, w)
 	}
 	for n, at := range []string{"", "lib", "lib/inner"} {
-		if err := merge(t, filepath.Join(repo, at), stores[n], works[n]).Apply(t.Context(), "dev"); err != nil {
+		if err := merge(t, filepath.Join(repo, at), stores[n], works[n]).Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,5 +118,40 @@ func TestSubmoduleGone(t *testing.T) {
 				t.Errorf("%q changed, want %q; %+v", got, c.want, w)
 			}
 		})
+	}
+}
+
+// A commit is one of the repository that it is in: what the outer one says of its
+// submodules stays.
+func TestSubmodulesCommit(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, withSubmodules)
+	repo := filepath.Join(dir, "main")
+	home, stores := submodules(t, repo)
+	sh(t, filepath.Join(home, "repo"), `echo root >>f; git commit -qam root; cd lib/inner; echo inner >>f; git commit -qam inner`)
+	before := state(t, repo) + state(t, filepath.Join(repo, "lib/inner"))
+	for n, at := range map[int]string{0: "", 2: "lib/inner"} {
+		m := mergeWith(t, filepath.Join(repo, at), stores[n], bringOut(t, stores[n], home), MergeOptions{Commit: true})
+		if err := m.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := sh(t, repo, `git show --name-only --format=%s; git diff HEAD^ HEAD -- lib; git status --porcelain -- f lib away .gitmodules
+		cd lib/inner; git show --name-only --format=%s; git status --porcelain; git symbolic-ref -q HEAD || echo detached`)
+	if want := "Work of VM dev\n\nf\n M lib\nWork of VM dev\n\nf\ndetached\n"; got != want {
+		t.Errorf("after the commits:\n%s\nwant:\n%s", got, want)
+	}
+	for _, at := range []string{"", "lib/inner"} {
+		r, err := Open(t.Context(), filepath.Join(repo, at), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Undo(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := state(t, repo) + state(t, filepath.Join(repo, "lib/inner")); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 }

@@ -47,7 +47,7 @@ func (t *tree) put(name, content string, mode uint32, temp string) error {
 	base := path.Base(name)
 	unix.Unlinkat(at, temp, 0)
 	if mode == modeLink {
-		target, err := os.ReadFile(content)
+		target, err := readSmall(content, unix.PathMax)
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ var umask = sync.OnceValue(func() uint32 {
 })
 
 func writeAt(at int, name, content string, perm uint32) error {
-	in, err := os.Open(content)
+	in, err := openRegular(content)
 	if err != nil {
 		return err
 	}
@@ -223,19 +223,24 @@ func (t *tree) equals(name string, mode uint32, content string) (bool, error) {
 }
 
 func sameContent(a, b string) (bool, error) {
-	fa, err := os.Open(a)
+	f, err := openRegular(a)
 	if err != nil {
 		return false, err
 	}
-	defer fa.Close()
-	fb, err := os.Open(b)
+	defer f.Close()
+	return sameAs(f, b)
+}
+
+// sameAs reports whether what is read from a is the content of the file at b.
+func sameAs(a io.Reader, b string) (bool, error) {
+	fb, err := openRegular(b)
 	if err != nil {
 		return false, err
 	}
 	defer fb.Close()
 	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {
-		n, errA := io.ReadFull(fa, bufA)
+		n, errA := io.ReadFull(a, bufA)
 		k, errB := io.ReadFull(fb, bufB)
 		if n != k || string(bufA[:n]) != string(bufB[:k]) {
 			return false, nil
