@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -252,7 +253,15 @@ func takeBack(t *tree, dir string, j journal, strict bool) error {
 	}
 	// The last first: a directory that became a file is one again.
 	for n := len(j.Paths) - 1; n >= 0; n-- {
+		// A file that was being written when the apply was cut.
+		name := string(j.Paths[n].Path)
+		if err := t.unlink(path.Join(path.Dir(name), tempName)); err != nil && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+			return err
+		}
 		if !back[n] {
+			if j.Paths[n].OldMode == 0 {
+				t.prune(name) // directories that were made for it
+			}
 			continue
 		}
 		if err := t.change(j.Paths[n], filepath.Join(dir, "old", strconv.Itoa(n)), j.Paths[n].OldMode); err != nil {

@@ -3,6 +3,7 @@ package workspace
 import (
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -92,7 +93,7 @@ func TestApplyCut(t *testing.T) {
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; for i in 1 2 3 4 5 6; do echo $i >f$i; done; mkdir d; echo d >d/d; git add .; git commit -qm one`)
 	s, w := imported(t, repo, `for i in 1 2 3; do echo guest >f$i; done; rm f4; rm -r d; echo d >d; mkdir n; echo n >n/n`)
-	state := "find . -path ./.git -prune -o -type f -exec sha256sum {} + | sort"
+	state := "find . -path ./.git -prune -o -type d -print -o -type f -exec sha256sum {} + | sort"
 	before := sh(t, repo, state)
 	for cut := range 8 {
 		m := merge(t, repo, s, w)
@@ -104,6 +105,13 @@ func TestApplyCut(t *testing.T) {
 		}
 		for n, p := range j.Paths[:min(cut, len(j.Paths))] {
 			if err := m.plan.files.change(p, filepath.Join(dir, "new", strconv.Itoa(n)), p.NewMode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// It was writing the next file.
+		next := min(cut, len(j.Paths)-1)
+		if p := j.Paths[next]; p.NewMode != 0 {
+			if err := m.plan.files.put(path.Join(path.Dir(string(p.Path)), tempName), filepath.Join(dir, "new", strconv.Itoa(next)), p.NewMode, tempName+".2"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/lease"
 )
 
 // FetchOptions say where a work goes in a user's repository.
@@ -180,13 +181,13 @@ func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string
 
 // remake makes a commit of another one's tree without some paths.
 func (s Store) remake(ctx context.Context, commit, parent string, without [][]byte) (string, error) {
-	dir, err := os.MkdirTemp(s.Dir, incoming)
+	l, err := lease.New(s.Dir, incoming)
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
+	defer l.Close()
 	g := s.git(commitEnv...)
-	tree, err := treeWithout(ctx, g, filepath.Join(dir, "index"), commit, without)
+	tree, err := treeWithout(ctx, g, filepath.Join(l.Dir, "index"), commit, without)
 	if err != nil {
 		return "", err
 	}
@@ -256,7 +257,7 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 	go func() { // ends when pack is read or closed
 		out.CloseWithError(s.git().Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q"))
 	}()
-	_, err = in.Run(ctx, pack, "index-pack", "--stdin", "--fix-thin", "--strict")
+	_, err = in.Run(ctx, pack, "index-pack", "--stdin", "--fix-thin", s.strict())
 	pack.CloseWithError(err)
 	if err != nil {
 		return err
