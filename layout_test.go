@@ -29,6 +29,7 @@ var imports = map[string]string{
 	"internal/ext4":            "",
 	"internal/unixsock":        "hint",
 	"internal/durable":         "",
+	"internal/lease":           "",
 	"internal/fault":           "",
 	"internal/watch":           "",
 	"internal/ballast":         "durable",
@@ -65,12 +66,12 @@ var imports = map[string]string{
 	"internal/agent":             "agent/command agent/program channel channel/control lfs",
 	"internal/agent/command":     "channel/exec",
 	"internal/agent/program":     "agent/workspace filecopy lfs workspace/wire",
-	"internal/agent/workspace":   "git lfs unpack workspace/wire",
+	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 
 	// What goes in and comes out.
 	"internal/unpack":    "",
 	"internal/filecopy":  "unpack",
-	"internal/workspace": "disk durable git hint lfs unpack workspace/wire",
+	"internal/workspace": "disk durable git hint lease lfs unpack workspace/wire",
 
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",

@@ -176,6 +176,10 @@ func (c *receiver) skips(name string) bool {
 }
 
 func (c *receiver) entry(d *unpack.Dir, name string, h *tar.Header, r io.Reader) error {
+	if _, sparse := h.PAXRecords["GNU.sparse.major"]; sparse {
+		// It says how large its holes are, and nothing has to come for them.
+		h.Typeflag = tar.TypeGNUSparse
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		c.times[name] = h.ModTime

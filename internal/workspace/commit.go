@@ -310,7 +310,7 @@ func (m *Merge) giveStaged(ctx context.Context) error {
 	if m.plan.Head != "" {
 		want.WriteString("^" + m.plan.Head + "\n")
 	}
-	return takePack(ctx, m.plan.Repo, m.plan.s.Git, func(out io.Writer) error {
+	return takePack(ctx, m.plan.Repo, m.plan.s.Git, "", func(out io.Writer) error {
 		return m.plan.s.Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q")
 	})
 }

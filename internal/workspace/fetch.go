@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/lease"
 )
 
 // FetchOptions say where a work goes in a user's repository.
@@ -203,13 +204,13 @@ func (s Store) privateIDs(ctx context.Context, i Info, trees ...string) (map[str
 
 // remake makes a commit of another one's tree without some paths.
 func (s Store) remake(ctx context.Context, commit, parent string, without [][]byte) (string, error) {
-	dir, err := os.MkdirTemp(s.Dir, incoming)
+	l, err := lease.New(s.Dir, incoming)
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
+	defer l.Close()
 	g := s.git(commitEnv...)
-	tree, err := treeWithout(ctx, g, filepath.Join(dir, "index"), commit, without)
+	tree, err := treeWithout(ctx, g, filepath.Join(l.Dir, "index"), commit, without)
 	if err != nil {
 		return "", err
 	}
@@ -270,14 +271,15 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 		}
 		want.WriteString("^" + i.Head + "\n")
 	}
-	return takePack(ctx, r, look, func(out io.Writer) error {
+	return takePack(ctx, r, look, s.strict(), func(out io.Writer) error {
 		return s.git().Stream(ctx, &want, out, "pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q")
 	})
 }
 
 // takePack brings a pack into the user's repository: checked beside its objects, and
-// then renamed among them. look is a git that has the user's objects.
-func takePack(ctx context.Context, r *Repository, look git.Git, write func(io.Writer) error) error {
+// then renamed among them. look is a git that has the user's objects, strict the option
+// with which index-pack looks into objects; "" does not.
+func takePack(ctx context.Context, r *Repository, look git.Git, strict string, write func(io.Writer) error) error {
 	objects := filepath.Join(r.Common, "objects")
 	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
 	if err != nil {
@@ -293,7 +295,11 @@ func takePack(ctx context.Context, r *Repository, look git.Git, write func(io.Wr
 	go func() { // ends when pack is read or closed
 		out.CloseWithError(write(out))
 	}()
-	_, err = in.Run(ctx, pack, "index-pack", "--stdin", "--fix-thin", "--strict")
+	args := []string{"index-pack", "--stdin", "--fix-thin"}
+	if strict != "" {
+		args = append(args, strict)
+	}
+	_, err = in.Run(ctx, pack, args...)
 	pack.CloseWithError(err)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +15,13 @@ import (
 	"banger/internal/workspace/wire"
 )
 
-// A hostile repository: what is in it, and what refuses it. Nothing of it runs: each
-// of these leaves a file canary if it does.
-var hostileRepositories = map[string]struct {
-	script  string
-	refused string // part of the message; "" if it goes in
-}{
+// hostileRepository is a script that makes one, and part of the message that refuses
+// it; "" if it goes in.
+type hostileRepository struct{ script, refused string }
+
+// Hostile repositories. Nothing of them runs: each of these leaves a file canary if it
+// does.
+var hostileRepositories = map[string]hostileRepository{
 	"fsmonitor":              {`git config core.fsmonitor "$CANARY"`, ""},
 	"fsmonitor daemon":       {`git config core.fsmonitor true; git config core.fsmonitorHookVersion 2`, ""},
 	"hooks":                  {`for h in post-index-change reference-transaction post-checkout pre-commit post-commit pre-auto-gc; do cp "$CANARY" .git/hooks/$h; done`, ""},
@@ -60,32 +62,65 @@ var hostileRepositories = map[string]struct {
 func TestHostileRepositories(t *testing.T) {
 	defer func(old time.Duration) { refLimit = old }(refLimit)
 	refLimit = 2 * time.Second
-	for name, c := range hostileRepositories {
-		t.Run(name, func(t *testing.T) {
-			user(t)
-			dir := t.TempDir()
-			ran := filepath.Join(dir, "ran")
-			canary := filepath.Join(dir, "canary")
-			if err := os.WriteFile(canary, []byte("#!/bin/sh\ntouch "+ran+"\ncat\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("CANARY", canary)
-			repo := filepath.Join(dir, "repo")
-			sh(t, dir, `git init -q repo; cd repo; echo 1 >f; echo 2 >g; git add .; git commit -qm one; echo 3 >>g`)
-			sh(t, repo, c.script)
-			os.Remove(ran) // by what made it
-			err := goThrough(t, repo)
-			switch {
-			case c.refused == "" && err != nil:
-				t.Errorf("it is refused: %v", err)
-			case c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)):
-				t.Errorf("the error is %v, want %q", err, c.refused)
-			}
-			if _, err := os.Lstat(ran); err == nil {
-				t.Error("something of the repository's ran")
-			}
-		})
+	user(t)
+	all := published(hostileRepositories, publishedRepositories)
+	t.Logf("%d hostile repositories", len(all))
+	t.Run("all", func(t *testing.T) { // ends with them
+		for name, c := range all {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				testHostileRepository(t, c)
+			})
+		}
+	})
+	if got, _ := os.ReadDir(os.Getenv("HOME")); len(got) != 1 {
+		t.Errorf("in the home there are %v: want git's settings alone", got)
 	}
+}
+
+// published are two tables as one.
+func published[C any](tables ...map[string]C) map[string]C {
+	all := map[string]C{}
+	for _, t := range tables {
+		maps.Copy(all, t)
+	}
+	return all
+}
+
+func testHostileRepository(t *testing.T, c hostileRepository) {
+	dir := t.TempDir()
+	ran, canary := filepath.Join(dir, "ran"), filepath.Join(dir, "canary")
+	if err := os.WriteFile(canary, []byte("#!/bin/sh\ntouch "+ran+"\ncat\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	repo := filepath.Join(dir, "repo")
+	// The victim's files are below a home of their own.
+	sh(t, dir, fmt.Sprintf(`cp -r "$HOME" home; export HOME=%s/home CANARY=%s
+		git init -q repo; cd repo; echo 1 >f; echo 2 >g; git add .; git commit -qm one; echo 3 >>g
+		%s`, dir, canary, c.script))
+	os.Remove(ran) // by what made it
+	before := hostFiles(t, dir)
+	err := goThrough(t, repo)
+	switch {
+	case c.refused == "" && err != nil:
+		t.Errorf("it is refused: %v", err)
+	case c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)):
+		t.Errorf("the error is %v, want %q", err, c.refused)
+	}
+	if _, err := os.Lstat(ran); err == nil {
+		t.Error("something of the repository's ran")
+	}
+	if after := hostFiles(t, dir); after != before {
+		t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// hostFiles are all files below a directory, with their hashes, but for what a fetch
+// and an apply are to write in a repository.
+func hostFiles(t *testing.T, dir string) string {
+	t.Helper()
+	return sh(t, dir, `find . \( -path '*/.git/objects' -o -path '*/.git/refs/banger' -o -path '*/.git/logs' -o -path '*/.git/refs/heads/from-dev' -o -name 'banger-appl*' -o -name banger-undo \) -prune -o \
+		\( -type f -printf '%m ' -exec sha256sum {} \; \) -o -printf '%M %p %l\n' | grep -v ' ./repo/.git$' | sort -k 2`)
 }
 
 // goThrough brings a repository in and a change out into it again, by all ways.
@@ -201,11 +236,14 @@ func TestHostileJournals(t *testing.T) {
 	}
 }
 
-// Hostile trees: entries "MODE NAME" of a guest's tree, and what the message says.
-var hostileTrees = map[string]struct {
+// hostileTree is entries "MODE NAME" of a guest's tree, and part of the message that
+// refuses it.
+type hostileTree struct {
 	entries []string
 	refused string
-}{
+}
+
+var hostileTrees = map[string]hostileTree{
 	"git":                       {[]string{"100644 .git"}, `".git": it is a git directory`},
 	"git directory":             {[]string{"40000 .git"}, `".git": it is a git directory`},
 	"git in capitals":           {[]string{"40000 .GiT"}, `".GiT": it is a git directory`},
@@ -228,16 +266,16 @@ var hostileTrees = map[string]struct {
 	"long name":                 {[]string{"100644 " + strings.Repeat("x", 4096)}, `longer than`},
 	"name over 255":             {[]string{"100644 " + strings.Repeat("x", 256)}, `longer than a name can be`},
 	"twice":                     {[]string{"100644 a", "100644 a"}, `"a": it is there twice`},
-	"file and directory":        {[]string{"100644 a", "40000 a"}, `refused`},
-	"not sorted":                {[]string{"100644 b", "100644 a"}, `refused`},
-	"device mode":               {[]string{"60644 a"}, `refused`},
-	"world-writable mode":       {[]string{"100666 a"}, `refused`},
-	"setuid mode":               {[]string{"104755 a"}, `refused`},
+	"file and directory":        {[]string{"100644 a", "40000 a"}, `"a": it is there twice`},
+	"not sorted":                {[]string{"100644 b", "100644 a"}, `not properly sorted`},
+	"device mode":               {[]string{"60644 a"}, `"a": it is a submodule, and the base has none there`},
+	"world-writable mode":       {[]string{"100666 a"}, `as it says`},
+	"setuid mode":               {[]string{"104755 a"}, `as it says`},
 	"submodule":                 {[]string{"160000 mod"}, `"mod": it is a submodule, and the base has none there`},
-	"gitmodules link":           {[]string{"120000 .gitmodules"}, `refused`},
-	"gitmodules link by case":   {[]string{"120000 .GITMODULES"}, `refused`},
-	"gitmodules short":          {[]string{"120000 GITMOD~1"}, `refused`},
-	"zero-padded":               {[]string{"0100644 a"}, `refused`},
+	"gitmodules link":           {[]string{"120000 .gitmodules"}, `.gitmodules is a symbolic link`},
+	"gitmodules link by case":   {[]string{"120000 .GITMODULES"}, `.gitmodules is a symbolic link`},
+	"gitmodules short":          {[]string{"120000 GITMOD~1"}, `.gitmodules is a symbolic link`},
+	"zero-padded":               {[]string{"0100644 a"}, `zero-padded file modes`},
 	"deep git":                  {[]string{"40000 deep/.git"}, `it is a git directory`},
 	"control bytes in git name": {[]string{"40000 .git\t"}, `it is a git directory`},
 }
@@ -251,8 +289,12 @@ func TestHostileTrees(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range hostileTrees {
+	home := hostFiles(t, os.Getenv("HOME"))
+	all := published(hostileTrees, publishedTrees)
+	t.Logf("%d hostile trees", len(all))
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
+			before := hostFiles(t, repo) + hostFiles(t, s.Dir)
 			evil := t.TempDir()
 			sh(t, evil, "git init -q")
 			tree := evilTree(t, evil, c.entries)
@@ -266,10 +308,13 @@ func TestHostileTrees(t *testing.T) {
 			if _, err := s.Work(); err == nil {
 				t.Error("the store has work")
 			}
-			if left, _ := filepath.Glob(filepath.Join(s.Dir, incoming+"*")); len(left) > 0 {
-				t.Errorf("%q are left", left)
+			if after := hostFiles(t, repo) + hostFiles(t, s.Dir); after != before {
+				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
 			}
 		})
+	}
+	if now := hostFiles(t, os.Getenv("HOME")); now != home {
+		t.Errorf("the home was\n%s\nand is\n%s", home, now)
 	}
 }
 
@@ -372,12 +417,16 @@ func TestHostileReports(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			before := hostFiles(t, repo) + hostFiles(t, s.Dir)
 			_, err := s.Import(t.Context(), &in, nil)
 			if err == nil || !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("Import = %v, want %q", err, c.refused)
 			}
 			if _, err := s.Work(); err == nil {
 				t.Error("the store has work")
+			}
+			if after := hostFiles(t, repo) + hostFiles(t, s.Dir); after != before {
+				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
 			}
 		})
 	}

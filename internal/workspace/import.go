@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/lease"
 	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
@@ -47,6 +48,8 @@ type Work struct {
 	// had none: their pointers are in Tree or in a commit. Lacks are the first of them.
 	Lacking int      `json:"lacking,omitempty"`
 	Lacks   []string `json:"lacks,omitempty"`
+	// Copy is which copy of the repository it is the work of, as the guest says.
+	Copy string `json:"copy,omitempty"`
 }
 
 // Question is what a guest is asked about the store's workspace.
@@ -125,7 +128,10 @@ func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err
 	if err := q.keep(); err != nil {
 		return w, err
 	}
-	w = Work{Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored, Anew: report.Anew}
+	if err := s.setAside(report.Copy); err != nil {
+		return w, err
+	}
+	w = Work{Copy: report.Copy, Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored, Anew: report.Anew}
 	for _, n := range report.Nested {
 		w.Nested = append(w.Nested, string(n))
 	}
@@ -152,6 +158,8 @@ func checkReport(i Info, r wire.Report) error {
 		return fmt.Errorf("%.80q is no commit's id", r.Head)
 	case len(r.Refs) > maxRefs:
 		return fmt.Errorf("it has %d branches: the most is %d", len(r.Refs), maxRefs)
+	case len(r.Copy) > wire.MaxCopy:
+		return fmt.Errorf("%.80q names no copy", r.Copy)
 	case len(r.Branch) > 0 && !isBranch(r.Branch):
 		return fmt.Errorf("%.80q is no branch's name", r.Branch)
 	}
@@ -192,28 +200,25 @@ const incoming = "incoming-"
 // quarantine holds a guest's objects until they are checked.
 type quarantine struct {
 	store Store
-	dir   string
+	lease *lease.Lease
+	dir   string // the lease's
 	git   git.Git
 	// contents are of LFS files, beneath dir as in a git directory.
 	contents map[lfs.Pointer]bool
 }
 
 func (s Store) quarantine() (*quarantine, error) {
-	// Those of an earlier import that was cut.
-	if old, err := filepath.Glob(filepath.Join(s.Dir, incoming+"*")); err == nil {
-		for _, dir := range old {
-			os.RemoveAll(dir)
-		}
-	}
-	dir, err := os.MkdirTemp(s.Dir, incoming)
+	lease.Sweep(s.Dir, incoming) // those of an earlier import that was cut
+	l, err := lease.New(s.Dir, incoming)
 	if err != nil {
 		return nil, err
 	}
+	dir := l.Dir
 	if err := os.MkdirAll(filepath.Join(dir, "pack"), 0o700); err != nil {
-		os.RemoveAll(dir)
+		l.Close()
 		return nil, err
 	}
-	q := &quarantine{store: s, dir: dir, contents: map[lfs.Pointer]bool{}}
+	q := &quarantine{store: s, lease: l, dir: dir, contents: map[lfs.Pointer]bool{}}
 	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
 	return q, nil
 }
@@ -223,7 +228,7 @@ func (q *quarantine) environ(dir string) []string {
 	return []string{"GIT_OBJECT_DIRECTORY=" + dir, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + git.Quote(filepath.Join(q.store.repo(), "objects"))}
 }
 
-func (q *quarantine) remove() { os.RemoveAll(q.dir) }
+func (q *quarantine) remove() { q.lease.Close() }
 
 // index writes the pack and its index, and looks at each object as git fsck does. If
 // that refuses one, the pack is looked at once more to name the path.
@@ -244,12 +249,15 @@ func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report,
 		return err
 	}
 	t := &intake{in: r, limit: limit, copy: copied}
-	defer t.dropCopy()
+	defer t.end()
 	args := []string{"index-pack", "--stdin", "--fix-thin", fmt.Sprintf("--max-input-size=%d", limit)}
-	_, refused := q.git.Run(ctx, t, append(args, "--strict")...)
-	switch {
-	case t.err != nil:
-		return t.err // whatever git made of it
+	refused, err := q.feed(ctx, t, append(args, q.store.strict())...)
+	if err != nil {
+		return err
+	}
+	switch err := t.failed(); {
+	case err != nil && refused != nil:
+		return err // whatever git made of it
 	case refused == nil:
 		return nil
 	case ctx.Err() != nil || errors.Is(refused, unix.ENOSPC):
@@ -271,14 +279,45 @@ func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report,
 	return refused
 }
 
+// feed runs git with what comes from a guest, and returns git's error. Git ends with the
+// pack; the guest may take its time to end what it sends, and is not waited for.
+func (q *quarantine) feed(ctx context.Context, from io.Reader, args ...string) (refused, err error) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	stopped := make(chan struct{})
+	go func() { // ends with git, or with what the guest sends
+		defer close(stopped)
+		io.Copy(out, struct{ io.Reader }{from})
+		out.Close()
+	}()
+	_, refused = q.git.Run(ctx, in, args...)
+	in.Close()
+	if refused != nil {
+		<-stopped // the rest of it is wanted
+	}
+	return refused, nil
+}
+
 // check looks whether all that the report names is there and is what it should be.
 func (q *quarantine) check(ctx context.Context, r wire.Report, base string) error {
-	for id, want := range named(r) {
-		kind, err := q.git.Line(ctx, nil, "cat-file", "-t", id)
-		if err != nil {
+	var all strings.Builder
+	ids := named(r)
+	for id := range ids {
+		all.WriteString(id + "\n")
+	}
+	kinds, err := q.git.Run(ctx, strings.NewReader(all.String()), "cat-file", "--batch-check=%(objectname) %(objecttype)")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(kinds)) {
+		id, kind, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch want := ids[id]; kind {
+		case want:
+		case "missing":
 			return fmt.Errorf("the %s %s is not among its objects", want, id)
-		}
-		if kind != want {
+		default:
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
@@ -296,7 +335,7 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	go func() { // ends when entries is read or closed
 		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", r.Tree))
 	}()
-	_, err := strict.Run(ctx, entries, "update-index", "-z", "--index-info")
+	_, err = strict.Run(ctx, entries, "update-index", "-z", "--index-info")
 	entries.CloseWithError(err)
 	if err != nil {
 		return err

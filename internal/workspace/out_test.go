@@ -1,11 +1,16 @@
 package workspace
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	guest "banger/internal/agent/workspace"
 )
 
 // What comes out of the guest, as a patch, makes the host's tree the guest's.
@@ -196,5 +201,83 @@ func TestAnew(t *testing.T) {
 				t.Errorf("%q are left", left)
 			}
 		})
+	}
+}
+
+// A copy that replaced an edited one in the guest, and that the host was cut before it
+// recorded it, leaves the edits that were saved before as a saved work of their own.
+func TestReplacedUnrecorded(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	for name, between := range map[string]string{"the same base": ":", "another base": "echo 2 >>f", "removed": "rm -rf $home/repo/.git"} {
+		t.Run(name, func(t *testing.T) {
+			p := plan(t, repo, Options{})
+			home, tree := send(t, p)
+			dir := t.TempDir()
+			s, err := NewStore(t.Context(), filepath.Join(dir, "1234-1"), p, Owner{Name: "dev", GuestPath: "repo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh(t, tree, "echo edit >>f; git commit -qam edit; echo new >new")
+			edited := bringOut(t, s, home)
+			sh(t, repo, "home="+home+"; "+between)
+			if name != "removed" {
+				var stream bytes.Buffer
+				if err := plan(t, repo, Options{}).Send(t.Context(), &stream, SendOptions{Path: []byte("repo"), Force: true}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := guest.Receive(&stream, home); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sh(t, tree, "echo later >later")
+			for range 2 { // the second has nothing to set aside
+				if w := bringOut(t, s, home); w.Tree == edited.Tree {
+					t.Fatalf("Import = %+v, want the tree of now", w)
+				}
+			}
+			list, err := List(dir)
+			if err != nil || len(list) != 2 {
+				t.Fatalf("List = %+v, %v; want two works", list, err)
+			}
+			old := list[1]
+			if old.Work.Tree != edited.Tree || old.Work.Commits != 1 {
+				t.Errorf("what was set aside is %+v, want %+v", old.Work, edited)
+			}
+			var patch bytes.Buffer
+			if err := old.Patch(t.Context(), &patch, old.Work, PatchOptions{}); err != nil || !strings.Contains(patch.String(), "+edit\n") || !strings.Contains(patch.String(), "+new\n") {
+				t.Errorf("its patch is %s, %v", &patch, err)
+			}
+		})
+	}
+}
+
+// A guest that has sent its pack, and takes its time to end, has sent its work.
+func TestGuestLingers(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo 2 >f")
+	q, err := s.Question(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := io.Pipe()
+	defer in.Close()
+	defer time.AfterFunc(20*time.Second, func() { in.CloseWithError(errors.New("the work was not taken")) }).Stop()
+	said := make(chan error, 1)
+	go func() { said <- guest.Report(t.Context(), q, home, out) }() // ends with its last byte; the stream does not
+	if w, err := s.Import(t.Context(), in, nil); err != nil || w.Files != 1 {
+		t.Errorf("Import = %+v, %v", w, err)
+	}
+	if err := <-said; err != nil {
+		t.Error(err)
 	}
 }

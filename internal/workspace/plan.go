@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,7 @@ type Plan struct {
 	At         string
 
 	depth   int     // in how many repositories it lies
+	id      string  // of this copy; the guest's repository bears it
 	entries []entry // of the user's index
 	same    map[string]bool
 	content map[string]lfs.Pointer // of the LFS files that go in with their content
@@ -125,7 +127,7 @@ func newPlan(ctx context.Context, r *Repository, o Options, depth int) (_ *Plan,
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Repo: r, From: o.From, s: s, same: map[string]bool{}, content: map[string]lfs.Pointer{}, depth: depth}
+	p := &Plan{Repo: r, From: o.From, id: rand.Text(), s: s, same: map[string]bool{}, content: map[string]lfs.Pointer{}, depth: depth}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -228,6 +230,9 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 			continue
 		}
 		seen = string(e.Path)
+		if why := badPath(e.Path); why != "" {
+			return &NameError{e.Path, why} // it could never come out again
+		}
 		st, err := p.files.stat(seen)
 		mode := gitMode(st.Mode, trust)
 		switch {

@@ -63,6 +63,9 @@ func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
 			if err := r.find(ctx, fi, gitDir); err != nil {
 				return nil, err
 			}
+			if err := r.refuseLinks(); err != nil {
+				return nil, err
+			}
 			return r, r.read(ctx)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -178,6 +181,33 @@ func (r *Repository) find(ctx context.Context, fi fs.FileInfo, gitDir string) er
 	}
 	r.Common, err = filepath.EvalSymlinks(common)
 	return err
+}
+
+// refuseLinks refuses a git directory whose refs or settings are another's: by a link it
+// would bring another repository's commits in.
+func (r *Repository) refuseLinks() error {
+	refuse := func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case d.Type()&fs.ModeSymlink != 0:
+			return fmt.Errorf("%q is a symbolic link: it may lead to another repository's", path)
+		}
+		return nil
+	}
+	for _, name := range []string{"refs", "reftable"} {
+		if err := filepath.WalkDir(filepath.Join(r.Common, name), refuse); err != nil {
+			return err
+		}
+	}
+	info := filepath.Join(r.Common, "info")
+	fi, err := os.Lstat(info)
+	if err != nil {
+		return refuse(info, nil, err)
+	}
+	return refuse(info, fs.FileInfoToDirEntry(fi), nil)
 }
 
 // checkPointsBack refuses a git directory elsewhere that does not name this work

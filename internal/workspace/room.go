@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -38,7 +39,10 @@ var ErrNoRoom = errors.New("it takes more than there is room for")
 
 // intake is a pack on its way into a quarantine: never more than limit bytes of it. A
 // copy is kept for a second look, if the pack fits there twice.
+// intake's Read may still wait for the guest when the rest is done.
 type intake struct {
+	mu    sync.Mutex
+	over  bool // nobody reads any more
 	in    io.Reader
 	limit int64
 	taken int64
@@ -47,10 +51,15 @@ type intake struct {
 }
 
 func (t *intake) Read(p []byte) (int, error) {
-	if t.err != nil {
-		return 0, t.err
+	if err := t.failed(); err != nil {
+		return 0, err
 	}
 	n, err := t.in.Read(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return 0, io.ErrClosedPipe
+	}
 	t.taken += int64(n)
 	if t.taken > t.limit {
 		t.err = ErrNoRoom
@@ -66,6 +75,19 @@ func (t *intake) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+func (t *intake) failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+func (t *intake) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	t.dropCopy()
 }
 
 func (t *intake) dropCopy() {

@@ -17,6 +17,9 @@ import (
 	"banger/internal/workspace/wire"
 )
 
+// clearLimit bounds the wait for the end of an agent's program that has said all.
+const clearLimit = 2 * time.Second
+
 // Ask runs the agent's program in a guest and waits for its end: session.RunAgent on
 // the guest's socket.
 type Ask func(ctx context.Context, args []string, in io.Reader, out io.Writer) error
@@ -76,6 +79,13 @@ func (ask Ask) read(ctx context.Context, about string, question io.Reader, do fu
 		out.CloseWithError(ask(ctx, []string{wire.Program, about}, question, out))
 	}()
 	err := do(ctx, answer)
+	if err == nil {
+		// It clears away what it made in the guest.
+		select {
+		case <-ended:
+		case <-time.After(clearLimit):
+		}
+	}
 	answer.CloseWithError(errors.New("nobody reads any more"))
 	cancel() // an agent that goes on has nothing to say
 	<-ended

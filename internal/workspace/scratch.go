@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"banger/internal/git"
+	"banger/internal/lease"
 )
 
 // scratch is a repository of ours beside a user's: its objects are the user's as
@@ -19,7 +20,7 @@ import (
 // .gitignore and changed files.
 type scratch struct {
 	git.Git
-	lease *Lease
+	lease *lease.Lease
 	dir   string // the lease's: it holds all of it
 	repo  string // the git directory
 	tree  string // the work tree

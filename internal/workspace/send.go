@@ -132,7 +132,7 @@ func (s *sender) gitDir(pack string) error {
 	if s.Branch != "" {
 		head = "ref: " + s.Branch + "\n"
 	}
-	texts := [][2]string{{"HEAD", head}, {"config", s.guestConfig()}}
+	texts := [][2]string{{"HEAD", head}, {"config", s.guestConfig()}, {wire.CopyFile, s.id + "\n"}}
 	if s.Head != "" {
 		texts = append(texts, [2]string{"shallow", s.Head + "\n"})
 		if s.Branch != "" {

@@ -1,12 +1,14 @@
 package workspace
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -111,6 +113,9 @@ func NewStore(ctx context.Context, dir string, p *Plan, owner Owner) (Store, err
 	if _, err := s.git().Run(ctx, nil, "update-ref", refBase, p.Base); err != nil {
 		return s, err
 	}
+	if err := s.noteOwn(ctx, p); err != nil {
+		return s, err
+	}
 	excludes, err := p.Repo.excludes()
 	if err != nil {
 		return s, err
@@ -131,6 +136,45 @@ func (s Store) makeRepo() error {
 		}
 	}
 	return nil
+}
+
+// ownFile lists the base's own files with settings of git's, by their objects' ids: the
+// check of what a guest sends says nothing of those, though git would not clone them.
+const ownFile = "own-settings"
+
+// strict has git index-pack look at objects as git fsck does, but for the base's own.
+func (s Store) strict() string {
+	own := filepath.Join(s.Dir, ownFile)
+	if _, err := os.Lstat(own); err != nil {
+		return "--strict"
+	}
+	return "--strict=skiplist=" + own // as fetch.fsck.skipList does (git-config(1))
+}
+
+// noteOwn writes ownFile, if there is anything to write.
+func (s Store) noteOwn(ctx context.Context, p *Plan) error {
+	args := []string{"ls-tree", "-r", "-z", "--full-tree", p.Base, "--"}
+	none := len(args)
+	for _, f := range p.Files {
+		if name := path.Base(string(f.Path)); name == ".gitattributes" || name == ".gitmodules" {
+			args = append(args, ":(top,literal)"+string(f.Path))
+		}
+	}
+	if len(args) == none {
+		return nil
+	}
+	var ids strings.Builder
+	err := s.git().Names(ctx, nil, func(line []byte) error {
+		e, _, _ := bytes.Cut(line, []byte("\t"))
+		if f := bytes.Fields(e); len(f) == 3 {
+			ids.WriteString(string(f[2]) + "\n")
+		}
+		return nil
+	}, args...)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.Dir, ownFile), []byte(ids.String()), 0o600)
 }
 
 func linkOrCopy(to, from string) error {

@@ -157,6 +157,9 @@ func (w *untracked) hasTracked(dir string) bool {
 
 // takeIn adds an untracked file to what goes in.
 func (w *untracked) takeIn(name string) error {
+	if why := badPath([]byte(name)); why != "" {
+		return &NameError{[]byte(name), why}
+	}
 	st, err := w.files.stat(name)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bytes"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -85,4 +86,15 @@ func bringOut(t *testing.T, s Store, home string) Work {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// plainGit runs the user's git, which reads in.
+func plainGit(t *testing.T, dir string, in []byte, args ...string) error {
+	t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(in)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }

@@ -148,29 +148,44 @@ func writeAt(at int, name, content string, perm uint32) error {
 
 // remove removes a file, and the directories that are empty then, as git does.
 func (t *tree) remove(name string) error {
+	if err := t.unlink(name); err != nil {
+		return err
+	}
+	t.prune(name)
+	return nil
+}
+
+// unlink removes a file, if it is there.
+func (t *tree) unlink(name string) error {
 	dir, err := t.parent(name, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	err = unix.Unlinkat(int(dir.Fd()), path.Base(name), 0)
-	dir.Close()
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	defer dir.Close()
+	if err := unix.Unlinkat(int(dir.Fd()), path.Base(name), 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &fs.PathError{Op: "remove", Path: name, Err: err}
 	}
+	return nil
+}
+
+// prune removes the directories that name is in, as far as they are empty.
+func (t *tree) prune(name string) {
 	for d := path.Dir(name); d != "."; d = path.Dir(d) {
 		above, err := t.parent(d, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
-			return nil
+			return
 		}
 		err = unix.Unlinkat(int(above.Fd()), path.Base(d), unix.AT_REMOVEDIR)
 		above.Close()
-		if err != nil {
-			return nil // something else is in it
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return // something else is in it
 		}
 	}
-	return nil
 }
 
 // save copies what is at name into a file of ours: a file's content, a link's

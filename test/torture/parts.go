@@ -38,6 +38,9 @@ var parts = []part{
 	{"guests", "100 rounds with real guests that write and sync, while daemon, supervisors and VMMs are killed and held", 10, 8 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestL9$", "./test/vm", "-args", "-rounds=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"kills", "100 kills of CLI, daemon, supervisor and VMM during copies, commands, saves, runs with --rm and applies, with real guests: where the edits are", 10, 8 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestKills$", "./test/vm", "-args", "-kills=10", fmt.Sprintf("-seed=%d", n+1)}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}

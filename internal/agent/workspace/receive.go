@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/lease"
 	"banger/internal/lfs"
 	"banger/internal/unpack"
 	"banger/internal/workspace/wire"
@@ -49,12 +50,13 @@ func Receive(in io.Reader, home string) (wire.Received, error) {
 	if len(prefix) > 200 {
 		prefix = ".banger-"
 	}
-	sweep(parent, prefix)
-	temp, err := os.MkdirTemp(parent, prefix)
+	lease.Sweep(parent, prefix) // of streams that were cut
+	l, err := lease.New(parent, prefix)
 	if err != nil {
 		return wire.Received{}, err
 	}
-	defer os.RemoveAll(temp) // nothing is there after the rename
+	defer l.Close() // nothing is there after the rename
+	temp := l.Dir
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return wire.Received{}, err
 	}
@@ -107,19 +109,6 @@ func checkFree(dest string, force bool) error {
 		return fmt.Errorf("%q is there already, with %d entries", dest, len(entries))
 	}
 	return nil
-}
-
-// sweep removes what streams that were cut left.
-func sweep(parent, prefix string) {
-	entries, err := os.ReadDir(parent)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), prefix) {
-			os.RemoveAll(filepath.Join(parent, e.Name()))
-		}
-	}
 }
 
 // replace puts temp in the place of what is at dest.

@@ -11,7 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/git"
+	"banger/internal/lease"
 	"banger/internal/workspace/wire"
 )
 
@@ -50,8 +53,9 @@ func report(ctx context.Context, look lookFunc, q wire.Question, tree string, ou
 		return err
 	}
 	defer l.close()
+	l.Copy = copyIn(tree)
 	r := l.Report
-	r.Pack = r.Tree != q.Tree || !slices.EqualFunc(r.Refs, q.Refs, func(a, b wire.Ref) bool {
+	r.Pack = r.Tree != q.Tree || !l.headIsKnown() || !slices.EqualFunc(r.Refs, q.Refs, func(a, b wire.Ref) bool {
 		return a.ID == b.ID && bytes.Equal(a.Name, b.Name)
 	})
 	w := &headed{out: out, begun: begun, head: r}
@@ -59,6 +63,24 @@ func report(ctx context.Context, look lookFunc, q wire.Question, tree string, ou
 		return l.pack(ctx, w)
 	}
 	return w.begin()
+}
+
+// headIsKnown reports whether the host has the commit of HEAD for sure, which no branch
+// need be at.
+func (l *looked) headIsKnown() bool {
+	return l.Head == "" || slices.ContainsFunc(l.Refs, func(ref wire.Ref) bool { return ref.ID == l.Head })
+}
+
+// copyIn reads which copy of the host's a tree came with; "" if nothing says so.
+func copyIn(tree string) string {
+	f, err := os.OpenFile(filepath.Join(tree, gitDir, wire.CopyFile), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	id := make([]byte, wire.MaxCopy)
+	n, _ := io.ReadFull(f, id) // it is shorter
+	return strings.TrimSpace(string(id[:n]))
 }
 
 // headed writes a report before the first byte of its pack: a pack that can't be made
@@ -89,11 +111,15 @@ func (h *headed) Write(p []byte) (int, error) {
 type looked struct {
 	wire.Report
 	own   git.Git // with an index and an object directory of its own
-	temp  string
+	lease *lease.Lease
+	temp  string // the lease's directory
 	since string // the base, if the host has what it reaches
 }
 
-func (l *looked) close() { os.RemoveAll(l.temp) }
+// tempPrefix begins the name of a report's directory.
+const tempPrefix = "banger-report-"
+
+func (l *looked) close() { l.lease.Close() }
 
 // lookFunc finds out what the workspace whose files are in tree has become. The caller
 // closes what it returns.
@@ -148,11 +174,13 @@ func gitDirs(ctx context.Context, tree string) (dir, common string, err error) {
 
 // newLooked makes one with an index and an object directory of its own, in dir.
 func newLooked(dir, tree string, env ...string) (*looked, error) {
-	temp, err := os.MkdirTemp(dir, "banger-report-")
+	lease.Sweep(dir, tempPrefix) // of reports that were cut
+	made, err := lease.New(dir, tempPrefix)
 	if err != nil {
 		return nil, err
 	}
-	l := &looked{temp: temp, own: guestGit(tree, append(env,
+	temp := made.Dir
+	l := &looked{lease: made, temp: temp, own: guestGit(tree, append(env,
 		"GIT_INDEX_FILE="+filepath.Join(temp, "index"), "GIT_OBJECT_DIRECTORY="+filepath.Join(temp, "objects"))...)}
 	if err := os.Mkdir(filepath.Join(temp, "objects"), 0o700); err != nil {
 		l.close()

@@ -130,3 +130,70 @@ func TestAnothersTree(t *testing.T) {
 		t.Errorf("the report is %+v", r)
 	}
 }
+
+// What a report that was killed left, the next one removes.
+func TestReportSweeps(t *testing.T) {
+	home, tree, base := newRepository(t)
+	sh(t, tree, "mkdir -p .git/banger-report-1/objects; echo x >.git/banger-report-1/index")
+	ask(t, home, base)
+	if left := sh(t, tree, "ls -d .git/banger-report-* 2>/dev/null || true"); left != "" {
+		t.Errorf("%s is left", left)
+	}
+}
+
+// Where the index has a repository that is none any more, files are files.
+func TestWasNested(t *testing.T) {
+	for name, script := range map[string]string{
+		"file":      "rm -r n; echo f >n",
+		"directory": "rm -rf n/.git; echo g >n/g",
+		"gone":      "rm -r n",
+		"above":     "rm -r n; mkdir -p n/deeper; echo g >n/deeper/g",
+	} {
+		t.Run(name, func(t *testing.T) {
+			home, tree, base := newRepository(t)
+			sh(t, tree, "git init -q n; echo 1 >n/f; git -C n add f; git -C n commit -qm n; git add n; git commit -qm two; "+script)
+			got := ask(t, home, base).Tree
+			if want := sh(t, tree, "git rm -rq --cached n; git add -A; git write-tree"); got != want {
+				t.Errorf("the report's tree is %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// A repository where the index has files comes out as files, and so do those of the base
+// that it ignores.
+func TestNestedOverFiles(t *testing.T) {
+	for name, script := range map[string]string{
+		"directory": "cd d; git init -q; echo n >n; echo '*.log' >.gitignore; git add n; git commit -qm n; rm gone; echo 4 >>e/f",
+		"file":      "rm f; git init -q f; cd f; echo n >n; git add n; git commit -qm n",
+		"staged":    "rm f; git init -q f; cd f; echo n >n; git add n; git commit -qm n; cd ..; git add f; git reset -q",
+	} {
+		t.Run(name, func(t *testing.T) {
+			home, tree, _ := newRepository(t)
+			base := sh(t, tree, "mkdir -p d/e; echo 1 >d/e/f; echo 2 >d/kept.log; echo 3 >d/gone; git add .; git commit -qm two; git rev-parse HEAD")
+			sh(t, tree, script)
+			if got, want := ask(t, home, base).Tree, sh(t, tree, "rm -rf d/.git f/.git; git add -A; git write-tree"); got != want {
+				t.Errorf("the report's tree is %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// A commit that no branch is at comes out, though no file changed since the last report.
+func TestDetachedCommit(t *testing.T) {
+	home, tree, base := newRepository(t)
+	sh(t, tree, "git checkout -q --detach; echo 2 >f")
+	before := ask(t, home, base)
+	sh(t, tree, "git commit -qam two")
+	var out bytes.Buffer
+	if err := Report(t.Context(), wire.Question{Path: []byte("repo"), Base: base, Hash: "sha1", Tree: before.Tree, Refs: before.Refs}, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	var r wire.Report
+	if err := wire.ReadJSON(bufio.NewReader(&out), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Head == before.Head || !r.Pack {
+		t.Errorf("the report is %+v, without the commit", r)
+	}
+}

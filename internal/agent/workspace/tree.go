@@ -174,6 +174,10 @@ func (f *files) settle(tree string) {
 		is := isFile(tree, name)
 		if !is {
 			f.gone = append(f.gone, name)
+			// Where a file was, git lists no repository.
+			if _, err := os.Lstat(filepath.Join(tree, name, gitDir)); err == nil && !beyondLink(tree, name) && !f.own[name] && !slices.Contains(f.nested, name) {
+				f.nested = append(f.nested, name)
+			}
 		}
 		return !is
 	})
@@ -195,12 +199,17 @@ func isFile(tree, path string) bool {
 	if err != nil || !fi.Mode().IsRegular() && fi.Mode().Type() != fs.ModeSymlink {
 		return false
 	}
-	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
-		if fi, err := os.Lstat(filepath.Join(tree, dir)); err != nil || !fi.IsDir() {
-			return false
+	return !beyondLink(tree, filepath.Dir(path))
+}
+
+// beyondLink reports whether path, or a directory that it is in, is none.
+func beyondLink(tree, path string) bool {
+	for ; path != "."; path = filepath.Dir(path) {
+		if fi, err := os.Lstat(filepath.Join(tree, path)); err != nil || !fi.IsDir() {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // linkSubmodules brings the commits at which submodules are into the index. One whose

@@ -51,6 +51,13 @@ const (
 	PartUnchanged = "unchanged"
 )
 
+// CopyFile is the file in the guest's git directory that names the copy, and MaxCopy
+// bounds its length, in bytes.
+const (
+	CopyFile = "banger-copy"
+	MaxCopy  = 64
+)
+
 // MaxLine bounds a line of JSON, in bytes.
 const MaxLine = 8 << 20
 
@@ -111,6 +118,9 @@ type Report struct {
 	// Nested are the repositories that the guest made in the tree: their files are
 	// in Tree, their git directories are not.
 	Nested [][]byte `json:"nested,omitempty"`
+	// Copy is which copy of the host's the repository came with, as CopyFile says; ""
+	// if nothing does.
+	Copy string `json:"copy,omitempty"`
 	// Anew says that the repository that went in is gone, or its base: the tree was
 	// made in a repository of its own, and no commit of the guest's is reported.
 	Anew bool `json:"anew,omitempty"`
