@@ -148,7 +148,7 @@ func (k *killed) round(turn turn) (what string) {
 	before := k.treeOf()
 	switch turn.during {
 	case "command":
-		what = k.during(turn, "dev", "vm", "exec", "dev", "--", "sh", "-c", k.editing(20))
+		what = k.during(turn, "dev", "vm", "exec", "dev", "--", "sh", "-c", k.editing(8))
 	case "rm":
 		what = k.duringRm(turn)
 	default:

@@ -147,6 +147,7 @@ func TestWasNested(t *testing.T) {
 		"file":      "rm -r n; echo f >n",
 		"directory": "rm -rf n/.git; echo g >n/g",
 		"gone":      "rm -r n",
+		"empty":     "rm -r n; mkdir n",
 		"above":     "rm -r n; mkdir -p n/deeper; echo g >n/deeper/g",
 	} {
 		t.Run(name, func(t *testing.T) {

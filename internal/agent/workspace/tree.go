@@ -43,7 +43,7 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 		return err
 	}
 	for _, n := range f.nested {
-		if err := l.addNested(ctx, n); err != nil {
+		if err := l.addNested(ctx, n, q.Base); err != nil {
 			return err
 		}
 	}
@@ -242,13 +242,15 @@ func (l *looked) linkSubmodules(ctx context.Context, paths []string, base string
 }
 
 // addNested adds the files of a repository inside the tree, by what that one
-// ignores, and not its git directory. A submodule that was not checked out, and is not
-// now, stays.
-func (l *looked) addNested(ctx context.Context, at string) error {
+// ignores, and not its git directory. A submodule of the base that was not checked out,
+// and is not now, stays.
+func (l *looked) addNested(ctx context.Context, at, base string) error {
 	dir := filepath.Join(l.own.Dir, at)
 	_, err := os.Lstat(filepath.Join(dir, gitDir))
 	if entries, rerr := os.ReadDir(dir); err != nil && rerr == nil && len(entries) == 0 {
-		return nil
+		if _, berr := l.own.Line(ctx, nil, "rev-parse", "-q", "--verify", base+":"+at); berr == nil {
+			return nil
+		}
 	}
 	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
 		return err
@@ -277,7 +279,7 @@ func (l *looked) addNested(ctx context.Context, at string) error {
 		return err
 	}
 	for _, path := range deeper {
-		if err := l.addNested(ctx, path); err != nil {
+		if err := l.addNested(ctx, path, base); err != nil {
 			return err
 		}
 	}
