@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -274,5 +275,30 @@ func TestApplyFromAnotherFileSystem(t *testing.T) {
 	}
 	if got := sh(t, repo, "cat f n; ls .git/banger-undo"); got != "1\n2\nn\njournal.json\nnew\nold\n" {
 		t.Errorf("after Apply: %q", got)
+	}
+}
+
+// An apply that was cut while it wrote a file leaves nothing of that, nor the directories
+// that it had made for it.
+func TestApplyCutWriting(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; mkdir d; echo d >d/d; git add .; git commit -qm one`)
+	s, w := imported(t, repo, `echo guest >f; echo guest >d/d; mkdir -p n/n; echo n >n/n/n`)
+	const list = "find . -path ./.git -prune -o -print | sort; cat f d/d"
+	before := sh(t, repo, list)
+	for n := range 3 {
+		x := begun(t, repo, s, w, MergeOptions{})
+		p := x.j.Paths[n]
+		if err := x.t.put(path.Join(path.Dir(string(p.Path)), tempName), x.file("new", n), p.NewMode, tempName+".2"); err != nil {
+			t.Fatal(err)
+		}
+		x.t.Close()
+		if was, err := Recover(t.Context(), x.r); !was || err != nil {
+			t.Fatalf("Recover while %q was written = %v, %v", p.Path, was, err)
+		}
+		if after := sh(t, repo, list); after != before {
+			t.Errorf("after %q and Recover:\n%s\nwant:\n%s", p.Path, after, before)
+		}
 	}
 }

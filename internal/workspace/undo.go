@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // EditedError names what was edited after an apply, and what taking it back would
@@ -84,7 +81,7 @@ func (x *transaction) backSteps(ctx context.Context) (steps []func(context.Conte
 	// The last first: a directory that became a file is one again.
 	for n := len(x.j.Paths) - 1; n >= 0; n-- {
 		p := x.j.Paths[n]
-		add(func(context.Context) error { return x.removeHalf(p, !back[n]) })
+		add(func(context.Context) error { return x.t.clear(p, back[n]) })
 		if back[n] {
 			add(func(context.Context) error {
 				if err := x.t.change(p, x.file("old", n), p.OldMode); err != nil {
@@ -101,19 +98,6 @@ func (x *transaction) backSteps(ctx context.Context) (steps []func(context.Conte
 	add(func(context.Context) error { return noteApplied(x.r, x.j.Store, x.j.Before) })
 	add(func(context.Context) error { return removeJournal(x.dir) })
 	return steps, nil
-}
-
-// removeHalf removes what is left of a file that was being written when the apply was
-// cut, and, if the path itself stays as it is, the directories that were made for it.
-func (x *transaction) removeHalf(p pathState, stays bool) error {
-	name := string(p.Path)
-	if err := x.t.unlink(path.Join(path.Dir(name), tempName)); err != nil && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
-		return err
-	}
-	if stays && p.OldMode == 0 {
-		x.t.prune(name)
-	}
-	return nil
 }
 
 // Recover takes back an apply that was cut. It reports whether there was one. One that

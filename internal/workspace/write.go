@@ -170,6 +170,21 @@ func (t *tree) unlink(name string) error {
 	return nil
 }
 
+// clear removes what an apply that was cut left of a path beside the path itself: the
+// file that it wrote first and, if nothing else is to be taken back, the directories that
+// it made.
+func (t *tree) clear(p pathState, taken bool) error {
+	name := string(p.Path)
+	err := t.unlink(path.Join(path.Dir(name), tempName))
+	if err != nil && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) {
+		return err
+	}
+	if p.OldMode == 0 && !taken {
+		t.prune(name)
+	}
+	return nil
+}
+
 // prune removes the directories that name is in, as far as they are empty.
 func (t *tree) prune(name string) {
 	for d := path.Dir(name); d != "."; d = path.Dir(d) {
