@@ -271,11 +271,12 @@ func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath 
 	in, out := io.Pipe()
 	sent := make(chan error, 1)
 	go func() { // ends with the stream's reader, or ctx
-		last := time.Now()
+		begin := time.Now()
+		last := begin
 		err := p.Send(ctx, out, workspace.SendOptions{Path: []byte(guestPath), Force: c.force, Progress: func(files int, bytes int64) {
 			if now := time.Now(); now.Sub(last) > 100*time.Millisecond {
 				last = now
-				c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("copying %d of %s", files, total), Done: bytes, Total: p.Bytes, Unit: "bytes"})
+				c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("copying %d of %s, %s/s", files, total, bytesText(int64(float64(bytes)/now.Sub(begin).Seconds()))), Done: bytes, Total: p.Bytes, Unit: "bytes"})
 			}
 		}})
 		out.CloseWithError(err)

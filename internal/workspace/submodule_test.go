@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,6 +87,9 @@ func TestSubmodules(t *testing.T) {
 // What a guest made of a submodule: removed, without its repository, checked out where
 // it was not, another repository in its place.
 func TestSubmoduleGone(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, withSubmodules)
 	for name, c := range map[string]struct {
 		script string
 		want   string // the names that changed in the outermost
@@ -100,14 +102,9 @@ func TestSubmoduleGone(t *testing.T) {
 		"a file in its place": {"rmdir away; echo x >away", "away"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			user(t)
-			dir := t.TempDir()
-			sh(t, dir, withSubmodules)
 			home, stores := submodules(t, filepath.Join(dir, "main"))
 			tree := filepath.Join(home, "repo")
-			if err := os.Rename(filepath.Join(dir, "other"), filepath.Join(home, "other-src")); err != nil {
-				t.Fatal(err)
-			}
+			sh(t, home, "cp -r "+filepath.Join(dir, "other")+" other-src")
 			sh(t, tree, c.script)
 			w := bringOut(t, stores[0], home)
 			var names bytes.Buffer
