@@ -105,7 +105,7 @@ func (a *app) noteUnsaved(ctx context.Context) {
 			switch {
 			case v.NotSaved == "":
 			case v.State.Live():
-				a.note("not saved: the work in VM %s; banger vm stop %s, or banger vm workspace export %s, tries again: %s", v.Name, v.Name, v.Name, clean(v.NotSaved))
+				a.note("not saved: the work in VM %s; banger vm workspace export %s tries again: %s", v.Name, v.Name, clean(v.NotSaved))
 			default:
 				a.note("not saved: the work in VM %s; banger diff %s saves it, and shows it", v.Name, v.Name)
 			}

@@ -124,7 +124,7 @@ func TestSavedBounds(t *testing.T) {
 				t.Errorf("what was not saved is gone from the VM: %v", err)
 			}
 			out, errs := w.run("saved", "list")
-			if !strings.Contains(out, "KiB") || !strings.Contains(errs, "are taken") || !strings.Contains(errs, "not saved: the work in VM a; banger vm start a") {
+			if !strings.Contains(out, "KiB") || !strings.Contains(errs, "are taken") || !strings.Contains(errs, "not saved: the work in VM a; banger diff a saves it") {
 				t.Errorf("saved list:\n%s%s", out, errs)
 			}
 
@@ -190,7 +190,7 @@ func TestUnsavedPileUp(t *testing.T) {
 		t.Errorf("its hint: %+v", f)
 	}
 	_, errs := w.run("saved", "list")
-	for _, want := range []string{"not saved: the work in VM a; banger vm start a", "not saved: the work in the deleted VM a; banger trash restore a"} {
+	for _, want := range []string{"not saved: the work in VM a; banger diff a saves it", "not saved: the work in the deleted VM a; banger trash restore a"} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("saved list: %s; want %q", errs, want)
 		}
