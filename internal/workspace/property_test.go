@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -292,9 +293,12 @@ func (w *randomWork) treeOf(dir string, keep map[string]bool) (id string, paths 
 				index = ""
 			}
 			for name := range strings.SplitSeq(w.gitIndex(repo, index, "", "ls-files", "-o", "-i", "--exclude-standard", "-z"), "\x00") {
-				if name = strings.TrimPrefix(filepath.Join(repo, name), dir+"/"); !keep[name] && !tracked[name] {
-					delete(paths, name)
-				}
+				isRepo := strings.HasSuffix(name, "/") // whose files git does not list
+				name = strings.TrimPrefix(filepath.Join(repo, name), dir+"/")
+				maps.DeleteFunc(paths, func(path string, _ bool) bool {
+					is := path == name || isRepo && strings.HasPrefix(path, name+"/")
+					return is && !keep[path] && !tracked[path]
+				})
 			}
 		}
 	}
