@@ -27,6 +27,7 @@ func user(t *testing.T) {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("HOME", home)
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // of filters, which are this program: else a second each
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 	sh(t, home, `git config --global user.name U; git config --global user.email u@example.org; git config --global init.defaultBranch main`)
 }
