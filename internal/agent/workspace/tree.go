@@ -255,13 +255,15 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
 		return err
 	}
-	if err != nil {
-		return l.update(ctx, filesBelow(l.own.Dir, at), "--add", "--replace")
+	look, prefix, args := guestGit(dir), at, []string{"ls-files", "-c", "-o", "--exclude-standard", "-z"}
+	if err != nil { // its files are the outer repository's, which ignores some
+		look, prefix, args = l.own, "", append(args, "--", ":(top,literal)"+at)
+	} else {
+		l.Nested = append(l.Nested, []byte(at))
 	}
-	l.Nested = append(l.Nested, []byte(at))
 	var found, deeper []string
-	err = guestGit(dir).Names(ctx, nil, func(name []byte) error {
-		path := filepath.Join(at, string(name))
+	err = look.Names(ctx, nil, func(name []byte) error {
+		path := filepath.Join(prefix, string(name))
 		fi, err := os.Lstat(filepath.Join(l.own.Dir, path))
 		switch {
 		case err != nil: // deleted
@@ -271,7 +273,7 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 			found = append(found, path)
 		}
 		return nil
-	}, "ls-files", "-c", "-o", "--exclude-standard", "-z")
+	}, args...)
 	if err != nil {
 		return err
 	}
@@ -284,22 +286,6 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 		}
 	}
 	return nil
-}
-
-// filesBelow are the paths in tree of all files below the directory at.
-func filesBelow(tree, at string) (paths []string) {
-	filepath.WalkDir(filepath.Join(tree, at), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == gitDir {
-			return filepath.SkipDir
-		}
-		if err == nil && (d.Type().IsRegular() || d.Type() == fs.ModeSymlink) {
-			if rel, err := filepath.Rel(tree, path); err == nil {
-				paths = append(paths, rel)
-			}
-		}
-		return nil // what can't be read can't be sent
-	})
-	return paths
 }
 
 // addBase adds the base's paths that are in the tree and that git would ignore.
