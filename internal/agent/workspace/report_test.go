@@ -204,7 +204,7 @@ func TestRepositoryNoMore(t *testing.T) {
 	home, tree, base := newRepository(t)
 	sh(t, tree, `git init -q d; echo 1 >d/f; git -C d add f; git -C d commit -qm x; git add d 2>/dev/null; rm -rf d; mkdir -p d/e; echo k >d/e/keep; echo o >d/x.o; echo '*.o' >.gitignore`)
 	r := ask(t, home, base)
-	want := sh(t, tree, `git rm -q --cached d; git add -A; git write-tree`)
+	want := sh(t, tree, `git rm -qf --cached d; git add -A; git write-tree`)
 	if r.Tree != want || r.Anew {
 		t.Errorf("the report is %+v, want the tree %s", r, want)
 	}
