@@ -122,6 +122,21 @@ func (g Git) Names(ctx context.Context, in io.Reader, each func(name []byte) err
 	}, args...)
 }
 
+// Ignored returns those of paths, each ended by NUL, that the repository ignores, though
+// it may track them.
+func (g Git) Ignored(ctx context.Context, paths io.Reader) (map[string]bool, error) {
+	ignored := map[string]bool{}
+	err := g.Names(ctx, paths, func(name []byte) error {
+		ignored[string(name)] = true
+		return nil
+	}, "check-ignore", "-z", "--no-index", "--stdin")
+	var failed *Error
+	if errors.As(err, &failed) && failed.Status() == 1 { // it ignores none
+		err = nil
+	}
+	return ignored, err
+}
+
 func (g Git) command(ctx context.Context, in io.Reader, args []string) (*exec.Cmd, *tail) {
 	all := make([]string, 0, 2*len(g.Settings)+len(args))
 	for _, s := range g.Settings {

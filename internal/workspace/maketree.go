@@ -260,12 +260,8 @@ func (m *treeMaker) leaveOutIgnored(ctx context.Context, asked, added *bytes.Buf
 	if asked.Len() == 0 {
 		return 0, nil
 	}
-	out := map[string]bool{}
-	err = m.git.Names(ctx, bytes.NewReader(asked.Bytes()), func(name []byte) error {
-		out[string(name)] = true
-		return nil
-	}, "check-ignore", "-z", "--no-index", "--stdin")
-	if failed := (*git.Error)(nil); err != nil && !(errors.As(err, &failed) && failed.Status() == 1) { // 1: it ignores none
+	out, err := m.git.Ignored(ctx, bytes.NewReader(asked.Bytes()))
+	if err != nil {
 		return 0, err
 	}
 	for name := range bytes.SplitSeq(bytes.TrimSuffix(asked.Bytes(), []byte{0}), []byte{0}) {

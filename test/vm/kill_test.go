@@ -361,7 +361,7 @@ func (k *killed) leftovers() {
 	}
 	state := filepath.Join(k.dir, "state", "banger")
 	for _, pattern := range []string{k.repo + "/.git/banger-apply", k.repo + "/.banger-*", k.repo + "/*/.banger-*", k.repo + "/*/*/.banger-*",
-		k.repo + "/.git/*.lock", k.repo + "/.git/refs/banger/*.lock", state + "/work/.*", state + "/work/*/incoming-*", state + "/work/*/git/*.lock", state + "/trash/.*"} {
+		k.repo + "/.git/*.lock", k.repo + "/.git/refs/banger/*.lock", filepath.Join(state, "work", ".*"), filepath.Join(state, "work", "*", "incoming-*"), filepath.Join(state, "work", "*", "git", "*.lock"), state + "/trash/.*"} {
 		left, _ := filepath.Glob(pattern)
 		for _, path := range left {
 			if filepath.Base(path) != "banger-apply.lock" { // the file of a lock that is let go

@@ -3,7 +3,6 @@ package workspace
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"banger/internal/git"
 	"banger/internal/workspace/wire"
 )
 
@@ -143,13 +141,8 @@ func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
 	if len(f.others) == 0 {
 		return nil
 	}
-	f.ignored = map[string]bool{}
-	err := l.own.Names(ctx, strings.NewReader(strings.Join(f.others, "\x00")+"\x00"), func(name []byte) error {
-		f.ignored[string(name)] = true
-		return nil
-	}, "check-ignore", "-z", "--no-index", "--stdin")
-	var failed *git.Error
-	if err != nil && !(errors.As(err, &failed) && failed.Status() == 1) { // 1: it ignores none
+	var err error
+	if f.ignored, err = l.own.Ignored(ctx, strings.NewReader(strings.Join(f.others, "\x00")+"\x00")); err != nil {
 		return err
 	}
 	l.Ignored = len(f.ignored)
