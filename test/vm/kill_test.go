@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -337,13 +338,14 @@ func (k *killed) isSettled() bool {
 			return false
 		case v.State == "stopped":
 			k.must("vm", "start", "dev")
+			return false
 		}
 	}
 	if len(list) == 0 {
 		return true
 	}
 	_, err := k.try("vm", "workspace", "export", "dev")
-	return err == nil
+	return err == nil && slices.Equal(k.vms(), list) // else it ended meanwhile
 }
 
 // save brings out the work of dev.

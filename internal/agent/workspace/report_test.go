@@ -161,6 +161,17 @@ func TestWasNested(t *testing.T) {
 	}
 }
 
+// Where the base has a file, an entry of a repository that is none any more is no
+// submodule that was not checked out.
+func TestWasFile(t *testing.T) {
+	home, tree, base := newRepository(t)
+	sh(t, tree, "rm f; git init -q f; echo 1 >f/g; git -C f add g; git -C f commit -qm g; git add f; rm -r f; mkdir f")
+	got := ask(t, home, base).Tree
+	if want := sh(t, tree, "git rm -q --cached f; git write-tree"); got != want {
+		t.Errorf("the report's tree is %s, want %s", got, want)
+	}
+}
+
 // A repository where the index has files comes out as files, and so do those of the base
 // that it ignores.
 func TestNestedOverFiles(t *testing.T) {

@@ -241,8 +241,9 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 	dir := filepath.Join(l.own.Dir, at)
 	_, err := os.Lstat(filepath.Join(dir, gitDir))
 	if entries, rerr := os.ReadDir(dir); err != nil && rerr == nil && len(entries) == 0 {
-		if _, berr := l.own.Line(ctx, nil, "rev-parse", "-q", "--verify", base+":"+at); berr == nil {
-			return nil
+		entry, err := l.own.Line(ctx, nil, "ls-tree", "-z", "--full-tree", base, "--", at)
+		if err != nil || strings.HasPrefix(entry, "160000 ") {
+			return err
 		}
 	}
 	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
