@@ -60,6 +60,9 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 			if !term.IsTerminal(int(a.stdout.Fd())) {
 				return write(a.stdout)
 			}
+			if !stat {
+				o.Form = workspace.FormRead
+			}
 			return pager.Run(pager.Command(), a.stdout, func(w io.Writer) error {
 				d := &diffWriter{w: w}
 				if err := write(d); err != nil {

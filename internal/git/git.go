@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrMissing says that there is no git in PATH.
@@ -26,6 +28,9 @@ type Git struct {
 	Dir      string   // the working directory
 	Settings []string // KEY=VALUE, which go before every file's (git -c)
 	Env      []string // the whole environment
+	// Memory bounds the address space of git and of what it starts, in bytes; 0 is no
+	// bound. A git that needs more fails, with ENOMEM.
+	Memory uint64
 }
 
 // Error is a git that ended with a status other than 0.
@@ -67,7 +72,30 @@ func (e *Error) Status() int {
 func (g Git) Stream(ctx context.Context, in io.Reader, out io.Writer, args ...string) error {
 	cmd, errs := g.command(ctx, in, args)
 	cmd.Stdout = out
-	return explain(args, cmd.Run(), errs)
+	err := g.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	return explain(args, err, errs)
+}
+
+// start starts git, bounded. What it took before that is little: it has read no input.
+func (g Git) start(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil || g.Memory == 0 {
+		return err
+	}
+	var own unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_AS, &own)
+	if err == nil {
+		most := min(g.Memory, own.Max)
+		err = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}, nil)
+	}
+	if err == nil || errors.Is(err, unix.ESRCH) { // it has ended
+		return nil
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	return fmt.Errorf("bound its memory: %w", err)
 }
 
 // Run returns a command's output.
@@ -92,7 +120,7 @@ func (g Git) Read(ctx context.Context, in io.Reader, do func(*bufio.Reader) erro
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := g.start(cmd); err != nil {
 		return explain(args, err, errs)
 	}
 	if err := do(bufio.NewReaderSize(out, 64<<10)); err != nil {
@@ -182,6 +210,9 @@ func explain(args []string, err error, errs *tail) error {
 	text := strings.TrimSpace(string(errs.text))
 	if strings.Contains(text, "No space left on device") || strings.Contains(text, "Out of diskspace") {
 		err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // its own status does not tell
+	}
+	if strings.Contains(text, "Out of memory") || strings.Contains(text, "out of memory") || strings.Contains(text, "Cannot allocate memory") {
+		err = fmt.Errorf("%w: %w", err, syscall.ENOMEM)
 	}
 	return &Error{args, err, text}
 }

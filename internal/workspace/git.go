@@ -22,6 +22,11 @@ var settings = []string{
 	"pack.windowMemory=8m", "pack.deltaCacheSize=8m", "pack.threads=1",
 }
 
+// guestMemory bounds a git that reads a guest's objects, in bytes of its address space:
+// a delta of a few bytes can make gigabytes, and lines that are compared take fifty
+// bytes each.
+const guestMemory = 2 << 30
+
 // hostGit runs the host's git in a repository of ours: dir is its git directory,
 // tree its work tree, "" for a bare one.
 func hostGit(dir, tree string, env ...string) git.Git {

@@ -93,6 +93,18 @@ func chain(n int) (tree []byte, objects []packed) {
 	return object("tree", root), append(objects, packed{kind: packTree, text: []byte(root)})
 }
 
+// deltaBomb is a blob of 16 MiB of zeros, and a delta of it that makes more than
+// guestMemory.
+func deltaBomb() []packed {
+	const size = 16 << 20
+	zeros := make([]byte, size)
+	delta := binary.AppendUvarint(binary.AppendUvarint(nil, size), 200*(size-1))
+	for range 200 {
+		delta = append(delta, 0xf0, 0xff, 0xff, 0xff) // copy size-1 bytes from 0
+	}
+	return []packed{{kind: packBlob, text: zeros}, {kind: packRefDelta, base: object("blob", string(zeros)), text: delta}}
+}
+
 // Hostile packs: each is refused with its own message, or is what it is.
 func TestHostilePacks(t *testing.T) {
 	user(t)
@@ -115,6 +127,7 @@ func TestHostilePacks(t *testing.T) {
 	}{
 		"a thousand million paths":       {bombTree, packOf(-1, bombObjects...), "more than 2000000 paths"},
 		"a chain of 4,000 deltas":        {chainTree, packOf(-1, chainObjects...), ""},
+		"a delta that makes gigabytes":   {empty, packOf(-1, deltaBomb()...), "cannot allocate memory"},
 		"deltas of each other":           {empty, packOf(-1, packed{kind: packRefDelta, base: a, text: delta}, packed{kind: packRefDelta, base: b, text: delta}), "unresolved deltas"},
 		"a delta of what is not there":   {empty, packOf(-1, packed{kind: packRefDelta, base: a, text: delta}), "unresolved delta"},
 		"a delta that reads too far":     {empty, packOf(-1, blob, packed{kind: packRefDelta, base: object("blob", "x"), text: []byte{1, 9, 0x90, 9}}), "failed to apply delta"},

@@ -77,6 +77,7 @@ func (m *treeMaker) begin(i Info) error {
 		}
 	}
 	m.git = hostGit(repo, m.tree, m.environ(m.dir)...)
+	m.git.Memory = guestMemory
 	m.git.Env = append(m.git.Env, "GIT_INDEX_FILE="+filepath.Join(m.dir, "made.index"))
 	return nil
 }

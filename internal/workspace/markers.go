@@ -48,6 +48,7 @@ type conflict struct {
 // the base is both sides' parent.
 func (p *Plan) merge(ctx context.Context, base, ours, theirs string) (m merged, err error) {
 	own := p.s.Git
+	own.Memory = guestMemory
 	own.Env = append(slices.Clone(own.Env), commitEnv...)
 	commit := func(tree string, parents ...string) (string, error) {
 		args := []string{"commit-tree", tree, "-m", "for a merge"}

@@ -14,6 +14,7 @@ type Form string
 // Forms of a difference.
 const (
 	FormPatch Form = "patch" // for plain git apply
+	FormRead  Form = "read"  // for a reader: of binary files it says that they differ
 	FormStat  Form = "stat"  // a line a file, with what was added and removed
 	FormNames Form = "names" // a path a line
 )
@@ -38,6 +39,7 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 		return err
 	}
 	base := i.Base
+	var large []large
 	switch {
 	case o.Base == "HEAD" && w.Head != "":
 		base = w.Head
@@ -48,7 +50,6 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 		}
 	}
 	args := []string{
-		"-c", "core.bigFileThreshold=512m", // a larger file counts as binary
 		"-c", "diff.renameLimit=1000", "-c", "diff.suppressBlankEmpty=false", "-c", "core.attributesFile=/dev/null",
 		"diff-tree", "-r", "-M", "--no-ext-diff", "--no-textconv", "--no-color",
 		"--src-prefix=" + path.Join("a", o.Prefix) + "/", "--dst-prefix=" + path.Join("b", o.Prefix) + "/",
@@ -60,12 +61,30 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 	case FormNames:
 		args = append(args, "--name-only")
 	default:
-		args = append(args, "-p", "--unified=3", "--full-index", "--binary")
+		args = append(args, "-p", "--unified=3", "--full-index")
 	}
-	args = append(args, base, w.Tree, "--")
+	var pathspecs []string
 	for _, p := range o.Paths {
-		args = append(args, ":(literal)"+p)
+		pathspecs = append(pathspecs, ":(literal)"+p)
 	}
+	if o.Form != FormStat && o.Form != FormNames {
+		if large, err = s.largeChanges(ctx, base, w.Tree, pathspecs); err != nil {
+			return err
+		}
+		if o.Form != FormRead {
+			args = append(args, "--binary")
+		}
+		if o.Prefix != "" {
+			args = append(args, "--no-renames") // git names both paths without the prefix
+		}
+	}
+	for _, c := range large {
+		pathspecs = append(pathspecs, ":(exclude,literal)"+c.old.path)
+		if c.new.path != c.old.path {
+			pathspecs = append(pathspecs, ":(exclude,literal)"+c.new.path)
+		}
+	}
+	args = append(append(args, base, w.Tree, "--"), pathspecs...)
 	if o.Prefix != "" && (o.Form == FormStat || o.Form == FormNames) {
 		list, err := s.git().Run(ctx, nil, args...)
 		if err != nil {
@@ -74,7 +93,15 @@ func (s Store) Patch(ctx context.Context, out io.Writer, w Work, o PatchOptions)
 		_, err = io.WriteString(out, prefixed(string(list), o.Prefix+"/"))
 		return err
 	}
-	return s.git().Stream(ctx, nil, out, args...)
+	if err := s.git().Stream(ctx, nil, out, args...); err != nil {
+		return err
+	}
+	for _, c := range large {
+		if err := s.writeLarge(ctx, out, c, o.Prefix, o.Form); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prefixed puts a prefix before the path of each line of --stat or --name-only, which git

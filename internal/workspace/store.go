@@ -190,7 +190,11 @@ func (s Store) id() string { return filepath.Base(s.Dir) }
 func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
 
 // git runs in the store's repository.
-func (s Store) git(env ...string) git.Git { return hostGit(s.repo(), "", env...) }
+func (s Store) git(env ...string) git.Git {
+	g := hostGit(s.repo(), "", env...)
+	g.Memory = guestMemory
+	return g
+}
 
 func (s Store) write(name string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
