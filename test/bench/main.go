@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type b struct {
 	dir   string   // state and sockets of this run's daemon
 	env   []string // of banger
 	runs  int      // of each boot; short things are measured more often
+	only  string   // the one step that is measured, and written nowhere; "" is all
 	vm    shown    // the VM that exec is measured in
 	model model
 	rows  []row
@@ -38,8 +40,9 @@ func main() {
 	out := flag.String("o", page, "file to write the table to")
 	bin := flag.String("bin", "bin", "directory of the programs")
 	host := flag.Bool("host", false, "measure on real KVM, each VMM of the test host, and write the table to stdout")
+	only := flag.String("only", "", "measure this step alone, by its name, and write no table")
 	flag.Parse()
-	x := &b{bin: *bin, runs: *runs}
+	x := &b{bin: *bin, runs: *runs, only: *only}
 	var err error
 	if *host {
 		err = x.run(func() error { return x.measureHost(os.Stdout) })
@@ -86,16 +89,19 @@ func doSteps(steps ...step) error {
 
 // measure is make bench.
 func (x *b) measure(out string) error {
-	err := doSteps(
-		step{"a VM to measure", func() error { return x.create("auto") }},
-		step{"small things", x.small},
-		step{"exec", x.exec},
-		step{"floor and whole run", func() error { return x.boots(1.25) }},
-		step{"bytes", x.raw},
-		step{"workspaces", x.workspaces},
-		step{"many VMs", x.many},
-	)
-	if err != nil {
+	steps := []step{
+		{"a VM to measure", func() error { return x.create("auto") }},
+		{"small things", x.small},
+		{"exec", x.exec},
+		{"floor and whole run", func() error { return x.boots(1.25) }},
+		{"bytes", x.raw},
+		{"workspaces", x.workspaces},
+		{"many VMs", x.many},
+	}
+	if x.only != "" {
+		return doSteps(slices.DeleteFunc(steps, func(s step) bool { return s.name != x.only && s.name != steps[0].name })...)
+	}
+	if err := doSteps(steps...); err != nil {
 		return err
 	}
 	return x.write(out)
