@@ -51,19 +51,18 @@ func (x *b) workspaces() error {
 	}
 	x.add(row{what: fmt.Sprintf("`vm run REPO`, %d files: from the agent that is ready until they are there", fewFiles), got: ms(median(ready)), limit: 300, unit: "ms"})
 	x.add(row{what: "`vm workspace prepare` of the same into a running VM, all of it", got: ms(median(running)), unit: "ms"})
-	for _, size := range []struct{ files, bytes int }{{manyFiles, manyBytes}, {smallFiles, smallBytes}} {
-		repo, err := x.repository("many", size.files, size.bytes)
-		if err != nil {
-			return err
-		}
-		if err := x.large(repo, size.files, size.bytes); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(repo); err != nil {
+	for _, l := range []largeRepo{{"many", manyFiles, manyBytes}, {"small", smallFiles, smallBytes}} {
+		if err := x.large(l); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// largeRepo is a repository that goes in, and its name, which is the guest's path too.
+type largeRepo struct {
+	name         string
+	files, bytes int // bytes of each
 }
 
 // afterReady is how long a copy takes after the agent of a new VM is ready, by the times
@@ -102,23 +101,25 @@ func (x *b) afterReady(repo string) (time.Duration, error) {
 
 // large measures a large repository's way in beside tar's and git clone's, the first
 // look of the guest's git, and the way out.
-func (x *b) large(repo string, files, size int) error {
-	in, err := x.manyIn(repo, files, size)
+func (x *b) large(l largeRepo) error {
+	repo, err := x.repository(l.name, l.files, l.bytes)
 	if err != nil {
 		return err
 	}
-	if err := x.clone(repo, in); err != nil {
+	defer os.RemoveAll(repo)
+	in, err := x.manyIn(repo, l)
+	if err != nil {
 		return err
 	}
-	if err := x.manyOut(files); err != nil {
+	if err := errors.Join(x.clone(repo, in), x.manyOut(l)); err != nil {
 		return err
 	}
-	if size == manyBytes {
-		if err := x.bytesOut(); err != nil {
+	if l.bytes == manyBytes {
+		if err := x.bytesOut(l); err != nil {
 			return err
 		}
 	}
-	_, err = x.banger("vm", "exec", vmName, "--", "rm", "-rf", "tar", "clone", "many")
+	_, err = x.banger("vm", "exec", vmName, "--", "rm", "-rf", "tar", "clone")
 	return err
 }
 
@@ -147,7 +148,7 @@ func (x *b) repository(name string, files, size int) (string, error) {
 
 // manyIn compares a large repository's way in with tar's, which brings the same bytes
 // onto the same disk: the files, and the pack.
-func (x *b) manyIn(repo string, files, size int) (whole time.Duration, err error) {
+func (x *b) manyIn(repo string, l largeRepo) (whole time.Duration, err error) {
 	begin := time.Now()
 	tar := exec.Command("tar", "c", ".")
 	tar.Dir = repo
@@ -168,17 +169,17 @@ func (x *b) manyIn(repo string, files, size int) (whole time.Duration, err error
 	}
 	floor := time.Since(begin)
 	var peak int64
-	whole, peak, err = x.memory("vm", "workspace", "prepare", "-q", vmName, repo, "--guest-path", "many")
+	whole, peak, err = x.memory("vm", "workspace", "prepare", "-q", vmName, repo, "--guest-path", l.name)
 	if err != nil {
 		return 0, err
 	}
-	if size == smallBytes {
-		x.add(row{what: fmt.Sprintf("%d files of %d bytes: tar x by `vm exec`", files, size), got: floor.Seconds(), unit: "s"})
+	if l.bytes == smallBytes {
+		x.add(row{what: fmt.Sprintf("%d files of %d bytes: tar x by `vm exec`", l.files, l.bytes), got: floor.Seconds(), unit: "s"})
 		x.add(row{what: "the same as a workspace", got: whole.Seconds(), unit: "s"})
 		return whole, nil
 	}
-	bytes := 2 * files * size
-	x.add(row{what: fmt.Sprintf("tar x of %d files and their pack, %.0f MiB, by `vm exec` (floor)", files, mib(int64(bytes))), got: rate(bytes, floor), unit: "MiB/s"})
+	bytes := 2 * l.files * l.bytes
+	x.add(row{what: fmt.Sprintf("tar x of %d files and their pack, %.0f MiB, by `vm exec` (floor)", l.files, mib(int64(bytes))), got: rate(bytes, floor), unit: "MiB/s"})
 	x.add(row{what: "the same as a workspace", got: rate(bytes, whole), limit: 0.8 * rate(bytes, floor), unit: "MiB/s", more: true, of: "0.8 × tar"})
 	x.add(row{what: "memory of the host's over idle, meanwhile", got: mib(peak), limit: 64, unit: "MiB"})
 	return whole, nil
@@ -225,10 +226,11 @@ func (x *b) clone(repo string, in time.Duration) error {
 }
 
 // manyOut measures the first look of the guest's git, and an export of one change.
-func (x *b) manyOut(files int) error {
+func (x *b) manyOut(l largeRepo) error {
+	at := "/root/" + l.name
 	status := func() (time.Duration, error) {
 		begin := time.Now()
-		_, err := x.banger("vm", "exec", "-w", "/root/many", vmName, "--", "git", "status", "--porcelain")
+		_, err := x.banger("vm", "exec", "-w", at, vmName, "--", "git", "status", "--porcelain")
 		return time.Since(begin), err
 	}
 	first, err := status()
@@ -236,7 +238,7 @@ func (x *b) manyOut(files int) error {
 		return err
 	}
 	var again, export []time.Duration
-	if _, err := x.banger("vm", "exec", "-w", "/root/many", vmName, "--", "sh", "-c", "echo edit >> 7/file7"); err != nil {
+	if _, err := x.banger("vm", "exec", "-w", at, vmName, "--", "sh", "-c", "echo edit >> 7/file7"); err != nil {
 		return err
 	}
 	for range workRuns {
@@ -246,25 +248,26 @@ func (x *b) manyOut(files int) error {
 		}
 		again = append(again, d)
 		begin := time.Now()
-		if _, err := x.banger("vm", "workspace", "export", "-q", vmName, "--guest-path", "/root/many"); err != nil {
+		if _, err := x.banger("vm", "workspace", "export", "-q", vmName, "--guest-path", at); err != nil {
 			return err
 		}
 		export = append(export, time.Since(begin))
 	}
 	s := median(again)
-	x.add(row{what: fmt.Sprintf("first `git status` in the guest, %d files", files), got: ms(first), unit: "ms", limit: 2 * ms(s), of: "2 × a later one: no file is read again"})
+	x.add(row{what: fmt.Sprintf("first `git status` in the guest, %d files", l.files), got: ms(first), unit: "ms", limit: 2 * ms(s), of: "2 × a later one: no file is read again"})
 	x.add(row{what: "a later `git status`", got: ms(s), unit: "ms"})
 	x.add(row{what: "export of one changed file among them", got: ms(median(export)), unit: "ms", limit: 2 * ms(s), of: "2 × git status"})
 	return nil
 }
 
 // bytesOut measures an export of many changed files.
-func (x *b) bytesOut() error {
+func (x *b) bytesOut(l largeRepo) error {
+	at := "/root/" + l.name
 	script := fmt.Sprintf("n=0; for f in */*; do n=$((n+1)); if test $n -le %d; then head -c %d /dev/urandom >$f; fi; done", outFiles, manyBytes)
-	if _, err := x.banger("vm", "exec", "-w", "/root/many", vmName, "--", "sh", "-c", script); err != nil {
+	if _, err := x.banger("vm", "exec", "-w", at, vmName, "--", "sh", "-c", script); err != nil {
 		return err
 	}
-	took, peak, err := x.memory("vm", "workspace", "export", "-q", vmName, "--guest-path", "/root/many")
+	took, peak, err := x.memory("vm", "workspace", "export", "-q", vmName, "--guest-path", at)
 	if err != nil {
 		return err
 	}
