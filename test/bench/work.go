@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
-
-	"banger/internal/api"
 )
 
 // Sizes of the repositories that go in.
@@ -79,14 +77,17 @@ func (x *b) afterReady(repo string) (time.Duration, error) {
 	var ready, there time.Time
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		var e api.Event
+		var e struct {
+			Stage    string
+			Finished bool
+		}
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return 0, errors.Join(fmt.Errorf("read %q: %w", lines.Bytes(), err), cmd.Wait())
 		}
 		switch {
-		case e.Stage == api.StageBoot && e.Finished:
+		case e.Stage == "boot" && e.Finished:
 			ready = time.Now()
-		case e.Stage == api.StageCopy && e.Finished:
+		case e.Stage == "copy" && e.Finished:
 			there = time.Now()
 		}
 	}
