@@ -179,8 +179,10 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 		return err
 	}
 	var q filecopy.Request
+	var names []string
 	for _, p := range from {
 		q.Paths = append(q.Paths, []byte(p))
+		names = append(names, filecopy.Name(guestHome, p))
 	}
 	text, err := json.Marshal(q)
 	if err != nil {
@@ -196,7 +198,7 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 		out.CloseWithError(err)
 		ended <- err
 	}()
-	o := filecopy.Options{Dest: to, Dir: here, Progress: c.say}
+	o := filecopy.Options{Dest: to, Dir: here, Names: names, Progress: c.say}
 	left := 0
 	if !c.withGit {
 		o.Skip = func(name string) bool {

@@ -2,6 +2,7 @@ package filecopy
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -54,6 +55,28 @@ func TestCopy(t *testing.T) {
 	var st unix.Stat_t
 	if err := unix.Stat(filepath.Join(to, "d/hole"), &st); err != nil || st.Blocks*512 > 1<<20 {
 		t.Errorf("a file with a hole takes %d bytes, %v", st.Blocks*512, err)
+	}
+}
+
+// What a link with a slash names comes under the link's name, as typed.
+func TestNamedByLink(t *testing.T) {
+	from := t.TempDir()
+	sh(t, from, "mkdir -p d/e; echo 1 >d/f; ln -s d l")
+	for typed, want := range map[string]string{
+		"l": "l", "l/": "l l/e l/f", from + "/l/": "l l/e l/f", "d/e/../": "d d/e d/f", "l/.": "l",
+	} {
+		to := t.TempDir()
+		if _, err := copyAll(t, from, []string{typed}, Options{Dest: to, Names: []string{Name(from, typed)}}); err != nil {
+			t.Errorf("%s: %v", typed, err)
+		}
+		if got := strings.Join(strings.Fields(sh(t, to, `find . ! -path . -printf '%P\n' | sort`)), " "); got != want {
+			t.Errorf("%s gives %q, want %q", typed, got, want)
+		}
+	}
+	for _, typed := range []string{"/", "//", "/usr/.."} {
+		if err := Send(t.Context(), io.Discard, from, []string{typed}, Header{}, nil); err == nil {
+			t.Errorf("Send(%q) = nil", typed)
+		}
 	}
 }
 

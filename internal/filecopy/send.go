@@ -69,21 +69,29 @@ func writeHeader(w *tar.Writer, h Header) error {
 	return err
 }
 
+// Name is what a path, which may be relative to dir, is called in the stream.
+func Name(dir, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return filepath.Base(filepath.Clean(path))
+}
+
 // walk lists what goes into the stream, a directory before what is in it.
 func walk(ctx context.Context, dir string, paths []string, h *Header) (items []item, err error) {
 	seen := map[string]bool{}
 	for _, p := range paths {
-		if !filepath.IsAbs(p) {
+		named := strings.HasSuffix(p, "/") // what a link names, not the link
+		base := Name(dir, p)
+		if p = filepath.Clean(p); !filepath.IsAbs(p) {
 			p = filepath.Join(dir, p)
 		}
-		if strings.HasSuffix(p, "/") { // what a link names, not the link
+		if named {
 			if p, err = filepath.EvalSymlinks(p); err != nil {
 				return nil, err
 			}
 		}
-		p = filepath.Clean(p)
-		base := filepath.Base(p)
-		if base == "/" {
+		if base == "/" || p == "/" {
 			return nil, fmt.Errorf("%q has no name of its own", p)
 		}
 		if seen[base] {
