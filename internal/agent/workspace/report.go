@@ -24,11 +24,15 @@ import (
 // system of the repository, and are removed.
 func Report(ctx context.Context, q wire.Question, home string, out io.Writer) error {
 	tree := place(q.Path, home)
-	if _, err := os.Stat(tree); err != nil {
+	fi, err := os.Stat(tree)
+	if err == nil && !fi.IsDir() {
+		err = fmt.Errorf("%q is no directory any more", tree)
+	}
+	if err != nil {
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
 	}
 	begun := false
-	err := report(ctx, lookOwn, q, tree, out, &begun)
+	err = report(ctx, lookOwn, q, tree, out, &begun)
 	if errors.Is(err, git.ErrMissing) {
 		return ReportFiles(ctx, q, home, out)
 	}
