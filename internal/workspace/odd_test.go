@@ -1,10 +1,14 @@
 package workspace
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A name that git would take for a pattern is a name, in and out.
@@ -84,5 +88,123 @@ func TestBrokenNested(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// paths are the files that go in.
+func paths(p *Plan) string {
+	var names []string
+	for _, f := range p.Files {
+		names = append(names, string(f.Path))
+	}
+	return strings.Join(names, " ")
+}
+
+// A .gitignore that a sparse checkout left out counts, in and out.
+func TestSparseIgnore(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `git init -q main; cd main; mkdir a b; echo 1 >a/f; echo 2 >b/f; echo '*.sec' >b/.gitignore; git add .; git commit -qm one
+		cd ..; git clone -q main repo; cd repo; git sparse-checkout set a; mkdir b; echo x >b/x.sec; echo new >b/new`)
+	repo := filepath.Join(dir, "repo")
+	if got := paths(plan(t, repo, Options{IncludeUntracked: true})); got != "a/f b/new" {
+		t.Errorf("%s go in", got)
+	}
+	_, w := imported(t, repo, "mkdir b; echo >b/y.sec; echo >b/more")
+	if w.Files != 1 || w.Ignored != 1 {
+		t.Errorf("the work is %+v, want one file and one ignored", w)
+	}
+}
+
+// What becomes of the repositories inside: one that git ignores does not count, and goes
+// in where a pattern names its files; one that lies over tracked files is none to git.
+func TestInnerRepositories(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; printf 'vendor/\n/mod\n' >.gitignore; mkdir d; echo 1 >d/f; git add .; git commit -qm one
+		mkdir -p vendor/a mod new; echo 1 >vendor/x; (cd vendor/a; git init -q; echo 2 >y); (cd mod; git init -q; echo 3 >z); (cd new; git init -q; echo 4 >n); (cd d; git init -q; echo 5 >g)`)
+	for _, c := range []struct {
+		o         Options
+		want      string
+		untracked int
+	}{
+		{Options{}, ".gitignore d/f", 2},
+		{Options{IncludeUntracked: true}, ".gitignore d/f d/g", 1},
+		{Options{Include: []string{"vendor/"}}, ".gitignore d/f vendor/a/y vendor/x", 2},
+		{Options{Include: []string{"/mod"}}, ".gitignore d/f mod/z", 2},
+		{Options{Include: []string{"**/y"}}, ".gitignore d/f vendor/a/y", 2},
+		{Options{Include: []string{"vendor/**", "!x"}}, ".gitignore d/f vendor/a/y", 2},
+		{Options{All: true}, ".gitignore d/f d/g mod/z new/n vendor/a/y vendor/x", 0},
+	} {
+		p := plan(t, repo, c.o)
+		if got := paths(p); got != c.want || p.Untracked != c.untracked {
+			t.Errorf("with %q: %s, and %d left behind, want %s and %d", c.o.Include, got, p.Untracked, c.want, c.untracked)
+		}
+	}
+}
+
+// A directory that can't be read stops nothing that was not to go in.
+func TestUnreadableDirectory(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo '/data' >.gitignore; echo .env >>.gitignore; git add .; git commit -qm one; echo S >.env; mkdir data other; echo 1 >data/f; echo 1 >other/f; chmod 0 data other`)
+	t.Cleanup(func() { sh(t, repo, "chmod 700 data other") })
+	runtime.LockOSThread() // never unlocked: the thread ends with the test
+	if os.Getuid() == 0 {
+		none := make([]unix.CapUserData, 2)
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		o    Options
+		want string // the files, or why not
+	}{
+		{Options{}, ".gitignore"},
+		{Options{Include: []string{".env"}}, ".env .gitignore"},
+		{Options{Include: []string{"/data"}}, "permission denied"},
+		{Options{IncludeUntracked: true}, "permission denied"},
+		{Options{All: true}, "permission denied"},
+	} {
+		c.o.Scratch = t.TempDir()
+		r, err := Open(t.Context(), repo, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPlan(t.Context(), r, c.o)
+		if err != nil {
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("with %+v: %v, want %s", c.o, err, c.want)
+			}
+			continue
+		}
+		if got := paths(p); got != c.want || p.Untracked != 1 {
+			t.Errorf("with %+v: %s, and %d left behind, want %s and 1", c.o, got, p.Untracked, c.want)
+		}
+		p.Close()
+	}
+}
+
+// A file that is gone, or no file any more, when it is read has changed: the repository
+// is read again.
+func TestGoneWhileRead(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add .; git commit -qm one; mkdir d; mkfifo fifo`)
+	p := plan(t, repo, Options{})
+	for _, name := range []string{"gone", "d", "fifo", "f/gone"} {
+		var changed *ChangedError
+		for what, err := range map[string]error{"copyIn": p.copyIn(name), "copyPointer": p.copyPointer(name)} {
+			if !errors.As(err, &changed) {
+				t.Errorf("%s(%q) = %v, want a ChangedError", what, name, err)
+			}
+		}
+	}
+	w := untracked{Plan: p, changed: new([]string)}
+	if err := w.takeIn("gone"); err != nil || len(*w.changed) > 0 {
+		t.Errorf("takeIn = %v, and %q are to go in", err, *w.changed)
+	}
+	if err := w.dir(t.Context(), "gone"); err != nil {
+		t.Errorf("dir = %v", err)
 	}
 }

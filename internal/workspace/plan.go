@@ -223,7 +223,7 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		written = unix.NsecToTimespec(fi.ModTime().UnixNano())
 	}
 	trust := true
-	if v, set := p.Repo.config.last("core.filemode"); set {
+	if v, set := p.Repo.all().last("core.filemode"); set {
 		trust = isTrue(v)
 	}
 	var changed []string
@@ -399,10 +399,19 @@ func (p *Plan) copyIn(name string) error {
 	}
 	f, st, err := p.files.file(name)
 	if err != nil {
-		return err
+		return p.unread(name, err)
 	}
 	defer f.Close()
 	return writeNew(to, f, fs.FileMode(st.Mode&0o700|0o400))
+}
+
+// unread is the error of a file that could not be opened: a ChangedError if it is no file
+// any more.
+func (p *Plan) unread(name string, err error) error {
+	if st, serr := p.files.stat(name); serr == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return err
+	}
+	return &ChangedError{[]byte(name)}
 }
 
 // ChangedError is a file that changed while it was read.

@@ -79,6 +79,9 @@ type files struct {
 	// assumed and skipped have a mark that tells git not to look. An edit of theirs is
 	// an edit; a file that a sparse checkout left out stays as the index has it.
 	assumed, skipped []string
+	// sparse says that a .gitignore of the index is not in the tree. It counts, and
+	// check-ignore does not know it.
+	sparse bool
 }
 
 // listFiles reads the index and walks the tree.
@@ -130,6 +133,8 @@ func (f *files) add(line []byte, tree string) error {
 		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
 			f.skipped = append(f.skipped, name)
 			f.edited = append(f.edited, name)
+		} else if filepath.Base(name) == ".gitignore" {
+			f.sparse = true
 		}
 	default: // edited, deleted, or in a conflict
 		f.edited = append(f.edited, name)
@@ -149,6 +154,15 @@ func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
 	var err error
 	if f.ignored, err = l.own.Ignored(ctx, f.others); err != nil {
 		return err
+	}
+	if f.sparse {
+		err := l.own.Names(ctx, nil, func(name []byte) error {
+			f.ignored[string(name)] = true
+			return nil
+		}, "ls-files", "-z", "-o", "-i", "--exclude-standard")
+		if err != nil {
+			return err
+		}
 	}
 	l.Ignored = len(f.ignored)
 	for _, name := range f.others {
