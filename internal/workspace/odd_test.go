@@ -208,3 +208,17 @@ func TestGoneWhileRead(t *testing.T) {
 		t.Errorf("dir = %v", err)
 	}
 }
+
+// A file of the git directory that would fill the disk is not copied.
+func TestIndexWithoutEnd(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, "git init -q; truncate -s 1T .git/index")
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewPlan(t.Context(), r, Options{Scratch: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("NewPlan = %v", err)
+	}
+}
