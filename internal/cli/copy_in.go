@@ -303,24 +303,16 @@ func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath 
 	}()
 	var answer bytes.Buffer
 	err = session.RunAgent(ctx, socket, []string{wire.Program, wire.Receive}, in, &answer)
-	in.CloseWithError(errors.New("the guest takes no more"))
+	in.CloseWithError(errTaken)
 	cancel()
 	serr := <-sent
-	var changed *workspace.ChangedError
-	if errors.As(serr, &changed) {
-		return got, changed
+	if err == nil {
+		if err = wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
+			err = fmt.Errorf("read the guest's answer: %w", err)
+		}
 	}
-	if err != nil {
+	if err := notSent(serr, err, got.Error); err != nil {
 		return got, err
-	}
-	if err := wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
-		return got, fmt.Errorf("read the guest's answer: %w", err)
-	}
-	if got.Error != "" {
-		return got, fmt.Errorf("the guest says: %q", got.Error)
-	}
-	if serr != nil {
-		return got, serr
 	}
 	if !filepath.IsAbs(string(got.Path)) {
 		return got, fmt.Errorf("the guest names the place %q", got.Path)
