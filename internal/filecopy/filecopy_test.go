@@ -80,6 +80,38 @@ func TestNamedByLink(t *testing.T) {
 	}
 }
 
+// A file that goes while its directory is sent is left out; what was named is not.
+func TestGoneMeanwhile(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	sh(t, from, "mkdir -p d/e; echo 1 >d/a; echo 2 >d/b; ln -s a d/l; echo 3 >f")
+	send := func(remove string, paths ...string) (*bytes.Buffer, error) {
+		var stream bytes.Buffer
+		err := Send(t.Context(), writerFunc(func(p []byte) (int, error) { // the walk has ended
+			sh(t, from, "rm -rf "+remove)
+			return stream.Write(p)
+		}), from, paths, Header{}, nil)
+		return &stream, err
+	}
+	sh(t, from, "truncate -s 1M d/0") // more than is sent at once
+	stream, err := send("d/b d/l d/e", "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Receive(t.Context(), stream, Options{Dest: to}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(sh(t, to, "find d -type f | sort")); strings.Join(got, " ") != "d/0 d/a" {
+		t.Errorf("there is %q", got)
+	}
+	if _, err := send("f", "d", "f"); err == nil {
+		t.Error("a file that was named went, and that is no error")
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
 // Where things go: into a directory, under a new name, over a file, into one another.
 func TestPlaces(t *testing.T) {
 	from := t.TempDir()

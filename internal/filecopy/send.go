@@ -41,7 +41,11 @@ func Send(ctx context.Context, out io.Writer, dir string, paths []string, h Head
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.item(i); err != nil {
+		err := s.item(i)
+		if errors.Is(err, fs.ErrNotExist) && strings.Count(i.name, "/") > 1 {
+			continue // it went meanwhile; what was named must be there
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -100,15 +104,15 @@ func walk(ctx context.Context, dir string, paths []string, h *Header) (items []i
 		seen[base] = true
 		h.Items++
 		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
+			if cerr := ctx.Err(); cerr != nil {
+				return cerr
 			}
-			if err := ctx.Err(); err != nil {
-				return err
+			var info fs.FileInfo
+			if err == nil {
+				info, err = d.Info()
 			}
-			info, err := d.Info()
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
+			if errors.Is(err, fs.ErrNotExist) && path != p {
+				return nil // it went meanwhile
 			} else if err != nil {
 				return err
 			}
