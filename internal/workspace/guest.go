@@ -18,7 +18,12 @@ const (
 func (p *Plan) guestConfig() string {
 	all := p.Repo.all()
 	var b strings.Builder
-	writeFormat(&b, p.Repo.Hash)
+	if p.Repo.Hash == "sha1" {
+		// git init in a repository that is there makes its version 0, and an extension breaks it then.
+		b.WriteString("[core]\n\trepositoryformatversion = 0\n")
+	} else {
+		writeFormat(&b, p.Repo.Hash)
+	}
 	own := append(config{{key: "core.bare", value: "false"}, {key: "core.logallrefupdates", value: "true"}}, meant(all)...)
 	own = append(own, setting{key: "user.name", value: orElse(all, "user.name", standInName)}, setting{key: "user.email", value: orElse(all, "user.email", standInEmail)},
 		setting{key: "commit.gpgsign", value: "false"}, setting{key: "tag.gpgsign", value: "false"})

@@ -115,7 +115,7 @@ func TestKinds(t *testing.T) {
 			if w := bringOut(t, s, home); w.Files != 0 {
 				t.Errorf("before any change, the guest's work is %+v\n%s", w, sh(t, tree, "git status"))
 			}
-			sh(t, tree, "git fsck 2>&1; git gc -q --prune=now 2>&1; echo new >new")
+			sh(t, tree, "git init -q; git fsck 2>&1; git gc -q --prune=now 2>&1; echo new >new")
 			w := bringOut(t, s, home)
 			if w.Files != 1 {
 				t.Errorf("after one change, the guest's work is %+v", w)
