@@ -54,8 +54,27 @@ func stagingDir() (string, error) {
 	return d.Work(), os.MkdirAll(d.Work(), 0o700)
 }
 
+// again reports whether an error says that a file changed while it was read, and that the
+// repository is to be read once more.
+func (c *copyIn) again(err error, try int) bool {
+	var changed *workspace.ChangedError
+	if !errors.As(err, &changed) || try >= readTries {
+		return false
+	}
+	c.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: reading the repository again", changed))})
+	return true
+}
+
 // read makes the plan anew.
-func (c *copyIn) read(ctx context.Context) error {
+func (c *copyIn) read(ctx context.Context) (err error) {
+	for try := 1; ; try++ {
+		if err = c.readOnce(ctx); !c.again(err, try) {
+			return err
+		}
+	}
+}
+
+func (c *copyIn) readOnce(ctx context.Context) error {
 	r, err := c.open(ctx, c.path)
 	if err != nil {
 		return err
@@ -95,7 +114,9 @@ func (c *copyIn) say() {
 	if p.UnderWay != "" {
 		notice("a %s is under way: its files and the index go in, the %s itself stays here", p.UnderWay, p.UnderWay)
 	}
-	if n := p.Untracked; n > 0 {
+	if n := p.Untracked; n > 0 && c.untracked { // all that such a plan leaves
+		notice("%s left behind: --mode full takes the files in", count(n, "inner repo"))
+	} else if n > 0 {
 		notice("%s left behind: --include-untracked takes %s in", count(n, "untracked file"), them(n))
 	}
 	if n := len(p.Private); n > 0 && !c.full() {
@@ -205,18 +226,16 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 	var paths []string
 	for try := 1; ; try++ {
 		paths, err = c.sendAll(ctx, where.Socket, guestPath)
-		var changed *workspace.ChangedError
-		if !errors.As(err, &changed) {
+		if !c.again(err, try) {
 			break
 		}
-		if try == readTries {
-			return v, fmt.Errorf("copy %q into VM %s: %w, %d times", c.plan.Repo.Root, where.Name, err, try)
-		}
-		c.show.event("", api.Event{Notice: clean(fmt.Sprintf("%v: reading the repository again", changed))})
 		if err := c.read(ctx); err != nil {
 			return v, err
 		}
 		c.force = c.force || len(paths) > 0 // what is there is ours
+	}
+	if changed := (*workspace.ChangedError)(nil); errors.As(err, &changed) {
+		err = fmt.Errorf("%w, %d times", err, readTries)
 	}
 	if err != nil {
 		return v, fmt.Errorf("copy %q into VM %s: %w", c.plan.Repo.Root, where.Name, err)
@@ -284,24 +303,16 @@ func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath 
 	}()
 	var answer bytes.Buffer
 	err = session.RunAgent(ctx, socket, []string{wire.Program, wire.Receive}, in, &answer)
-	in.CloseWithError(errors.New("the guest takes no more"))
+	in.CloseWithError(errTaken)
 	cancel()
 	serr := <-sent
-	var changed *workspace.ChangedError
-	if errors.As(serr, &changed) {
-		return got, changed
+	if err == nil {
+		if err = wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
+			err = fmt.Errorf("read the guest's answer: %w", err)
+		}
 	}
-	if err != nil {
+	if err := notSent(serr, err, got.Error); err != nil {
 		return got, err
-	}
-	if err := wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
-		return got, fmt.Errorf("read the guest's answer: %w", err)
-	}
-	if got.Error != "" {
-		return got, fmt.Errorf("the guest says: %q", got.Error)
-	}
-	if serr != nil {
-		return got, serr
 	}
 	if !filepath.IsAbs(string(got.Path)) {
 		return got, fmt.Errorf("the guest names the place %q", got.Path)

@@ -151,25 +151,33 @@ func (c *fileCopy) into(ctx context.Context, from []string, to string) error {
 	}()
 	var answer bytes.Buffer
 	err = session.RunAgent(ctx, c.socket, []string{filecopy.Program, filecopy.In}, in, &answer)
-	in.CloseWithError(errors.New("the guest takes no more"))
+	in.CloseWithError(errTaken)
 	cancel()
 	serr := <-sent
 	var got filecopy.Result
 	if err == nil {
 		err = json.Unmarshal(answer.Bytes(), &got)
 	}
-	switch {
-	case got.Error != "" && serr == nil:
-		return fmt.Errorf("the guest says: %q", got.Error)
-	case serr != nil && got.Error == "":
-		return serr
-	case serr != nil:
-		return fmt.Errorf("%w; the guest says: %q", serr, got.Error)
-	case err != nil:
+	if err := notSent(serr, err, got.Error); err != nil {
 		return err
 	}
 	c.done(got)
 	return nil
+}
+
+// errTaken ends a stream whose reader in the guest has ended.
+var errTaken = errors.New("the guest takes no more")
+
+// notSent is why a stream did not arrive: by what sent it here, else by what the guest
+// says, else by what ran there. A sender that was only stopped tells nothing.
+func notSent(sent, ran error, says string) error {
+	switch {
+	case sent != nil && !errors.Is(sent, errTaken) && !errors.Is(sent, context.Canceled):
+		return sent
+	case says != "":
+		return fmt.Errorf("the guest says: %q", says)
+	}
+	return ran
 }
 
 // out copies paths of the guest's to the host.
@@ -179,8 +187,10 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 		return err
 	}
 	var q filecopy.Request
+	var names []string
 	for _, p := range from {
 		q.Paths = append(q.Paths, []byte(p))
+		names = append(names, filecopy.Name(guestHome, p))
 	}
 	text, err := json.Marshal(q)
 	if err != nil {
@@ -196,7 +206,7 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 		out.CloseWithError(err)
 		ended <- err
 	}()
-	o := filecopy.Options{Dest: to, Dir: here, Progress: c.say}
+	o := filecopy.Options{Dest: to, Dir: here, Names: names, Progress: c.say}
 	left := 0
 	if !c.withGit {
 		o.Skip = func(name string) bool {

@@ -2,6 +2,7 @@ package filecopy
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -56,6 +57,60 @@ func TestCopy(t *testing.T) {
 		t.Errorf("a file with a hole takes %d bytes, %v", st.Blocks*512, err)
 	}
 }
+
+// What a link with a slash names comes under the link's name, as typed.
+func TestNamedByLink(t *testing.T) {
+	from := t.TempDir()
+	sh(t, from, "mkdir -p d/e; echo 1 >d/f; ln -s d l")
+	for typed, want := range map[string]string{
+		"l": "l", "l/": "l l/e l/f", from + "/l/": "l l/e l/f", "d/e/../": "d d/e d/f", "l/.": "l",
+	} {
+		to := t.TempDir()
+		if _, err := copyAll(t, from, []string{typed}, Options{Dest: to, Names: []string{Name(from, typed)}}); err != nil {
+			t.Errorf("%s: %v", typed, err)
+		}
+		if got := strings.Join(strings.Fields(sh(t, to, `find . ! -path . -printf '%P\n' | sort`)), " "); got != want {
+			t.Errorf("%s gives %q, want %q", typed, got, want)
+		}
+	}
+	for _, typed := range []string{"/", "//", "/usr/.."} {
+		if err := Send(t.Context(), io.Discard, from, []string{typed}, Header{}, nil); err == nil {
+			t.Errorf("Send(%q) = nil", typed)
+		}
+	}
+}
+
+// A file that goes while its directory is sent is left out; what was named is not.
+func TestGoneMeanwhile(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	sh(t, from, "mkdir -p d/e; echo 1 >d/a; echo 2 >d/b; ln -s a d/l; echo 3 >f")
+	send := func(remove string, paths ...string) (*bytes.Buffer, error) {
+		var stream bytes.Buffer
+		err := Send(t.Context(), writerFunc(func(p []byte) (int, error) { // the walk has ended
+			sh(t, from, "rm -rf "+remove)
+			return stream.Write(p)
+		}), from, paths, Header{}, nil)
+		return &stream, err
+	}
+	sh(t, from, "truncate -s 1M d/0") // more than is sent at once
+	stream, err := send("d/b d/l d/e", "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Receive(t.Context(), stream, Options{Dest: to}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(sh(t, to, "find d -type f | sort")); strings.Join(got, " ") != "d/0 d/a" {
+		t.Errorf("there is %q", got)
+	}
+	if _, err := send("f", "d", "f"); err == nil {
+		t.Error("a file that was named went, and that is no error")
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
 
 // Where things go: into a directory, under a new name, over a file, into one another.
 func TestPlaces(t *testing.T) {

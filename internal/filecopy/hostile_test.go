@@ -170,6 +170,25 @@ func block(text string) []byte {
 	return b
 }
 
+// A guest that is asked for one file sends no other one into the directory.
+func TestNotAskedFor(t *testing.T) {
+	for _, name := range []string{"item/.bashrc", "item/notes/../.bashrc", "item/.envrc/x"} {
+		to := t.TempDir()
+		sh(t, to, "echo mine >.bashrc")
+		o := Options{Dest: to, Names: []string{"notes"}}
+		if _, err := Receive(t.Context(), streamOf(t, []*tar.Header{fileEntry("item/notes"), fileEntry(name)}), o); err == nil {
+			t.Errorf("Receive took %s", name)
+		}
+		if now := sh(t, to, "cat .bashrc; ls -A"); now != "mine\n.bashrc\n" {
+			t.Errorf("after %s there is\n%s", name, now)
+		}
+	}
+	to := t.TempDir()
+	if _, err := Receive(t.Context(), streamOf(t, []*tar.Header{fileEntry("item/notes")}), Options{Dest: to, Names: []string{"notes"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A second copy goes beyond no link that the first one brought.
 func TestPlantedLink(t *testing.T) {
 	base := t.TempDir()

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ type Options struct {
 	Dest string
 	// Dir is what a relative Dest is relative to.
 	Dir string
+	// Names are what the stream may bring, by the first part of each path; nil is anything.
+	// Without them a guest that is asked for one file could send another into Dest.
+	Names []string
 	// Skip reports whether a name is left out, with all below it; nil skips none.
 	Skip func(name string) bool
 	// Progress hears how many bytes of how many have come; nil is nobody.
@@ -146,13 +150,16 @@ func (c *receiver) unpack(ctx context.Context, r *tar.Reader) error {
 		if err := unpack.CheckName(name); err != nil {
 			return err
 		}
+		top, _, _ := strings.Cut(name, "/")
+		if c.o.Names != nil && !slices.Contains(c.o.Names, top) {
+			return fmt.Errorf("the stream brings %q, which was not asked for", name)
+		}
 		if c.skips(name) {
 			continue
 		}
 		if err := c.entry(d, name, h, r); err != nil {
 			return err
 		}
-		top, _, _ := strings.Cut(name, "/")
 		c.tops[top] = true
 	}
 	for name, t := range c.times { // now that nobody writes in them any more

@@ -41,7 +41,11 @@ func Send(ctx context.Context, out io.Writer, dir string, paths []string, h Head
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.item(i); err != nil {
+		err := s.item(i)
+		if errors.Is(err, fs.ErrNotExist) && strings.Count(i.name, "/") > 1 {
+			continue // it went meanwhile; what was named must be there
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -69,21 +73,29 @@ func writeHeader(w *tar.Writer, h Header) error {
 	return err
 }
 
+// Name is what a path, which may be relative to dir, is called in the stream.
+func Name(dir, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	return filepath.Base(filepath.Clean(path))
+}
+
 // walk lists what goes into the stream, a directory before what is in it.
 func walk(ctx context.Context, dir string, paths []string, h *Header) (items []item, err error) {
 	seen := map[string]bool{}
 	for _, p := range paths {
-		if !filepath.IsAbs(p) {
+		named := strings.HasSuffix(p, "/") // what a link names, not the link
+		base := Name(dir, p)
+		if p = filepath.Clean(p); !filepath.IsAbs(p) {
 			p = filepath.Join(dir, p)
 		}
-		if strings.HasSuffix(p, "/") { // what a link names, not the link
+		if named {
 			if p, err = filepath.EvalSymlinks(p); err != nil {
 				return nil, err
 			}
 		}
-		p = filepath.Clean(p)
-		base := filepath.Base(p)
-		if base == "/" {
+		if base == "/" || p == "/" {
 			return nil, fmt.Errorf("%q has no name of its own", p)
 		}
 		if seen[base] {
@@ -92,15 +104,15 @@ func walk(ctx context.Context, dir string, paths []string, h *Header) (items []i
 		seen[base] = true
 		h.Items++
 		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
+			if cerr := ctx.Err(); cerr != nil {
+				return cerr
 			}
-			if err := ctx.Err(); err != nil {
-				return err
+			var info fs.FileInfo
+			if err == nil {
+				info, err = d.Info()
 			}
-			info, err := d.Info()
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
+			if errors.Is(err, fs.ErrNotExist) && path != p {
+				return nil // it went meanwhile
 			} else if err != nil {
 				return err
 			}

@@ -150,12 +150,19 @@ func (g Git) Names(ctx context.Context, in io.Reader, each func(name []byte) err
 	}, args...)
 }
 
-// Ignored returns those of paths, each ended by NUL, that the repository ignores, though
-// it may track them.
-func (g Git) Ignored(ctx context.Context, paths io.Reader) (map[string]bool, error) {
+// Here goes before a path for a command that takes patterns: a ":" at its beginning would
+// be the beginning of one, and check-ignore knows no --literal-pathspecs.
+const Here = "./"
+
+// Ignored returns those of paths that the repository ignores, though it may track them.
+func (g Git) Ignored(ctx context.Context, paths []string) (map[string]bool, error) {
+	var in bytes.Buffer
+	for _, name := range paths {
+		in.WriteString(Here + name + "\x00")
+	}
 	ignored := map[string]bool{}
-	err := g.Names(ctx, paths, func(name []byte) error {
-		ignored[string(name)] = true
+	err := g.Names(ctx, &in, func(name []byte) error {
+		ignored[strings.TrimPrefix(string(name), Here)] = true
 		return nil
 	}, "check-ignore", "-z", "--no-index", "--stdin")
 	var failed *Error

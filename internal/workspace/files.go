@@ -157,12 +157,14 @@ func readSmall(path string, limit int64) ([]byte, error) {
 
 func openRegular(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if err != nil {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link; a socket
+		return nil, notRegular(path)
+	} else if err != nil {
 		return nil, err
 	}
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%q is not a regular file", path)
+		err = notRegular(path)
 	}
 	if err != nil {
 		f.Close()
@@ -170,6 +172,8 @@ func openRegular(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+func notRegular(path string) error { return fmt.Errorf("%q is not a regular file", path) }
 
 // copyRegular copies a regular file into one of ours, with its time, which counts
 // for an index. A source that is not there is no error, and nothing is made.

@@ -18,7 +18,12 @@ const (
 func (p *Plan) guestConfig() string {
 	all := p.Repo.all()
 	var b strings.Builder
-	writeFormat(&b, p.Repo.Hash)
+	if p.Repo.Hash == "sha1" {
+		// git init in a repository that is there makes its version 0, and an extension breaks it then.
+		b.WriteString("[core]\n\trepositoryformatversion = 0\n")
+	} else {
+		writeFormat(&b, p.Repo.Hash)
+	}
 	own := append(config{{key: "core.bare", value: "false"}, {key: "core.logallrefupdates", value: "true"}}, meant(all)...)
 	own = append(own, setting{key: "user.name", value: orElse(all, "user.name", standInName)}, setting{key: "user.email", value: orElse(all, "user.email", standInEmail)},
 		setting{key: "commit.gpgsign", value: "false"}, setting{key: "tag.gpgsign", value: "false"})
@@ -48,22 +53,25 @@ func orElse(c config, key, other string) string {
 // withoutUser is a remote's URL without user info. A remote that is a path of the
 // host's is "".
 func withoutUser(remote string) string {
-	if u, err := url.Parse(remote); err == nil && u.Scheme != "" && u.Host != "" {
-		if u.Scheme == "file" {
+	if scheme, rest, found := strings.Cut(remote, "://"); found {
+		// Cut off before it is parsed: a password may have bytes that no URL has.
+		end := strings.IndexAny(rest+"/", "/?#")
+		user := ""
+		if at := strings.LastIndex(rest[:end], "@"); at >= 0 {
+			user, rest = rest[:at], rest[at+1:]
+		}
+		u, err := url.Parse(scheme + "://" + rest)
+		if err != nil || u.Scheme == "file" || u.Host == "" {
 			return ""
 		}
-		if u.User != nil {
-			// For ssh the user is part of the address, and no secret.
-			if name := u.User.Username(); u.Scheme == "ssh" && name != "" {
-				u.User = url.User(name)
-			} else {
-				u.User = nil
-			}
+		// For ssh the user is part of the address, and no secret.
+		if name, _, _ := strings.Cut(user, ":"); u.Scheme == "ssh" && name != "" {
+			u.User = url.User(name)
 		}
 		return u.String()
 	}
-	// scp's form, user@host:path, in which there is no password.
-	if host, path, found := strings.Cut(remote, ":"); found && !strings.Contains(host, "/") && path != "" {
+	// scp's form, user@host:path, in which there is no password; "::" names a helper.
+	if host, path, found := strings.Cut(remote, ":"); found && !strings.Contains(host, "/") && path != "" && path[0] != ':' {
 		return remote
 	}
 	return ""

@@ -44,10 +44,13 @@ var hostileRepositories = map[string]hostileRepository{
 	"git file of a worktree": {`git init -q ../other; git -C ../other commit -q --allow-empty -m x; git -C ../other worktree add -q ../wt; cat ../wt/.git >../g; rm -rf .git; mv ../g .git`, "another work tree's"},
 	"git file is a FIFO":     {`rm -rf .git; mkfifo .git`, "only a directory or a file can be"},
 	"config is a FIFO":       {`rm .git/config; mkfifo .git/config`, "not a regular file"},
-	"config is a link":       {`mv .git/config ../c; ln -s ../../c .git/config`, "too many levels of symbolic links"},
-	"index is a link":        {`cp .git/index ../i; rm .git/index; ln -s ../../i .git/index`, "too many levels of symbolic links"},
+	"config is a link":       {`mv .git/config ../c; ln -s ../../c .git/config`, "not a regular file"},
+	"index is a link":        {`cp .git/index ../i; rm .git/index; ln -s ../../i .git/index`, "not a regular file"},
 	"index is a FIFO":        {`rm .git/index; mkfifo .git/index`, "not a regular file"},
 	"index is garbage":       {`echo garbage >.git/index`, "git ls-files"},
+	"branch is a FIFO":       {`rm .git/refs/heads/main; mkfifo .git/refs/heads/main`, "not a regular file"},
+	"alternates is a FIFO":   {`mkfifo .git/objects/info/alternates`, "not a regular file"},
+	"alternates has no end":  {`ln -s /dev/zero .git/objects/info/alternates`, "not a regular file"},
 	"HEAD is a FIFO":         {`rm .git/HEAD; mkfifo .git/HEAD`, "not a regular file"},
 	"tracked file is a FIFO": {`rm f; mkfifo f`, `"f" is a FIFO`},
 	"directory is a link":    {`mkdir d; echo 1 >d/f; git add d; git commit -qm d; rm -r d; mkdir "$HOME/secret"; echo s >"$HOME/secret/f"; ln -s "$HOME/secret" d`, ""},
@@ -187,7 +190,7 @@ func goThrough(t *testing.T, repo string) error {
 func TestHostileJournals(t *testing.T) {
 	user(t)
 	for name, c := range map[string]struct{ script, refused string }{
-		"content is a link":    {`ln -s "$HOME/secret" "$J/old/0"`, "too many levels of symbolic links"},
+		"content is a link":    {`ln -s "$HOME/secret" "$J/old/0"`, "not a regular file"},
 		"content is a FIFO":    {`mkfifo "$J/old/0"`, "not a regular file"},
 		"old is a link":        {`rmdir "$J/old"; mkdir -p "$HOME/old"; cp "$HOME/secret" "$HOME/old/0"; ln -s "$HOME/old" "$J/old"`, "not a directory of an apply"},
 		"journal is a link":    {`echo old >"$J/old/0"; mv "$J" ../j; ln -s ../../j "$J"`, "not a directory of an apply"},
@@ -198,7 +201,7 @@ func TestHostileJournals(t *testing.T) {
 		"ref is an option":     {`echo old >"$J/old/0"; sed -i 's/}$/,"commit":{"ref":"--upload-pack","to":"1"}}/' "$J/journal.json"`, "it says that"},
 		"environment":          {`echo old >"$J/old/0"; sed -i 's/}$/,"commit":{"ref":"refs\/heads\/main","from":"1111111111111111111111111111111111111111","to":"'$(git rev-parse HEAD)'","who":["GIT_CONFIG_COUNT=1","GIT_CONFIG_KEY_0=core.hooksPath","GIT_CONFIG_VALUE_0=.git\/hooks"]}}/' "$J/journal.json"; cp "$CANARY" .git/hooks/reference-transaction`, "git update-ref"},
 		"index path leads out": {`echo old >"$J/old/0"; sed -i 's/}$/,"index":[{"path":"Li4veA=="}]}/' "$J/journal.json"`, "leads out"},
-		"index is a link":      {`echo old >"$J/old/0"; cp .git/index "$J/index.new"; ln -s "$HOME/secret" "$J/index.old"; sed -i 's/}$/,"index":[{"path":"Zg=="}]}/' "$J/journal.json"`, "too many levels of symbolic links"},
+		"index is a link":      {`echo old >"$J/old/0"; cp .git/index "$J/index.new"; ln -s "$HOME/secret" "$J/index.old"; sed -i 's/}$/,"index":[{"path":"Zg=="}]}/' "$J/journal.json"`, "not a regular file"},
 	} {
 		for _, dir := range []string{journalDir, undoDir} {
 			t.Run(name+" "+dir, func(t *testing.T) {

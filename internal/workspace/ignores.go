@@ -16,13 +16,7 @@ import (
 type ignores struct {
 	in    *os.File
 	ended chan error
-	asks  chan string
-	says  chan answer
-}
-
-type answer struct {
-	ignored bool
-	err     error
+	says  chan bool
 }
 
 // startWanted starts a git that ignores what the patterns name.
@@ -48,7 +42,7 @@ func startIgnores(ctx context.Context, g git.Git) (*ignores, error) {
 	if err != nil {
 		return nil, err
 	}
-	ig := &ignores{in: w, ended: make(chan error, 1), asks: make(chan string), says: make(chan answer)}
+	ig := &ignores{in: w, ended: make(chan error, 1), says: make(chan bool)}
 	go func() { // ends when in is closed, or with ctx
 		defer r.Close()
 		defer close(ig.says)
@@ -61,7 +55,7 @@ func startIgnores(ctx context.Context, g git.Git) (*ignores, error) {
 				if err != nil {
 					return err
 				}
-				ig.says <- answer{ignored: said}
+				ig.says <- said
 			}
 		}, "check-ignore", "-z", "-v", "-n", "--no-index", "--stdin")
 		ig.ended <- err
@@ -85,14 +79,14 @@ func readIgnore(r *bufio.Reader) (ignored bool, err error) {
 // ask reports whether git ignores a path. A directory is there in the scratch work
 // tree, so that git sees what it is.
 func (ig *ignores) ask(name string) (bool, error) {
-	if _, err := ig.in.WriteString(name + "\x00"); err != nil {
+	if _, err := ig.in.WriteString(git.Here + name + "\x00"); err != nil {
 		return false, err
 	}
-	a, ok := <-ig.says
+	ignored, ok := <-ig.says
 	if !ok {
 		return false, errors.New("git check-ignore ended")
 	}
-	return a.ignored, a.err
+	return ignored, nil
 }
 
 // close ends git. One that ignored nothing ends with status 1.

@@ -92,6 +92,8 @@ func TestKinds(t *testing.T) {
 		"index version 4": `git init -q repo; cd repo; mkdir dir; echo 1 >dir/f; echo 2 >dir/g; git add .; git commit -qm one; git update-index --index-version 4`,
 		"names":           `git init -q repo; cd repo; printf x >"$(printf 'a\nb')"; printf x >"$(printf 'q"\\\\t\t')"; printf x >"$(printf '\377\376')"; printf x >' '; printf x >-x; git add .; git commit -qm one; printf y >"$(printf '\377\376')"`,
 		"conflict":        `git init -q repo; cd repo; echo 1 >f; git add f; git commit -qm one; git checkout -qb b; echo b >f; git commit -qam b; git checkout -q -; echo c >f; git commit -qam c; git merge -q b || true`,
+		"staged":          `git init -q repo; cd repo; mkdir d; echo 1 >f; echo 2 >d/g; git add .; git commit -qm one; echo 3 >d/h; git add .; echo 4 >d/h`,
+		"staged, gone":    `git init -q repo; cd repo; mkdir d; echo 1 >f; echo 2 >d/g; git add .; git commit -qm one; echo 3 >d/h; git add .; rm d/h`,
 		"alternates":      `git init -q main; cd main; echo 1 >f; git add f; git commit -qm one; cd ..; git clone -q --shared main repo`,
 		"empty":           `git init -q repo`,
 		"assumed":         `git init -q repo; cd repo; echo 1 >f; echo 1 >g; git add .; git commit -qm one; git update-index --assume-unchanged f; git update-index --skip-worktree g; echo 2 >f; echo 2 >g`,
@@ -113,7 +115,7 @@ func TestKinds(t *testing.T) {
 			if w := bringOut(t, s, home); w.Files != 0 {
 				t.Errorf("before any change, the guest's work is %+v\n%s", w, sh(t, tree, "git status"))
 			}
-			sh(t, tree, "echo new >new")
+			sh(t, tree, "git init -q; git fsck 2>&1; git gc -q --prune=now 2>&1; echo new >new")
 			w := bringOut(t, s, home)
 			if w.Files != 1 {
 				t.Errorf("after one change, the guest's work is %+v", w)
@@ -126,6 +128,16 @@ func TestKinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A partial clone's missing object that only HEAD's tree names is a promised one.
+func TestPartialRemoved(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `git init -q main; cd main; git config uploadpack.allowFilter true; mkdir a b; echo 1 >a/f; echo 2 >b/f; git add .; git commit -qm one; cd ..
+		git clone -q --filter=blob:none --sparse file://$PWD/main repo; cd repo; git sparse-checkout set a; git rm -q --cached --sparse b/f`)
+	_, tree := send(t, plan(t, filepath.Join(dir, "repo"), Options{}))
+	sh(t, tree, "git fsck 2>&1; git gc -q --prune=now 2>&1")
 }
 
 // An operation that the user has not ended stays; its files and its index go in.

@@ -53,8 +53,8 @@ func readIndex(ctx context.Context, g git.Git) (entries []entry, err error) {
 }
 
 // readEntry reads one entry of ls-files -z -s --debug: "MODE ID STAGE\tPATH\0",
-// and five lines of stat data. Their form is for people to read; where it is not
-// the known one, the entry has no stat data, and its file is read.
+// and five lines of stat data. Their form is for people to read: another one than the
+// known is an error.
 func readEntry(r *bufio.Reader) (e entry, err error) {
 	head, err := r.ReadBytes(0)
 	if err != nil {

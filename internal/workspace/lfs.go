@@ -153,7 +153,7 @@ func (p *Plan) knownPointers(ctx context.Context, large map[string]bool, changed
 func (p *Plan) head(name string) ([]byte, error) {
 	f, _, err := p.files.file(name)
 	if err != nil {
-		return nil, err
+		return nil, p.unread(name, err)
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, lfs.MaxPointer+1))

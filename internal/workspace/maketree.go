@@ -261,13 +261,14 @@ func (m *treeMaker) leaveOutIgnored(ctx context.Context, asked, added *bytes.Buf
 	if asked.Len() == 0 {
 		return 0, nil
 	}
-	out, err := m.git.Ignored(ctx, bytes.NewReader(asked.Bytes()))
+	names := strings.Split(strings.TrimSuffix(asked.String(), "\x00"), "\x00")
+	out, err := m.git.Ignored(ctx, names)
 	if err != nil {
 		return 0, err
 	}
-	for name := range bytes.SplitSeq(bytes.TrimSuffix(asked.Bytes(), []byte{0}), []byte{0}) {
-		if !out[string(name)] {
-			added.Write(append(bytes.Clone(name), 0))
+	for _, name := range names {
+		if !out[name] {
+			added.WriteString(name + "\x00")
 		}
 	}
 	return len(out), nil

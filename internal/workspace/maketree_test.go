@@ -29,6 +29,7 @@ func TestWithoutGit(t *testing.T) {
 		`printf 'c\r\n' >>w.txt; printf 'l\r\n' >crlf; rm l d/e/g; ln -s x l; chmod -x x; echo new >new; echo o >d/y.o; echo m >z.mine; echo '*.log' >>.gitignore; echo 1 >a.log; printf 'odd' >"$(printf '\377 q"\n')"`,
 		`rm -r d u; echo d >d; mkdir f2; mv f f2/f; rm .env; echo more >>new; yes b | head -c 5000 >a.bin; cp a.bin same.bin; yes x | head -c 3000 >x.bin; chmod +x x.bin; echo no >e.bin`,
 		`git init -q inner; echo i >inner/i; echo '*' >sub/.gitignore; echo n >sub/n`,
+		`cd ..; mv repo moved; ln -s moved repo; echo moved >repo/f3`,
 	} {
 		sh(t, tree, script)
 		q, err := s.Question(t.Context())

@@ -81,6 +81,23 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// A git directory that the guest moved is the one that went in.
+func TestMovedGitDir(t *testing.T) {
+	for name, script := range map[string]string{
+		"separate": "git init -q --separate-git-dir=../moved .",
+		"a link":   "mv .git ../moved; ln -s ../moved .git",
+	} {
+		t.Run(name, func(t *testing.T) {
+			user(t)
+			repo := t.TempDir()
+			sh(t, repo, "git init -q; echo 1 >f; git add .; git commit -qm one")
+			if _, w := imported(t, repo, script+"; echo 2 >f; git commit -qam two"); w.Anew || w.Commits != 1 || w.Files != 1 {
+				t.Errorf("the work is %+v, want one commit", w)
+			}
+		})
+	}
+}
+
 // A guest that changed nothing, or nothing since the last time, says so.
 func TestNoChange(t *testing.T) {
 	user(t)

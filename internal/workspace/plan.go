@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -99,11 +100,14 @@ type Plan struct {
 	id      string  // of this copy; the guest's repository bears it
 	entries []entry // of the user's index
 	same    map[string]bool
-	content map[string]lfs.Pointer // of the LFS files that go in with their content
-	partial bool                   // objects of the index are missing
-	pack    string                 // of the guest's repository, without its ending
-	s       *scratch
-	files   *tree
+	// unlinked are the first entries of submodules in a conflict.
+	unlinked []entry
+	content  map[string]lfs.Pointer // of the LFS files that go in with their content
+	staged   string                 // the tree of the user's index, if it may be neither HEAD's nor Tree
+	partial  bool                   // objects of the index or of HEAD are missing
+	pack     string                 // of the guest's repository, without its ending
+	s        *scratch
+	files    *tree
 }
 
 // Close removes the scratch repository.
@@ -215,11 +219,11 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 	written := unix.Timespec{}
 	if o.From != "" {
 		written.Sec = math.MaxInt64 // nobody but us has written there
-	} else if fi, err := os.Stat(filepath.Join(p.Repo.GitDir, "index")); err == nil {
+	} else if fi, err := os.Stat(filepath.Join(p.s.repo, "index")); err == nil { // with the time of the user's
 		written = unix.NsecToTimespec(fi.ModTime().UnixNano())
 	}
 	trust := true
-	if v, set := p.Repo.config.last("core.filemode"); set {
+	if v, set := p.Repo.all().last("core.filemode"); set {
 		trust = isTrue(v)
 	}
 	var changed []string
@@ -239,6 +243,8 @@ func (p *Plan) compare(ctx context.Context, o Options) error {
 		case e.Mode == modeGitlink && err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
 			if o.Submodules == LeaveSubmodules {
 				gone.WriteString(seen + "\x00")
+			} else if e.Stage != 0 {
+				p.unlinked = append(p.unlinked, e)
 			}
 			continue
 		case errors.Is(err, fs.ErrNotExist), err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
@@ -290,6 +296,13 @@ func (p *Plan) add(name string, mode uint32, st unix.Stat_t) {
 // that may have changed, by git's own conversions. It learns which of them are what
 // the user's index names.
 func (p *Plan) hash(ctx context.Context, changed []string, gone *bytes.Buffer) error {
+	whole := !slices.ContainsFunc(p.entries, func(e entry) bool { return e.Stage != 0 })
+	if whole && (gone.Len() > 0 || len(changed) > 0 || len(p.Submodules) > 0) {
+		var err error
+		if p.staged, err = p.s.Line(ctx, nil, "write-tree", "--missing-ok"); err != nil {
+			return err
+		}
+	}
 	if gone.Len() > 0 {
 		if _, err := p.s.Run(ctx, gone, "update-index", "--force-remove", "-z", "--stdin"); err != nil {
 			return err
@@ -386,10 +399,19 @@ func (p *Plan) copyIn(name string) error {
 	}
 	f, st, err := p.files.file(name)
 	if err != nil {
-		return err
+		return p.unread(name, err)
 	}
 	defer f.Close()
 	return writeNew(to, f, fs.FileMode(st.Mode&0o700|0o400))
+}
+
+// unread is the error of a file that could not be opened: a ChangedError if it is no file
+// any more.
+func (p *Plan) unread(name string, err error) error {
+	if st, serr := p.files.stat(name); serr == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return err
+	}
+	return &ChangedError{[]byte(name)}
 }
 
 // ChangedError is a file that changed while it was read.
@@ -412,31 +434,48 @@ func isSecretName(name string) bool {
 }
 
 // objects passes on the ids of all objects that the guest's repository needs: those
-// of HEAD's tree, of the base's, and of the index.
+// of HEAD's tree, of the base's, and of the index. What a partial clone never got can't
+// go in; nothing is fetched for it.
 func (p *Plan) objects(ctx context.Context) (io.Reader, error) {
 	var out bytes.Buffer
-	commits := []string{p.Base}
-	if p.Head != "" {
-		commits = append(commits, p.Head)
+	args := []string{"rev-list", "--objects", "--no-walk", "--missing=print", p.Base}
+	for _, id := range []string{p.Head, p.staged} {
+		if id != "" {
+			args = append(args, id)
+		}
 	}
-	args := append([]string{"rev-list", "--objects", "--no-walk", "--missing=allow-any"}, commits...)
-	if err := p.s.Stream(ctx, nil, &out, args...); err != nil {
+	err := p.s.Read(ctx, nil, func(r *bufio.Reader) error {
+		for {
+			line, err := r.ReadBytes('\n')
+			switch {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil:
+				return err
+			case line[0] == '?':
+				p.partial = true
+			default:
+				out.Write(line)
+			}
+		}
+	}, args...)
+	if err != nil {
 		return nil, err
 	}
 	staged := map[string]bool{}
+	intent := false
 	for _, e := range p.entries {
 		if e.Mode == modeGitlink {
 			continue // another repository's commit
 		}
 		staged[fmt.Sprintf("%x", e.ID)] = true
-		if e.Bits&wire.IntentToAdd != 0 {
-			// It names the empty blob, which git itself need not have.
-			if _, err := p.s.Run(ctx, nil, "hash-object", "-w", "--stdin"); err != nil {
-				return nil, err
-			}
+		intent = intent || e.Bits&wire.IntentToAdd != 0
+	}
+	if intent { // it names the empty blob, which git itself need not have
+		if _, err := p.s.Run(ctx, nil, "hash-object", "-w", "--stdin"); err != nil {
+			return nil, err
 		}
 	}
-	// What a partial clone never got can't go in; nothing is fetched for it.
 	var list strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(staged)) {
 		list.WriteString(id + "\n")

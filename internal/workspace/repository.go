@@ -63,7 +63,7 @@ func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
 			if err := r.find(ctx, fi, gitDir); err != nil {
 				return nil, err
 			}
-			if err := r.refuseLinks(); err != nil {
+			if err := errors.Join(r.refuseLinks(), r.refuseDevices()); err != nil {
 				return nil, err
 			}
 			return r, r.read(ctx)
@@ -194,6 +194,8 @@ func (r *Repository) refuseLinks() error {
 			return err
 		case d.Type()&fs.ModeSymlink != 0:
 			return fmt.Errorf("%q is a symbolic link: it may lead to another repository's", path)
+		case !d.IsDir() && !d.Type().IsRegular():
+			return notRegular(path)
 		}
 		return nil
 	}
@@ -208,6 +210,25 @@ func (r *Repository) refuseLinks() error {
 		return refuse(info, nil, err)
 	}
 	return refuse(info, fs.FileInfoToDirEntry(fi), nil)
+}
+
+// refuseDevices refuses files among the objects that git would read without an end, or
+// wait for: FIFOs and devices.
+func (r *Repository) refuseDevices() error {
+	for _, dir := range []string{"info", "pack"} {
+		dir = filepath.Join(r.Common, "objects", dir)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			if fi, err := os.Stat(name); err == nil && !fi.IsDir() && !fi.Mode().IsRegular() {
+				return notRegular(name)
+			}
+		}
+	}
+	return nil
 }
 
 // checkPointsBack refuses a git directory elsewhere that does not name this work

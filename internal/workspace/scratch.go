@@ -72,6 +72,10 @@ func (s *scratch) begin(r *Repository) error {
 // Close removes it.
 func (s *scratch) Close() { s.lease.Close() }
 
+// maxBorrowed bounds a file that is copied out of a user's git directory, in bytes: an
+// index of ten million files has less.
+const maxBorrowed = 2 << 30
+
 // borrow brings in what of the user's repository the scratch one reads: by copy
 // what is small, by name what is only read by its object ids.
 func (s *scratch) borrow(r *Repository) error {
@@ -86,10 +90,17 @@ func (s *scratch) borrow(r *Repository) error {
 			}
 		}
 	}
-	for name, from := range map[string]string{
+	copyIn := func(name, dir string) error {
+		from := filepath.Join(dir, name)
+		if fi, err := os.Lstat(from); err == nil && fi.Size() > maxBorrowed {
+			return fmt.Errorf("%q is larger than %d bytes", from, maxBorrowed)
+		}
+		return copyRegular(filepath.Join(s.repo, name), from)
+	}
+	for name, dir := range map[string]string{
 		"HEAD": r.GitDir, "index": r.GitDir, "packed-refs": r.Common, "shallow": r.Common, "info/attributes": r.Common,
 	} {
-		if err := copyRegular(filepath.Join(s.repo, name), filepath.Join(from, name)); err != nil {
+		if err := copyIn(name, dir); err != nil {
 			return err
 		}
 	}
@@ -100,7 +111,7 @@ func (s *scratch) borrow(r *Repository) error {
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "sharedindex.") {
-			if err := copyRegular(filepath.Join(s.repo, e.Name()), filepath.Join(r.GitDir, e.Name())); err != nil {
+			if err := copyIn(e.Name(), r.GitDir); err != nil {
 				return err
 			}
 		}

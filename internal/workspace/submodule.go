@@ -32,11 +32,13 @@ func (p *Plan) openSubmodules(ctx context.Context, o Options) error {
 	if o.Submodules == LeaveSubmodules {
 		return nil
 	}
+	last := ""
 	for _, e := range p.entries {
-		if e.Mode != modeGitlink {
+		name := string(e.Path)
+		if e.Mode != modeGitlink || name == last { // a conflict's other stages
 			continue
 		}
-		name := string(e.Path)
+		last = name
 		if o.Submodules == RefuseSubmodules {
 			return hint.Add(fmt.Errorf("%q is a submodule: only files go in", e.Path), "--mode full brings submodules; or name the submodule's own directory, which is a repository of its own")
 		}
@@ -66,9 +68,12 @@ func (p *Plan) openSubmodules(ctx context.Context, o Options) error {
 }
 
 // linkSubmodules brings the commits at which the submodules are into the index, as git
-// add does.
+// add does. One that is not checked out and in a conflict is at the conflict's first.
 func (p *Plan) linkSubmodules(ctx context.Context) error {
 	var links bytes.Buffer
+	for _, e := range p.unlinked {
+		fmt.Fprintf(&links, "160000 %x\t%s\x00", e.ID, e.Path)
+	}
 	for _, m := range p.Submodules {
 		fmt.Fprintf(&links, "160000 %s\t%s\x00", m.Head, m.At)
 	}

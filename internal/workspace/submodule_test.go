@@ -152,3 +152,36 @@ func TestSubmodulesCommit(t *testing.T) {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
 }
+
+// A conflict about a submodule, which is checked out or not, stops neither way.
+func TestSubmoduleConflict(t *testing.T) {
+	for name, script := range map[string]string{"checked out": ":", "not": "git submodule -q deinit -f mod"} {
+		t.Run(name, func(t *testing.T) {
+			user(t)
+			dir := t.TempDir()
+			sh(t, dir, `git config --global protocol.file.allow always
+				git init -q sub; cd sub; echo 1 >f; git add f; git commit -qm one; git checkout -qb b; echo 2 >f; git commit -qam two; git checkout -q main; echo 3 >f; git commit -qam three
+				cd ..; git init -q main; cd main; git submodule -q add ../sub mod; git -C mod checkout -q main~1; git add .; git commit -qm one
+				git checkout -qb b; git -C mod checkout -q origin/b; git commit -qam b; git checkout -q main; git -C mod checkout -q origin/main; git commit -qam c
+				git merge -q b || true; test $(git ls-files -s mod | wc -l) = 3; `+script)
+			repo := filepath.Join(dir, "main")
+			home, stores := submodules(t, repo)
+			if want := map[string]int{"checked out": 2, "not": 1}[name]; len(stores) != want {
+				t.Fatalf("%d workspaces, want %d", len(stores), want)
+			}
+			for n, s := range stores {
+				if w := bringOut(t, s, home); w.Files != 0 {
+					t.Errorf("before any change, workspace %d has %+v", n, w)
+				}
+			}
+			sh(t, filepath.Join(home, "repo"), "echo new >new")
+			w := bringOut(t, stores[0], home)
+			if w.Files != 1 {
+				t.Errorf("the work is %+v, want 1 file", w)
+			}
+			if err := merge(t, repo, stores[0], w).Apply(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -12,6 +12,9 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/git"
+	"banger/internal/workspace/wire"
 )
 
 // findUntracked walks the tree for files that git does not track and does not
@@ -22,6 +25,9 @@ func (p *Plan) findUntracked(ctx context.Context, o Options, changed *[]string) 
 	for _, e := range p.entries {
 		tracked[string(e.Path)] = true
 		links[string(e.Path)] = e.Mode == modeGitlink
+	}
+	if err := p.sparseIgnores(ctx); err != nil {
+		return err
 	}
 	ig, err := startIgnores(ctx, p.s.Git)
 	if err != nil {
@@ -38,6 +44,30 @@ func (p *Plan) findUntracked(ctx context.Context, o Options, changed *[]string) 
 		err = errors.Join(err, w.wanted.close())
 	}
 	slices.SortFunc(p.Files, func(a, b File) int { return bytes.Compare(a.Path, b.Path) })
+	return err
+}
+
+// sparseIgnores writes the .gitignore files that a sparse checkout left out, and that
+// count in the directories that are there, into the scratch work tree. One that a partial
+// clone lacks is left out.
+func (p *Plan) sparseIgnores(ctx context.Context) error {
+	var names []string
+	for _, e := range p.entries {
+		dir, base := path.Split(string(e.Path))
+		if e.Bits&wire.SkipWorktree == 0 || base != ".gitignore" {
+			continue
+		}
+		if _, err := p.files.stat(path.Clean(dir)); err == nil {
+			names = append(names, string(e.Path))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err := p.s.Run(ctx, listOf(names), "checkout-index", "-q", "-f", "--ignore-skip-worktree-bits", "-z", "--stdin")
+	if failed := (*git.Error)(nil); errors.As(err, &failed) && ctx.Err() == nil {
+		return nil
+	}
 	return err
 }
 
@@ -86,7 +116,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 	}
 	entries, err := w.list(at)
 	if err != nil {
-		return err
+		return w.unlisted(at, err)
 	}
 	for _, e := range entries {
 		if e.name == ".gitignore" && e.mode == unix.S_IFREG {
@@ -103,10 +133,6 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 		case w.links[name]:
 			continue // its files are its own repository's
 		case e.mode == unix.S_IFDIR:
-			if _, err := w.files.stat(path.Join(name, dotGit)); err == nil && !w.all {
-				w.Untracked++ // a repository inside: it counts as git counts it, once
-				continue
-			}
 			if err := os.MkdirAll(filepath.Join(w.s.tree, name), 0o700); err != nil {
 				return err
 			}
@@ -114,8 +140,15 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 			if err != nil {
 				return err
 			}
-			if ignored && !w.hasTracked(name) && !w.all && w.wanted == nil {
-				continue
+			if !w.all && !w.hasTracked(name) {
+				_, err := w.files.stat(path.Join(name, dotGit))
+				switch {
+				case ignored && w.wanted == nil:
+					continue
+				case err == nil && !ignored:
+					w.Untracked++ // a repository inside: it counts as git counts it, once
+					continue
+				}
 			}
 			if err := w.dir(ctx, name); err != nil {
 				return err
@@ -148,6 +181,33 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 	return nil
 }
 
+// unlisted is the error of a directory that could not be read: none if it is gone, or if
+// nothing in it was to go in. git status leaves such a directory out, too.
+func (w *untracked) unlisted(at string, err error) error {
+	switch {
+	case at == ".":
+		return err
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil
+	case w.all || !errors.Is(err, fs.ErrPermission):
+		return err
+	}
+	ignored, aerr := w.ignores.ask(at)
+	wanted := w.include
+	if aerr == nil && ignored {
+		wanted, aerr = w.isWanted(at)
+	}
+	switch {
+	case aerr != nil:
+		return aerr
+	case wanted:
+		return err
+	case !ignored:
+		w.Untracked++
+	}
+	return nil
+}
+
 // hasTracked reports whether a tracked file lies below dir.
 func (w *untracked) hasTracked(dir string) bool {
 	below := []byte(dir + "/")
@@ -161,7 +221,9 @@ func (w *untracked) takeIn(name string) error {
 		return &NameError{[]byte(name), why}
 	}
 	st, err := w.files.stat(name)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is gone
+	} else if err != nil {
 		return err
 	}
 	mode := gitMode(st.Mode, true)

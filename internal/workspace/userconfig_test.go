@@ -51,3 +51,29 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+// A remote's URL goes in without user and password, also where it is no proper URL.
+func TestWithoutUser(t *testing.T) {
+	for remote, want := range map[string]string{
+		"https://host/x.git":            "https://host/x.git",
+		"https://me:pw@host/x.git":      "https://host/x.git",
+		"https://token@host/x":          "https://host/x",
+		"https://me:p^s@s@host/x":       "https://host/x",
+		"https://me:p%zz@host/@scope/x": "https://host/@scope/x",
+		"https://me:p w@[::1]:80/x":     "https://[::1]:80/x",
+		"https://me:pw@host:port/x":     "",
+		"https://me:p/w@host/x":         "",
+		"https::https://me:pw@host/x":   "",
+		"ext::sh -c x@y":                "",
+		"ssh://me@host/x":               "ssh://me@host/x",
+		"ssh://me:pw@host:22/x":         "ssh://me@host:22/x",
+		"git@host:x/y":                  "git@host:x/y",
+		"file:///x":                     "",
+		"/a:b":                          "",
+		"../x":                          "",
+	} {
+		if got := withoutUser(remote); got != want {
+			t.Errorf("withoutUser(%q) = %q, want %q", remote, got, want)
+		}
+	}
+}

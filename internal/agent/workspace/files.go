@@ -22,8 +22,12 @@ import (
 // ReportFiles is Report for an image without git: it writes the files that are not as
 // they went in, and the host makes the tree. What is ignored only the host can tell.
 func ReportFiles(ctx context.Context, q wire.Question, home string, out io.Writer) error {
-	root := place(q.Path, home)
-	w, err := walkFiles(ctx, root, q)
+	// The walk follows no link, and the guest may have made the tree one.
+	root, err := filepath.EvalSymlinks(place(q.Path, home))
+	w := &fileWalk{}
+	if err == nil {
+		w, err = walkFiles(ctx, root, q)
+	}
 	if err != nil {
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
 	}

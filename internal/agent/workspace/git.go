@@ -15,7 +15,7 @@ func guestGit(tree string, env ...string) git.Git {
 		Dir: tree,
 		// Nothing of these may stop a look at the tree, or write where the user looks.
 		Settings: []string{
-			"core.fsmonitor=false", "core.safecrlf=false", "core.hooksPath=/dev/null", "gc.auto=0",
+			"core.fsmonitor=false", "core.splitIndex=false", "core.safecrlf=false", "core.hooksPath=/dev/null", "gc.auto=0",
 			"advice.addEmbeddedRepo=false", "core.quotePath=true", "safe.directory=*",
 			// Large files are streamed: the guest's memory is the user's.
 			"core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "core.packedGitWindowSize=1m", "core.packedGitLimit=16m",

@@ -68,7 +68,7 @@ func Receive(in io.Reader, home string) (wire.Received, error) {
 		return wire.Received{}, err
 	}
 	got.Path = []byte(dest)
-	return got, replace(temp, dest)
+	return got, replace(temp, dest, h.Force)
 }
 
 func readHeader(r *tar.Reader) (h wire.Header, err error) {
@@ -111,10 +111,14 @@ func checkFree(dest string, force bool) error {
 	return nil
 }
 
-// replace puts temp in the place of what is at dest.
-func replace(temp, dest string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dest, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EEXIST) {
+// replace puts temp in the place of what is at dest: of nothing or an empty directory, or
+// with force of anything.
+func replace(temp, dest string, force bool) error {
+	err := unix.Rename(temp, dest) // os.Rename refuses an empty directory
+	if force && err != nil {
+		if err := refuseMounts(dest); err != nil {
+			return err
+		}
 		// temp holds the old content then, and is removed by the caller.
 		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dest, unix.RENAME_EXCHANGE)
 	}
@@ -123,6 +127,33 @@ func replace(temp, dest string) error {
 	}
 	return nil
 }
+
+// refuseMounts refuses a tree in which something is mounted: to remove the tree would
+// remove what is in there.
+func refuseMounts(dest string) error {
+	real, err := filepath.EvalSymlinks(filepath.Dir(dest))
+	if err != nil {
+		return err
+	}
+	below := filepath.Join(real, filepath.Base(dest)) + "/"
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) < 5 { // proc_pid_mountinfo(5): the fifth is where
+			continue
+		}
+		if at := unescapeMount.Replace(f[4]); strings.HasPrefix(at, below) {
+			return fmt.Errorf("something is mounted at %q: it would go with what is replaced", at)
+		}
+	}
+	return nil
+}
+
+// unescapeMount undoes what the kernel does to a path in a list of mounts.
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // unpacker writes a stream beneath a directory, and keeps what the index says of its
 // files.

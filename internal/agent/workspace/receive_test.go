@@ -5,10 +5,62 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/workspace/wire"
 )
+
+// What is not to be replaced stays, though it came after the first look; with force
+// anything goes but what is mounted in it.
+func TestReplace(t *testing.T) {
+	for name, c := range map[string]struct {
+		script        string
+		force, placed bool
+	}{
+		"nothing":                  {":", false, true},
+		"an empty directory":       {"mkdir to", false, true},
+		"a file in it":             {"mkdir to; echo mine >to/f", false, false},
+		"a file":                   {"echo mine >to", false, false},
+		"a link":                   {"mkdir other; ln -s other to", false, false},
+		"nothing, with force":      {":", true, true},
+		"a file in it, with force": {"mkdir to; echo mine >to/f", true, true},
+		"a file, with force":       {"echo mine >to", true, true},
+		"a link, with force":       {"mkdir other; echo mine >other/f; ln -s other to", true, true},
+	} {
+		dir := t.TempDir()
+		sh(t, dir, c.script+"; mkdir temp; echo new >temp/new")
+		err := replace(filepath.Join(dir, "temp"), filepath.Join(dir, "to"), c.force)
+		if placed := err == nil; placed != c.placed {
+			t.Errorf("%s: replace = %v", name, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "to", "new")); (err == nil) != c.placed {
+			t.Errorf("%s: the new tree is in its place: %v", name, err == nil)
+		}
+	}
+}
+
+func TestMountedInside(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	dir := t.TempDir()
+	sh(t, dir, `mkdir -p data "to/a b" temp; echo mine >data/f`)
+	at := filepath.Join(dir, "to", "a b")
+	if err := unix.Mount(filepath.Join(dir, "data"), at, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("no mount here:", err)
+	}
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	err := replace(filepath.Join(dir, "temp"), filepath.Join(dir, "to"), true)
+	if err == nil || !strings.Contains(err.Error(), "mounted at") {
+		t.Errorf("replace = %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(at, "f")); err != nil {
+		t.Error(err)
+	}
+}
 
 // A stream makes a workspace or nothing, and nothing beside it.
 func FuzzReceive(f *testing.F) {

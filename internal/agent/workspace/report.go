@@ -24,11 +24,15 @@ import (
 // system of the repository, and are removed.
 func Report(ctx context.Context, q wire.Question, home string, out io.Writer) error {
 	tree := place(q.Path, home)
-	if _, err := os.Stat(tree); err != nil {
+	fi, err := os.Stat(tree)
+	if err == nil && !fi.IsDir() {
+		err = fmt.Errorf("%q is no directory any more", tree)
+	}
+	if err != nil {
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
 	}
 	begun := false
-	err := report(ctx, lookOwn, q, tree, out, &begun)
+	err = report(ctx, lookOwn, q, tree, out, &begun)
 	if errors.Is(err, git.ErrMissing) {
 		return ReportFiles(ctx, q, home, out)
 	}
@@ -53,7 +57,6 @@ func report(ctx context.Context, look lookFunc, q wire.Question, tree string, ou
 		return err
 	}
 	defer l.close()
-	l.Copy = copyIn(tree)
 	r := l.Report
 	r.Pack = r.Tree != q.Tree || !l.headIsKnown() || !slices.EqualFunc(r.Refs, q.Refs, func(a, b wire.Ref) bool {
 		return a.ID == b.ID && bytes.Equal(a.Name, b.Name)
@@ -71,9 +74,9 @@ func (l *looked) headIsKnown() bool {
 	return l.Head == "" || slices.ContainsFunc(l.Refs, func(ref wire.Ref) bool { return ref.ID == l.Head })
 }
 
-// copyIn reads which copy of the host's a tree came with; "" if nothing says so.
-func copyIn(tree string) string {
-	f, err := os.OpenFile(filepath.Join(tree, gitDir, wire.CopyFile), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+// copyIn reads which copy of the host's a git directory came with; "" if nothing says so.
+func copyIn(dir string) string {
+	f, err := os.OpenFile(filepath.Join(dir, wire.CopyFile), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return ""
 	}
@@ -142,6 +145,7 @@ func lookOwn(ctx context.Context, q wire.Question, tree string) (_ *looked, err 
 		}
 	}()
 	l.since = q.Base
+	l.Copy = copyIn(common) // the guest may have moved it
 	if err := copyIndex(filepath.Join(l.temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
@@ -202,6 +206,7 @@ func lookAnew(ctx context.Context, q wire.Question, tree string) (_ *looked, err
 		}
 	}()
 	l.Anew = true
+	l.Copy = copyIn(filepath.Join(tree, gitDir))
 	repo := filepath.Join(l.temp, "git")
 	if _, err := guestGit(l.temp).Run(ctx, nil, "init", "-q", "--template=", "--object-format="+q.Hash, repo); err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func TestPackIsSmall(t *testing.T) {
 // A report changes nothing in the repository.
 func TestReportReadsOnly(t *testing.T) {
 	home, tree, base := newRepository(t)
-	sh(t, tree, `echo 2 >>f; echo n >n; git add n; echo u >u; git stash -q; echo 3 >f`)
+	sh(t, tree, `echo 2 >>f; echo n >n; git add n; echo u >u; git stash -q; echo 3 >f; git config core.splitIndex true`)
 	state := `find . -type f -printf '%p %s %T@\n' | sort; git for-each-ref; cat .git/index | sha256sum`
 	before := sh(t, tree, state)
 	ask(t, home, base)

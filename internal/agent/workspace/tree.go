@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"banger/internal/git"
 	"banger/internal/workspace/wire"
 )
 
@@ -78,6 +79,9 @@ type files struct {
 	// assumed and skipped have a mark that tells git not to look. An edit of theirs is
 	// an edit; a file that a sparse checkout left out stays as the index has it.
 	assumed, skipped []string
+	// sparse says that a .gitignore of the index is not in the tree. It counts, and
+	// check-ignore does not know it.
+	sparse bool
 }
 
 // listFiles reads the index and walks the tree.
@@ -86,7 +90,11 @@ func (l *looked) listFiles(ctx context.Context, q wire.Question) (*files, error)
 	for _, m := range q.Submodules {
 		f.own[string(m)] = true
 	}
-	err := l.own.Names(ctx, nil, func(line []byte) error {
+	// core.ignoreCase, as of a repository that was made on another system, would hide a
+	// file whose name is another one's but for its case.
+	exact := l.own
+	exact.Settings = append(slices.Clone(exact.Settings), "core.ignoreCase=false")
+	err := exact.Names(ctx, nil, func(line []byte) error {
 		return f.add(line, l.own.Dir)
 	}, "ls-files", "-z", "-s", "-v", "-c", "-m", "-d", "-o")
 	return f, err
@@ -125,6 +133,8 @@ func (f *files) add(line []byte, tree string) error {
 		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
 			f.skipped = append(f.skipped, name)
 			f.edited = append(f.edited, name)
+		} else if filepath.Base(name) == ".gitignore" {
+			f.sparse = true
 		}
 	default: // edited, deleted, or in a conflict
 		f.edited = append(f.edited, name)
@@ -142,8 +152,17 @@ func (l *looked) leaveOutIgnored(ctx context.Context, f *files) error {
 		return nil
 	}
 	var err error
-	if f.ignored, err = l.own.Ignored(ctx, strings.NewReader(strings.Join(f.others, "\x00")+"\x00")); err != nil {
+	if f.ignored, err = l.own.Ignored(ctx, f.others); err != nil {
 		return err
+	}
+	if f.sparse {
+		err := l.own.Names(ctx, nil, func(name []byte) error {
+			f.ignored[string(name)] = true
+			return nil
+		}, "ls-files", "-z", "-o", "-i", "--exclude-standard")
+		if err != nil {
+			return err
+		}
 	}
 	l.Ignored = len(f.ignored)
 	for _, name := range f.others {
@@ -241,8 +260,12 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 	dir := filepath.Join(l.own.Dir, at)
 	_, err := os.Lstat(filepath.Join(dir, gitDir))
 	if entries, rerr := os.ReadDir(dir); err != nil && rerr == nil && len(entries) == 0 {
-		entry, err := l.own.Line(ctx, nil, "ls-tree", "-z", "--full-tree", base, "--", at)
-		if err != nil || strings.HasPrefix(entry, "160000 ") {
+		entry, err := l.own.Line(ctx, nil, "ls-tree", "-z", "--full-tree", base, "--", git.Here+at)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(entry, "160000 ") {
+			_, err := l.own.Run(ctx, strings.NewReader(entry), "update-index", "-z", "--index-info") // a conflict about it ends
 			return err
 		}
 	}
@@ -268,6 +291,9 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 		}
 		return nil
 	}, args...)
+	if err != nil && prefix != "" && ctx.Err() == nil { // its own git can't read it: its files are there
+		found, deeper, err = l.walkNested(ctx, at)
+	}
 	if err != nil {
 		return err
 	}
@@ -280,6 +306,34 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 		}
 	}
 	return nil
+}
+
+// walkNested lists the files below a directory that the outer repository does not ignore,
+// and the repositories in it.
+func (l *looked) walkNested(ctx context.Context, at string) (found, deeper []string, err error) {
+	dir := filepath.Join(l.own.Dir, at)
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		name := filepath.Join(at, strings.TrimPrefix(path, dir))
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == gitDir:
+			return filepath.SkipDir
+		case d.IsDir() && name != at:
+			if _, err := os.Lstat(filepath.Join(path, gitDir)); err == nil {
+				deeper = append(deeper, name)
+				return filepath.SkipDir
+			}
+		case d.Name() != gitDir && isFile(l.own.Dir, name):
+			found = append(found, name)
+		}
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		return nil, deeper, err
+	}
+	ignored, err := l.own.Ignored(ctx, found)
+	return slices.DeleteFunc(found, func(name string) bool { return ignored[name] }), deeper, err
 }
 
 // addBase adds the base's paths that are in the tree and that git would ignore.
