@@ -302,3 +302,92 @@ func TestApplyCutWriting(t *testing.T) {
 		}
 	}
 }
+
+// What came into the way of what an apply removed is an edit: it is named, and nothing is
+// taken back by halves.
+func TestUndoInTheWay(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ guest, host, edited string }{
+		"a directory in a file's place":   {"rm f", "mkdir f; echo mine >f/mine", `"f/mine"`},
+		"a file beside the guest's":       {"rm f; mkdir f; echo g >f/g", "echo mine >f/mine", `"f/mine"`},
+		"a file in a directory's place":   {"rm d/2", "rm -r d; echo mine >d", `"d"`},
+		"a link in a directory's place":   {"rm d/2", "mv d e; ln -s e d", `"d"`},
+		"a FIFO in a file's place":        {"echo more >f", "rm f; mkfifo f", `"f"`},
+		"an empty directory":              {"rm f", "mkdir f", ""},
+		"a directory that was a file":     {"rm -r d; echo d >d", "rm d; mkdir d; echo mine >d/mine", ""},
+		"a file in a new directory's way": {"mkdir n; echo n >n/n", "rm -r n; echo mine >n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; mkdir d; echo 1 >d/1; echo 2 >d/2; git add .; git commit -qm one`)
+			s, w := imported(t, repo, c.guest)
+			if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, repo, c.host)
+			before := state(t, repo)
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Undo(t.Context(), r)
+			var edited *EditedError
+			if errors.As(err, &edited) {
+				if got := strings.Join(edited.Paths, " "); got != c.edited {
+					t.Errorf("Undo = %v, want %s", err, c.edited)
+				}
+				if after := state(t, repo); after != before {
+					t.Errorf("before:\n%s\nafter:\n%s", before, after)
+				}
+			} else if err != nil || c.edited != "" {
+				t.Errorf("Undo = %v, want %q edited", err, c.edited)
+			}
+			if _, err := Recover(t.Context(), r); err != nil {
+				t.Errorf("Recover = %v", err)
+			}
+		})
+	}
+}
+
+// An edit that comes after the merge, and after the journal, is not written over.
+func TestApplyEditBetween(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ edit, want string }{
+		"in place":    {"echo mine >>f", "1\nmine\n"},
+		"by a rename": {"echo mine >g; mv g f", "mine\n"},
+		"removed":     {"rm f; echo 1 >h", "no f\n"},
+		"made":        {"echo mine >n", "1\nmine\n"},
+		"none":        {":", "1\nguest\nguest\na\n"}, // though two names are of one file
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; ln f hard; git add .; git commit -qm one`)
+			s, w := imported(t, repo, `echo guest >>f; echo guest >n; echo a >a; echo hard >hard`)
+			x := begun(t, repo, s, w, MergeOptions{})
+			sh(t, repo, c.edit)
+			var changed *ChangedError
+			if err := x.run(t.Context()); errors.As(err, &changed) != (c.edit != ":") {
+				t.Errorf("apply = %v, want ChangedError after an edit", err)
+			}
+			if got := sh(t, repo, "cat f 2>/dev/null || echo no f; cat n 2>/dev/null || true; ls a .git/banger-apply 2>/dev/null || true"); got != c.want {
+				t.Errorf("after it there is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// What was applied is noted though the file of notes is not one of banger's.
+func TestAppliedNull(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add .; git commit -qm one; echo null >.git/banger-applied.json`)
+	s, w := imported(t, repo, "echo 2 >f")
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Open(t.Context(), repo, ""); err != nil || readApplied(r)[s.id()] != w.Tree {
+		t.Errorf("applied are %v, %v", readApplied(r), err)
+	}
+}

@@ -132,6 +132,9 @@ func readApplied(r *Repository) map[string]string {
 	if text, err := readSmall(filepath.Join(r.GitDir, appliedFile), maxConfig); err == nil {
 		json.Unmarshal(text, &trees)
 	}
+	if trees == nil { // it says null
+		trees = map[string]string{}
+	}
 	return trees
 }
 

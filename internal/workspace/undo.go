@@ -20,10 +20,11 @@ func (e *EditedError) Error() string {
 	return "edited since then: " + strings.Join(e.Paths, ", ")
 }
 
-// edits says which paths hold neither what they held before nor what the apply wrote,
-// and which have to be changed back.
+// edits says which paths hold neither what they held before nor what the apply wrote, or
+// are in the way of what the apply removed, and which have to be changed back.
 func (x *transaction) edits() (edited []string, back []bool, err error) {
 	back = make([]bool, len(x.j.Paths))
+	goes := map[string]bool{}
 	for n, p := range x.j.Paths {
 		is, err := x.t.equals(string(p.Path), p.OldMode, x.file("old", n))
 		if err != nil {
@@ -37,6 +38,22 @@ func (x *transaction) edits() (edited []string, back []bool, err error) {
 		}
 		if !back[n] {
 			edited = append(edited, strconv.Quote(string(p.Path)))
+		}
+		goes[string(p.Path)] = back[n] && p.OldMode == 0
+	}
+	for n, p := range x.j.Paths {
+		if !back[n] || p.NewMode != 0 {
+			continue
+		}
+		in, err := x.t.inTheWay(string(p.Path), goes)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, name := range in {
+			back[n] = false
+			if name = strconv.Quote(name); !slices.Contains(edited, name) {
+				edited = append(edited, name)
+			}
 		}
 	}
 	return edited, back, nil
