@@ -274,8 +274,8 @@ func plainLine(line string) string {
 
 // refusePrivate refuses to stage or commit what has the content of an ignored file that
 // went in: no object of it gets into the user's repository.
-func (s Store) refusePrivate(ctx context.Context, i Info, w Work, list []Change, private map[string]bool) error {
-	ids, err := s.privateIDs(ctx, i, i.Tree, w.Tree)
+func (s Store) refusePrivate(ctx context.Context, i Info, w Work, list []Change) error {
+	private, ids, err := s.private(ctx, i, i.Tree, w.Tree)
 	if err != nil {
 		return err
 	}

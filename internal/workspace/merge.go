@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -219,7 +220,7 @@ func (m *Merge) intoIndex(ctx context.Context, s Store, i Info, w Work, base, th
 	if err := m.stage(ctx); err != nil {
 		return fmt.Errorf("make the index: %w", err)
 	}
-	return s.refusePrivate(ctx, i, w, slices.Concat(m.Changes, committed), m.private)
+	return s.refusePrivate(ctx, i, w, slices.Concat(m.Changes, committed))
 }
 
 // alsoReads gives a scratch repository the objects of another one.
@@ -237,10 +238,23 @@ func (s *scratch) alsoReads(repo string) error {
 
 // changes lists in what two trees differ.
 func changes(ctx context.Context, g git.Git, from, to string) (list []Change, err error) {
+	err = rawChanges(ctx, g, nil, func(c Change) error {
+		c.Risk = risk(c)
+		list = append(list, c)
+		return nil
+	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", from, to)
+	return list, err
+}
+
+// rawChanges passes on the changes that a command of git's lists with -z --raw.
+func rawChanges(ctx context.Context, g git.Git, in io.Reader, each func(Change) error, args ...string) error {
 	var head []string
-	err = g.Names(ctx, nil, func(field []byte) error {
+	return g.Names(ctx, in, func(field []byte) error {
 		if len(field) > 0 && field[0] == ':' && head == nil {
 			head = strings.Fields(string(field[1:]))
+			return nil
+		}
+		if len(field) == 0 && head == nil { // between commits
 			return nil
 		}
 		if len(head) != 5 {
@@ -254,12 +268,9 @@ func changes(ctx context.Context, g git.Git, from, to string) (list []Change, er
 			}
 			*mode = uint32(n)
 		}
-		c.newID = head[3]
-		c.Risk, head = risk(c), nil
-		list = append(list, c)
-		return nil
-	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", from, to)
-	return list, err
+		c.newID, head = head[3], nil
+		return each(c)
+	}, args...)
 }
 
 // look puts the changes in order, and finds what is in their way.
