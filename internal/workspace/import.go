@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +27,14 @@ const (
 	maxRefs = 10_000
 	// maxPack bounds a pack, in bytes.
 	maxPack = 4 << 30
+	// allocLimit is the most that git may ask of the memory at once for what a guest sends
+	// (git's wrapper.c): more than core.bigFileThreshold's default, up to which a guest's
+	// git makes deltas. Larger files are streamed.
+	allocLimit = "GIT_ALLOC_LIMIT=600m"
 )
+
+// maxFile bounds a file, in bytes: packed, zeros take a thousandth of it.
+var maxFile = int64(maxPack)
 
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {
@@ -219,7 +227,7 @@ func (s Store) quarantine() (*quarantine, error) {
 		return nil, err
 	}
 	q := &quarantine{store: s, lease: l, dir: dir, contents: map[lfs.Pointer]bool{}}
-	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"))...)
+	q.git = s.git(append(q.environ(dir), "GIT_INDEX_FILE="+filepath.Join(dir, "index"), allocLimit)...)
 	return q, nil
 }
 
@@ -324,6 +332,9 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	if err := connected(ctx, q.git, r, base); err != nil {
 		return err
 	}
+	if err := q.checkSizes(ctx, r, base); err != nil {
+		return err
+	}
 	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
 		return err
 	}
@@ -350,15 +361,70 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	return nil
 }
 
-// connected looks whether all is there that what the report names needs. What the base
-// reaches is in the store, or was never there (a partial clone).
-func connected(ctx context.Context, g git.Git, r wire.Report, base string) error {
+// checkSizes refuses objects of the quarantine that are larger than a file may be.
+func (q *quarantine) checkSizes(ctx context.Context, r wire.Report, base string) error {
+	packs, err := filepath.Glob(filepath.Join(q.dir, "pack", "*.idx"))
+	if err != nil {
+		return err
+	}
+	for _, name := range packs {
+		idx, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer idx.Close()
+		list, err := q.git.Run(ctx, idx, "show-index") // "OFFSET ID (CRC)"
+		if err != nil {
+			return err
+		}
+		var ids bytes.Buffer
+		for line := range bytes.Lines(list) {
+			if f := bytes.Fields(line); len(f) > 1 {
+				ids.Write(append(f[1], '\n'))
+			}
+		}
+		sizes, err := q.git.Run(ctx, &ids, "cat-file", "--batch-check=%(objectsize) %(objectname)")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(sizes)) {
+			size, id, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if n, err := strconv.ParseInt(size, 10, 64); err != nil || n > maxFile {
+				return fmt.Errorf("%q has %s bytes: the most is %d", q.nameOf(ctx, r, base, id), size, maxFile)
+			}
+		}
+	}
+	return nil
+}
+
+// nameOf is a path that an object of a report has; its id if none is found.
+func (q *quarantine) nameOf(ctx context.Context, r wire.Report, base, id string) string {
+	list, err := q.git.Run(ctx, strings.NewReader(revs(r, base)), "rev-list", "--objects", "--stdin")
+	if err != nil {
+		return id
+	}
+	for line := range strings.Lines(string(list)) {
+		if at, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found && at == id && name != "" {
+			return name
+		}
+	}
+	return id
+}
+
+// revs are what a report names and base does not reach, as git rev-list --stdin takes it.
+func revs(r wire.Report, base string) string {
 	var all strings.Builder
 	for id := range named(r) {
 		all.WriteString(id + "\n")
 	}
 	all.WriteString("^" + base + "\n")
-	if err := g.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
+	return all.String()
+}
+
+// connected looks whether all is there that what the report names needs. What the base
+// reaches is in the store, or was never there (a partial clone).
+func connected(ctx context.Context, g git.Git, r wire.Report, base string) error {
+	if err := g.Stream(ctx, strings.NewReader(revs(r, base)), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
 		return fmt.Errorf("objects are missing: %w", err)
 	}
 	return nil

@@ -77,7 +77,7 @@ func (m *treeMaker) begin(i Info) error {
 		}
 	}
 	m.git = hostGit(repo, m.tree, m.environ(m.dir)...)
-	m.git.Env = append(m.git.Env, "GIT_INDEX_FILE="+filepath.Join(m.dir, "made.index"))
+	m.git.Env = append(m.git.Env, "GIT_INDEX_FILE="+filepath.Join(m.dir, "made.index"), allocLimit)
 	return nil
 }
 
@@ -100,7 +100,9 @@ func (m *treeMaker) receive(ctx context.Context, in io.Reader) error {
 		if err != nil {
 			return err
 		}
-		m.unchanged[string(name[:len(name)-1])] = true
+		if m.unchanged[string(name[:len(name)-1])] = true; len(m.unchanged) > maxEntries {
+			return fmt.Errorf("it has more than %d paths", maxEntries)
+		}
 	}
 	dir, err := unpack.Open(m.tree)
 	if err != nil {

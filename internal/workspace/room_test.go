@@ -199,3 +199,27 @@ func TestStoreIsRead(t *testing.T) {
 		t.Errorf("the store changed:\n%s\nwas\n%s", now, before)
 	}
 }
+
+// A store beside another one takes the settings that went in as that one does, though git
+// would not clone them.
+func TestBesideOwnSettings(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; printf 'f %03000d\n' 0 >.gitattributes; echo 1 >f; git add .; git commit -qm one; printf 'g %03000d\n' 0 >.gitattributes`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo 2 >f; git add .; git commit -qm two; mkdir d; cp .gitattributes d")
+	b, err := s.Beside(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []Store{b, s} {
+		if w, err := to.Save(t.Context(), asks(home), nil); err != nil || w.Files != 2 {
+			t.Errorf("Save = %+v, %v", w, err)
+		}
+	}
+}
