@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,12 +43,8 @@ func (a *app) apply(ctx context.Context, f applyFlags, ref string, typed []strin
 			return err
 		}
 		if len(jobs) == 0 {
-			cwd, err := os.Getwd()
-			if err != nil {
+			if chosen, err = pathsIn(j.r, typed); err != nil {
 				return err
-			}
-			if chosen, err = j.r.Paths(cwd, typed); err != nil {
-				return usagef("%v", err)
 			}
 		} else {
 			j.undo = " --repo " + j.r.Root

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banger/internal/api"
+	"banger/internal/durable"
 	"banger/internal/workspace"
 )
 
@@ -51,7 +53,14 @@ patch makes has been built on this host and compared with the guest's.`,
 			}
 			defer done()
 			if json {
-				return a.json(exported(parts))
+				text, err := jsonText(exported(parts))
+				if err != nil {
+					return err
+				}
+				return a.toFile(output, func(w io.Writer) error {
+					_, err := io.WriteString(w, text)
+					return err
+				})
 			}
 			if o.Base != "" && o.Base != "HEAD" {
 				parts = parts[:1] // a commit of the repository's own
@@ -101,20 +110,15 @@ func (a *app) toFile(path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
 		return write(a.stdout)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".banger-*")
+	if to, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
+		path = to
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().IsRegular() {
+		return durable.Write(path, 0o666, write)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) // a pipe, or a device: it is not replaced
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // it has another name by then
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(write(f), f.Close())
 }
