@@ -431,3 +431,36 @@ func TestHostileReports(t *testing.T) {
 		})
 	}
 }
+
+// A link that no file system can have is named, and nothing is changed.
+func TestHostileLinks(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	before := hostFiles(t, repo)
+	for name, target := range map[string]string{"empty": "", "NUL": "a\x00b", "too long": strings.Repeat("x", 4096), "a thousand times too long": strings.Repeat("x", 4<<20)} {
+		t.Run(name, func(t *testing.T) {
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := treeEntry("100644", "a", object("blob", "1\n")) + treeEntry("120000", "l\x1b", object("blob", target))
+			var in bytes.Buffer
+			if err := wire.WriteJSON(&in, wire.Report{Tree: hex.EncodeToString(object("tree", tree)), Pack: true}); err != nil {
+				t.Fatal(err)
+			}
+			in.Write(packOf(-1, packed{kind: packBlob, text: []byte(target)}, packed{kind: packBlob, text: []byte("1\n")}, packed{kind: packTree, text: []byte(tree)}))
+			w, err := s.Import(t.Context(), &in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := merge(t, repo, s, w).Apply(t.Context()); !isNameError(err) || !strings.Contains(err.Error(), `"l\x1b": it is a link`) {
+				t.Errorf("Apply = %v, want that l is no link", err)
+			}
+			if after := hostFiles(t, repo); after != before {
+				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
+			}
+		})
+	}
+}

@@ -364,9 +364,33 @@ func (m *Merge) contents(ctx context.Context, dir string) error {
 		if c.NewMode == 0 {
 			continue
 		}
-		if err := os.Rename(filepath.Join(out, string(c.Path)), filepath.Join(dir, strconv.Itoa(n))); err != nil {
+		at := filepath.Join(dir, strconv.Itoa(n))
+		if err := os.Rename(filepath.Join(out, string(c.Path)), at); err != nil {
 			return err
+		}
+		if c.NewMode == modeLink {
+			if err := checkTarget(c.Path, at); err != nil {
+				return err
+			}
 		}
 	}
 	return m.smudge(ctx, g, dir)
+}
+
+// checkTarget refuses a link to what the file at holds, if no link can lead there.
+func checkTarget(path []byte, at string) error {
+	fi, err := os.Lstat(at)
+	if err != nil {
+		return err
+	}
+	target := []byte{}
+	if fi.Size() < unix.PathMax {
+		if target, err = os.ReadFile(at); err != nil {
+			return err
+		}
+	}
+	if len(target) == 0 || bytes.IndexByte(target, 0) >= 0 {
+		return &NameError{path, "it is a link to what can't be a path"}
+	}
+	return nil
 }
