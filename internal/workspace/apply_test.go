@@ -391,3 +391,25 @@ func TestAppliedNull(t *testing.T) {
 		t.Errorf("applied are %v, %v", readApplied(r), err)
 	}
 }
+
+// A directory that one side renamed takes no file of the other's along, and such a file is
+// no conflict.
+func TestApplyRenamedDirectory(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ guest, host, want string }{
+		"by the guest": {"git mv d e", "echo mine >d/new; git add .; git commit -qm new; echo x >d/untracked", "d/new\nd/untracked\ne/1\ne/2\n"},
+		"by the host":  {"echo guest >d/new", "git mv d e; git commit -qm e", "d/new\ne/1\ne/2\n"},
+	} {
+		for _, o := range []MergeOptions{{}, {Commit: true}} {
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; mkdir d; seq 20 >d/1; seq 30 >d/2; git add .; git commit -qm one`)
+			s, w := imported(t, repo, c.guest)
+			sh(t, repo, c.host)
+			if err := mergeWith(t, repo, s, w, o).Apply(t.Context()); err != nil {
+				t.Errorf("renamed %s: %v", name, err)
+			} else if got := sh(t, repo, "find . -name .git -prune -o -type f -printf '%P\\n' | sort"); got != c.want {
+				t.Errorf("renamed %s: there are\n%s", name, got)
+			}
+		}
+	}
+}
