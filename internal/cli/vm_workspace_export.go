@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"banger/internal/api"
 	"banger/internal/durable"
@@ -28,7 +29,8 @@ func (a *app) vmWorkspaceExport() *cobra.Command {
 git apply: commits, staged and other edits, new, deleted and renamed files, modes
 and links. Files that git ignores in the guest are not in it, and of LFS files only
 the pointers: banger vm workspace fetch brings their contents. The tree that the
-patch makes has been built on this host and compared with the guest's.`,
+patch makes has been built on this host and compared with the guest's. On a terminal,
+control characters are shown as escapes.`,
 		Example: `  banger vm workspace export dev | git apply
   banger vm workspace export dev -o dev.patch
   banger vm workspace export dev --base-commit HEAD    what is not committed
@@ -105,10 +107,15 @@ func exported(parts []part) exportedWork {
 	return out
 }
 
-// toFile has write write to path, whole or not at all, or to stdout if path is "".
+// toFile has write write to path, whole or not at all, or to stdout if path is "". A
+// terminal gets control characters as escapes.
 func (a *app) toFile(path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
-		return write(a.stdout)
+		if !term.IsTerminal(int(a.stdout.Fd())) {
+			return write(a.stdout)
+		}
+		c := &cleanWriter{w: a.stdout}
+		return errors.Join(write(c), c.Flush())
 	}
 	if to, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
 		path = to

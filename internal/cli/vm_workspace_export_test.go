@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/workspace"
@@ -64,6 +66,25 @@ func TestToFile(t *testing.T) {
 	}
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 3 {
 		t.Errorf("left are %v, %v", list, err)
+	}
+}
+
+// What a guest wrote does nothing to a terminal.
+func TestToTerminal(t *testing.T) {
+	a, _ := newApp(t)
+	master, terminal, err := pty.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer master.Close()
+	defer terminal.Close()
+	a.stdout = terminal
+	if err := a.toFile("", func(w io.Writer) error { _, err := io.WriteString(w, "+\tx\x1b[2J\n"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(master).ReadString('\n')
+	if err != nil || strings.Contains(line, "\x1b") || !strings.Contains(line, `\x1b[2J`) {
+		t.Errorf("the terminal got %q, %v", line, err)
 	}
 }
 
