@@ -223,3 +223,26 @@ func TestBesideOwnSettings(t *testing.T) {
 		}
 	}
 }
+
+// A work that was set aside shares what went in, which counts once.
+func TestAsideCountsOnce(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; head -c 2000000 /dev/urandom >f; git add .; git commit -qm one`)
+	dir := t.TempDir()
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(dir, "0123-1"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo n >n")
+	bringOut(t, s, home)
+	if err := s.setAside("another copy"); err != nil {
+		t.Fatal(err)
+	}
+	own, all, err := UsedBytes(dir, "0123")
+	if list, lerr := List(dir); len(list) != 2 || lerr != nil || err != nil || own != all || own > 3_000_000 {
+		t.Errorf("of %d works %d bytes are used, and %d in all; %v", len(list), own, all, errors.Join(lerr, err))
+	}
+}
