@@ -195,7 +195,9 @@ func (a *app) applyOnce(ctx context.Context, j applyJob, f applyFlags, show disp
 	}
 	for _, c := range m.Changes {
 		if f.check || c.Risk != "" {
-			if err := a.writeChange(c, marked[string(c.Path)], f.check); err != nil {
+			conflicts := marked[string(c.Path)]
+			c.Path = []byte(filepath.Join(j.at, string(c.Path)))
+			if err := a.writeChange(c, conflicts, f.check); err != nil {
 				return nil, err
 			}
 		}

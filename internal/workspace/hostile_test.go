@@ -464,3 +464,23 @@ func TestHostileLinks(t *testing.T) {
 		})
 	}
 }
+
+// A file that is called as apply calls those that it writes is named, and not lost on the
+// way.
+func TestHostileTemp(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	s, w := imported(t, repo, "mkdir d; echo 1 >d/"+tempName+"; echo 2 >d/z")
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewMerge(t.Context(), r, s, w, MergeOptions{Name: "dev", Scratch: t.TempDir()}); !isNameError(err) {
+		t.Errorf("NewMerge = %v, want that the name is taken", err)
+	}
+	m := mergeWith(t, repo, s, w, MergeOptions{Paths: []string{"d/z"}})
+	if err := m.Apply(t.Context()); err != nil {
+		t.Errorf("Apply of the rest: %v", err)
+	}
+}

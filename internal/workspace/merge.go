@@ -137,6 +137,9 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOption
 	}
 	var made []string
 	for _, c := range theirs {
+		if path.Base(string(c.Path)) == tempName {
+			return nil, &NameError{c.Path, "it is what a file is called while it is written"}
+		}
 		made = append(made, string(c.Path))
 	}
 	p, err := NewPlan(ctx, r, Options{Scratch: o.Scratch, Also: made, Submodules: LeaveSubmodules, keepIndex: o.Index || o.Commit})
