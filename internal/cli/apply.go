@@ -171,6 +171,9 @@ func (a *app) applyOnce(ctx context.Context, j applyJob, f applyFlags, show disp
 	}
 	if m.IsEmpty() {
 		what := "the work tree has all of it already"
+		if m.Reverted {
+			what = "all of it was applied before, and what you changed since then stays; banger apply --undo" + j.undo + " lets it be applied again"
+		}
 		if f.commit {
 			what += ": there is nothing to commit"
 		}

@@ -413,3 +413,48 @@ func TestApplyRenamedDirectory(t *testing.T) {
 		}
 	}
 }
+
+// Who takes an apply back with git is told, and can have it again.
+func TestApplyReverted(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct {
+		o      MergeOptions
+		revert string
+	}{
+		"tree":             {MergeOptions{}, "git checkout -q .; rm n"},
+		"index":            {MergeOptions{Index: true}, "git reset -q --hard"},
+		"commit":           {MergeOptions{Commit: true}, "git reset -q --hard HEAD~"},
+		"commit, not tree": {MergeOptions{Commit: true}, "git reset -q HEAD~"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; seq 20 >f; git add .; git commit -qm one`)
+			s, w := imported(t, repo, `echo guest >>f; echo n >n`)
+			if err := mergeWith(t, repo, s, w, c.o).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, repo, `sed -i 's/^1$/mine/' f`)
+			if m := merge(t, repo, s, w); !m.IsEmpty() || m.Reverted {
+				t.Errorf("after an apply: %+v, reverted %v", m.Changes, m.Reverted)
+			}
+			sh(t, repo, `sed -i 's/^mine$/1/' f; `+c.revert)
+			if m := merge(t, repo, s, w); !m.IsEmpty() || m.Reverted != (name != "commit, not tree") {
+				t.Errorf("after it was reverted: %+v, reverted %v", m.Changes, m.Reverted)
+			}
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Undo(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if err := mergeWith(t, repo, s, w, c.o).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := sh(t, repo, "tail -1 f; cat n; git rev-list --count HEAD"); got != map[bool]string{false: "guest\nn\n1\n", true: "guest\nn\n2\n"}[c.o.Commit] {
+				t.Errorf("applied again: %q", got)
+			}
+		})
+	}
+}

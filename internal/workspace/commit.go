@@ -43,7 +43,7 @@ type refState int
 
 const (
 	refOther  refState = iota // elsewhere
-	refOld                    // the apply has not moved it
+	refOld                    // as before the apply, and HEAD still names it
 	refNew                    // at the apply's commit, and HEAD still names it
 	refBeyond                 // the apply's commit is in its history, or HEAD names another
 )
@@ -68,7 +68,7 @@ func (c *refMove) look(ctx context.Context, r *Repository, dir string) (refState
 	switch {
 	case ctx.Err() != nil:
 		return refOther, ctx.Err()
-	case err != nil && c.From == "", at == c.From && at != "":
+	case head == c.Ref && at == c.From: // "" is an unborn branch
 		return refOld, nil
 	case at == c.To && head == c.Ref:
 		return refNew, nil

@@ -54,6 +54,9 @@ type Merge struct {
 	// Pointers are the LFS files that Apply wrote as pointers, because their content is
 	// not to be had, or because the user's git would not know it for one.
 	Pointers []string
+	// Reverted says that all of it was applied before, and that the user's tree has it no
+	// longer: what the user changed since then stays.
+	Reverted bool
 	// Unsigned says that the user's configuration asks for signed commits, and that
 	// this one will not be.
 	Unsigned bool
@@ -131,16 +134,18 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOption
 		return nil, err
 	}
 	// What the guest changed may be there as a file that git does not know.
-	theirs, err := changes(ctx, s.git(), base, target)
-	if err != nil {
-		return nil, err
-	}
 	var made []string
-	for _, c := range theirs {
-		if path.Base(string(c.Path)) == tempName {
-			return nil, &NameError{c.Path, "it is what a file is called while it is written"}
+	for _, from := range slices.Compact([]string{i.Tree, base}) {
+		theirs, err := changes(ctx, s.git(), from, target)
+		if err != nil {
+			return nil, err
 		}
-		made = append(made, string(c.Path))
+		for _, c := range theirs {
+			if path.Base(string(c.Path)) == tempName {
+				return nil, &NameError{c.Path, "it is what a file is called while it is written"}
+			}
+			made = append(made, string(c.Path))
+		}
 	}
 	p, err := NewPlan(ctx, r, Options{Scratch: o.Scratch, Also: made, Submodules: LeaveSubmodules, keepIndex: o.Index || o.Commit})
 	if err != nil {
@@ -162,13 +167,21 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOption
 		return nil, err
 	}
 	// A submodule's files are merged in its own repository.
-	for _, tree := range []*string{&base, &target} {
+	wentIn := i.Tree
+	for _, tree := range []*string{&wentIn, &base, &target} {
 		if *tree, err = p.s.withoutSubmodules(ctx, *tree); err != nil {
 			return nil, err
 		}
 	}
 	if err := m.intoTree(ctx, base, target); err != nil {
 		return nil, fmt.Errorf("merge the work with %q: %w", r.Root, err)
+	}
+	if base == target && len(m.Changes) == 0 {
+		got, err := p.merge(ctx, wentIn, p.Tree, target)
+		if err != nil {
+			return nil, err
+		}
+		m.Reverted = got.tree != p.Tree
 	}
 	if len(m.Conflicts) == 0 && (o.Index || o.Commit) {
 		if err := m.intoIndex(ctx, s, i, w, base, target); err != nil {

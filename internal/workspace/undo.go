@@ -237,7 +237,7 @@ func (x *transaction) checkUnedited(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if at != refNew {
+		if at != refNew && at != refOld { // it may be back where it was
 			edited = append(edited, c.name())
 		}
 	}
