@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/hint"
 	"banger/internal/lease"
 )
 
@@ -208,7 +209,8 @@ func (s Store) refuseCommitted(ctx context.Context, i Info, tree string, heads [
 		if name == "" || c.NewMode == 0 {
 			return nil
 		}
-		return fmt.Errorf("a commit of the guest's holds %q, an ignored file that went in: it is not fetched", name)
+		return hint.Add(fmt.Errorf("a commit of the guest's holds %q, an ignored file that went in: it is not fetched", name),
+			"banger apply brings the files; or take it out of the commits in the guest (git rebase, git commit --amend)")
 	}, "log", "-m", "--root", "-r", "-z", "--raw", "--format=", "--no-show-signature", "--no-renames", "--no-abbrev", "--stdin")
 }
 

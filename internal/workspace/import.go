@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/durable"
 	"banger/internal/git"
 	"banger/internal/lease"
 	"banger/internal/lfs"
@@ -317,7 +318,8 @@ func (q *quarantine) keep() error {
 			return err
 		}
 	}
-	return movePack(filepath.Join(q.dir, "pack"), filepath.Join(q.store.repo(), "objects", "pack"))
+	packs := filepath.Join(q.store.repo(), "objects", "pack")
+	return errors.Join(movePack(filepath.Join(q.dir, "pack"), packs), durable.SyncDir(packs))
 }
 
 // record makes the commit of the whole tree and writes the store's refs in one

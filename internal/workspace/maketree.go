@@ -250,7 +250,7 @@ func (m *treeMaker) takeContent(at string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(at, to); err != nil {
+	if err := errors.Join(f.Sync(), os.Rename(at, to)); err != nil {
 		return err
 	}
 	m.contents[o] = true

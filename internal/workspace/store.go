@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,8 +190,13 @@ func (s Store) id() string { return filepath.Base(s.Dir) }
 
 func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
 
-// git runs in the store's repository.
-func (s Store) git(env ...string) git.Git { return hostGit(s.repo(), "", env...) }
+// git runs in the store's repository. What it writes is on the disk when it ends, refs and
+// single objects too: then the work is called saved, and its VM may go.
+func (s Store) git(env ...string) git.Git {
+	g := hostGit(s.repo(), "", env...)
+	g.Settings = append(slices.Clone(g.Settings), "core.fsync=all")
+	return g
+}
 
 func (s Store) write(name string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
