@@ -319,6 +319,11 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 // with which index-pack looks into objects; "" does not.
 func takePack(ctx context.Context, r *Repository, look git.Git, strict string, write func(io.Writer) error) error {
 	objects := filepath.Join(r.Common, "objects")
+	for _, d := range []string{objects, filepath.Join(objects, "pack")} { // read through a link, they may be, but not written
+		if fi, err := os.Lstat(d); err == nil && !fi.IsDir() {
+			return fmt.Errorf("%q is no directory: nothing is written where it may lead", d)
+		}
+	}
 	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
 	if err != nil {
 		return err
