@@ -1,12 +1,11 @@
 package workspace
 
 import (
-	"bytes"
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,52 +69,39 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 
 // checkSizes refuses objects of the quarantine that are larger than a file may be.
 func (q *quarantine) checkSizes(ctx context.Context, r wire.Report, base string) error {
-	packs, err := filepath.Glob(filepath.Join(q.dir, "pack", "*.idx"))
-	if err != nil {
-		return err
-	}
-	for _, name := range packs {
-		idx, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer idx.Close()
-		list, err := q.git.Run(ctx, idx, "show-index") // "OFFSET ID (CRC)"
-		if err != nil {
-			return err
-		}
-		var ids bytes.Buffer
-		for line := range bytes.Lines(list) {
-			if f := bytes.Fields(line); len(f) > 1 {
-				ids.Write(append(f[1], '\n'))
+	own := q.store.git("GIT_OBJECT_DIRECTORY="+q.dir, allocLimit) // without the store's
+	return own.Read(ctx, nil, func(list *bufio.Reader) error {
+		for {
+			line, err := list.ReadString('\n')
+			if errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
 			}
-		}
-		sizes, err := q.git.Run(ctx, &ids, "cat-file", "--batch-check=%(objectsize) %(objectname)")
-		if err != nil {
-			return err
-		}
-		for line := range strings.Lines(string(sizes)) {
 			size, id, _ := strings.Cut(strings.TrimSpace(line), " ")
 			if n, err := strconv.ParseInt(size, 10, 64); err != nil || n > maxFile {
 				return fmt.Errorf("%q has %s bytes: the most is %d", q.nameOf(ctx, r, base, id), size, maxFile)
 			}
 		}
-	}
-	return nil
+	}, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectsize) %(objectname)")
 }
 
 // nameOf is a path that an object of a report has; its id if none is found.
 func (q *quarantine) nameOf(ctx context.Context, r wire.Report, base, id string) string {
-	list, err := q.git.Run(ctx, strings.NewReader(revs(r, base)), "rev-list", "--objects", "--stdin")
-	if err != nil {
-		return id
-	}
-	for line := range strings.Lines(string(list)) {
-		if at, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found && at == id && name != "" {
-			return name
+	name := id
+	q.git.Read(ctx, strings.NewReader(revs(r, base)), func(list *bufio.Reader) error {
+		for {
+			line, err := list.ReadString('\n')
+			if err != nil {
+				return err
+			}
+			if path, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), id+" "); found && path != "" {
+				name = path
+				return nil
+			}
 		}
-	}
-	return id
+	}, "rev-list", "--objects", "--stdin")
+	return name
 }
 
 // revs are what a report names and base does not reach, as git rev-list --stdin takes it.
