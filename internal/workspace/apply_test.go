@@ -458,3 +458,27 @@ func TestApplyReverted(t *testing.T) {
 		})
 	}
 }
+
+// A cut apply is not taken back over what came into the way: what it removed stays in its
+// journal, and comes back when the way is free.
+func TestRecoverInTheWay(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; echo 1 >g; git add .; git commit -qm one`)
+	s, w := imported(t, repo, "rm f; echo 2 >g")
+	x := begun(t, repo, s, w, MergeOptions{})
+	run(t, x.steps(), 1)
+	sh(t, repo, "mkdir f; echo mine >f/mine")
+	for range 2 {
+		if _, err := Recover(t.Context(), x.r); err == nil || !strings.Contains(err.Error(), x.dir) {
+			t.Errorf("Recover = %v, want where it is", err)
+		}
+	}
+	sh(t, repo, "test ! -d f/f; mv f mine")
+	if was, err := Recover(t.Context(), x.r); !was || err != nil {
+		t.Errorf("Recover = %v, %v", was, err)
+	}
+	if got := sh(t, repo, "cat f g mine/mine; git status --porcelain"); got != "1\n1\nmine\n?? mine/\n" {
+		t.Errorf("there is %q", got)
+	}
+}
