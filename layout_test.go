@@ -70,7 +70,7 @@ var imports = map[string]string{
 
 	// What goes in and comes out.
 	"internal/unpack":    "",
-	"internal/filecopy":  "unpack",
+	"internal/filecopy":  "lease unpack",
 	"internal/workspace": "disk durable git hint lease lfs unpack workspace/wire",
 
 	// What keeps it and talks to people.
@@ -81,7 +81,7 @@ var imports = map[string]string{
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor filecopy hint pager paths process session vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

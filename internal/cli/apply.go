@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,12 +43,8 @@ func (a *app) apply(ctx context.Context, f applyFlags, ref string, typed []strin
 			return err
 		}
 		if len(jobs) == 0 {
-			cwd, err := os.Getwd()
-			if err != nil {
+			if chosen, err = pathsIn(j.r, typed); err != nil {
 				return err
-			}
-			if chosen, err = j.r.Paths(cwd, typed); err != nil {
-				return usagef("%v", err)
 			}
 		} else {
 			j.undo = " --repo " + j.r.Root
@@ -176,6 +171,9 @@ func (a *app) applyOnce(ctx context.Context, j applyJob, f applyFlags, show disp
 	}
 	if m.IsEmpty() {
 		what := "the work tree has all of it already"
+		if m.Reverted {
+			what = "all of it was applied before, and what you changed since then stays; banger apply --undo" + j.undo + " lets it be applied again"
+		}
 		if f.commit {
 			what += ": there is nothing to commit"
 		}
@@ -200,7 +198,9 @@ func (a *app) applyOnce(ctx context.Context, j applyJob, f applyFlags, show disp
 	}
 	for _, c := range m.Changes {
 		if f.check || c.Risk != "" {
-			if err := a.writeChange(c, marked[string(c.Path)], f.check); err != nil {
+			conflicts := marked[string(c.Path)]
+			c.Path = []byte(filepath.Join(j.at, string(c.Path)))
+			if err := a.writeChange(c, conflicts, f.check); err != nil {
 				return nil, err
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -139,59 +141,81 @@ func (a *app) savedShow() *cobra.Command {
 		Args:              args(1, 1, "the name of a VM, or the id of a saved work"),
 		ValidArgsFunction: a.savedNames,
 		RunE: func(cmd *cobra.Command, refs []string) error {
-			s, err := findSaved(refs[0])
+			list, err := findSaved(refs[0])
 			if err != nil {
 				return err
 			}
 			if json {
-				return a.json(showSaved(s))
+				return a.json(showSaved(list[0]))
 			}
-			err = a.table(func(w io.Writer) {
-				i := s.Info
-				fmt.Fprintf(w, "vm\t%s\nid\t%s\nrepository\t%s\nguest path\t%s\n", clean(i.VM.Name), clean(s.ID()), clean(i.Repository), clean(i.VM.GuestPath))
-				fmt.Fprintf(w, "base\t%.12s\nsaved\t%s\nchanges\t%s\ntree\t%s\n", i.Base, moment(s.Work.At), changesText(s.Work), s.Work.Tree)
-			})
-			if err != nil || !s.Changed() {
-				return err
+			for n, s := range list {
+				if n > 0 {
+					err = a.write("\n")
+				}
+				if err == nil {
+					err = a.showSaved(cmd.Context(), s)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			return s.Patch(cmd.Context(), a.stdout, s.Work, workspace.PatchOptions{Form: workspace.FormStat})
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON")
 	return cmd
 }
 
+// showSaved prints a saved work, and a line for each file in which it has changes.
+func (a *app) showSaved(ctx context.Context, s workspace.Saved) error {
+	err := a.table(func(w io.Writer) {
+		i := s.Info
+		fmt.Fprintf(w, "vm\t%s\nid\t%s\nrepository\t%s\nguest path\t%s\n", clean(i.VM.Name), clean(s.ID()), clean(i.Repository), clean(i.VM.GuestPath))
+		fmt.Fprintf(w, "base\t%.12s\nsaved\t%s\nchanges\t%s\ntree\t%s\n", i.Base, moment(s.Work.At), changesText(s.Work), s.Work.Tree)
+	})
+	if err != nil || !s.Changed() {
+		return err
+	}
+	return s.Patch(ctx, a.stdout, s.Work, workspace.PatchOptions{Form: workspace.FormStat})
+}
+
 func (a *app) savedDrop() *cobra.Command {
 	return &cobra.Command{
 		Use: "drop SAVED…", Short: "Remove saved work for good",
-		Long:              "Remove saved work for good. What is still in a VM's disk stays there.",
+		Long: `Remove saved work for good. What is still in a VM's disk stays there. The name of a VM
+means the last work of each of its workspaces, an id only that one.`,
 		Example:           "  banger saved drop dev",
 		Args:              args(1, -1, "names of VMs, or ids of saved works"),
 		ValidArgsFunction: a.savedNames,
 		RunE: func(cmd *cobra.Command, refs []string) error {
 			var errs []error
 			for _, ref := range refs {
-				s, err := findSaved(ref)
-				if err == nil {
-					err = s.Drop(cmd.Context())
-				}
+				list, err := findSaved(ref)
 				errs = append(errs, err)
+				for _, s := range list {
+					errs = append(errs, s.Drop(cmd.Context()))
+				}
 			}
 			return errors.Join(errs...)
 		},
 	}
 }
 
-func findSaved(ref string) (workspace.Saved, error) {
+// findSaved are the saved works that ref names, an outer one before those in it.
+func findSaved(ref string) ([]workspace.Saved, error) {
 	dir, err := workDir()
 	if err != nil {
-		return workspace.Saved{}, err
+		return nil, err
 	}
-	s, err := workspace.Find(dir, ref)
+	list, err := workspace.FindAll(dir, ref)
 	if errors.Is(err, workspace.ErrNotFound) {
-		return s, hint.Add(err, "banger saved list shows what there is")
+		err = hint.Add(err, "banger saved list shows what there is")
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list, func(a, b workspace.Saved) int { return strings.Compare(a.Info.VM.GuestPath, b.Info.VM.GuestPath) })
+	return list, nil
 }
 
 // savedNames completes the names of saved work.

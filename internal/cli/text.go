@@ -110,11 +110,17 @@ func unfinished(p []byte) int {
 
 // json prints v. Control characters that JSON allows in a string are escaped.
 func (a *app) json(v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := jsonText(v)
 	if err != nil {
 		return err
 	}
-	return a.write("%s\n", escapeJSON(text))
+	return a.write("%s", text)
+}
+
+// jsonText is v as JSON, with a newline at its end.
+func jsonText(v any) (string, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return escapeJSON(text) + "\n", err
 }
 
 // escapeJSON escapes what a terminal would not only print.

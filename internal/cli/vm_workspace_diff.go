@@ -25,7 +25,10 @@ func (a *app) vmWorkspaceDiff() *cobra.Command {
 		Short: "Show what was changed in a VM",
 		Long: `Show what was changed in a VM's workspace since it went in, in your pager. Files that
 could run on this host come first, by name. On a terminal, control characters of the
-guest's are shown as escapes. VM may be the name of a saved work.`,
+guest's are shown as escapes. VM may be the name of a saved work.
+
+PATH names a file or directory, as it is spelled, without patterns: relative to this
+directory if that is in the work tree, else to the root.`,
 		Example: `  banger vm workspace diff dev
   banger vm workspace diff dev --stat
   banger vm workspace diff dev -- src`,
@@ -44,7 +47,10 @@ guest's are shown as escapes. VM may be the name of a saved work.`,
 			}
 			defer done()
 			show.close()
-			o := workspace.PatchOptions{Paths: refs[1:]}
+			var o workspace.PatchOptions
+			if o.Paths, err = f.paths(ctx, parts[0], refs[1:]); err != nil {
+				return err
+			}
 			if stat {
 				o.Form = workspace.FormStat
 			}

@@ -1,14 +1,17 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"banger/internal/api"
+	"banger/internal/durable"
 	"banger/internal/workspace"
 )
 
@@ -26,7 +29,8 @@ func (a *app) vmWorkspaceExport() *cobra.Command {
 git apply: commits, staged and other edits, new, deleted and renamed files, modes
 and links. Files that git ignores in the guest are not in it, and of LFS files only
 the pointers: banger vm workspace fetch brings their contents. The tree that the
-patch makes has been built on this host and compared with the guest's.`,
+patch makes has been built on this host and compared with the guest's. On a terminal,
+control characters are shown as escapes.`,
 		Example: `  banger vm workspace export dev | git apply
   banger vm workspace export dev -o dev.patch
   banger vm workspace export dev --base-commit HEAD    what is not committed
@@ -51,7 +55,14 @@ patch makes has been built on this host and compared with the guest's.`,
 			}
 			defer done()
 			if json {
-				return a.json(exported(parts))
+				text, err := jsonText(exported(parts))
+				if err != nil {
+					return err
+				}
+				return a.toFile(output, func(w io.Writer) error {
+					_, err := io.WriteString(w, text)
+					return err
+				})
 			}
 			if o.Base != "" && o.Base != "HEAD" {
 				parts = parts[:1] // a commit of the repository's own
@@ -96,25 +107,25 @@ func exported(parts []part) exportedWork {
 	return out
 }
 
-// toFile has write write to path, whole or not at all, or to stdout if path is "".
+// toFile has write write to path, whole or not at all, or to stdout if path is "". A
+// terminal gets control characters as escapes.
 func (a *app) toFile(path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
-		return write(a.stdout)
+		if !term.IsTerminal(int(a.stdout.Fd())) {
+			return write(a.stdout)
+		}
+		c := &cleanWriter{w: a.stdout}
+		return errors.Join(write(c), c.Flush())
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".banger-*")
+	if to, err := filepath.EvalSymlinks(path); err == nil { // a link stays one
+		path = to
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().IsRegular() {
+		return durable.Write(path, 0o666, write)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0) // a pipe, or a device: it is not replaced
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // it has another name by then
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(write(f), f.Close())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,34 @@ func (f *outFlags) repository(ctx context.Context, p part) (*workspace.Repositor
 		return nil, hint.Add(fmt.Errorf("open the repository that the work came from: %w", err), "--repo DIR names it, if it was moved")
 	}
 	return r, nil
+}
+
+// paths are those that were typed, from the root of the user's repository. That one may
+// have been moved, or be gone.
+func (f *outFlags) paths(ctx context.Context, p part, typed []string) ([]string, error) {
+	if len(typed) == 0 {
+		return nil, nil
+	}
+	r, err := f.repository(ctx, p)
+	if err != nil && f.repo != "" {
+		return nil, err
+	} else if err != nil {
+		r = &workspace.Repository{Root: p.Repository}
+	}
+	return pathsIn(r, typed)
+}
+
+// pathsIn are paths that were typed in this directory, from the root of a repository.
+func pathsIn(r *workspace.Repository, typed []string) ([]string, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := r.Paths(cwd, typed)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return paths, nil
 }
 
 func (a *app) vmWorkspaceFetch() *cobra.Command {

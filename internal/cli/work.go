@@ -92,7 +92,8 @@ func (a *app) works(ctx context.Context, ref, guestPath string, show display) (p
 		s := workspace.Store{Dir: w.Dir}
 		work, err := s.Work()
 		if errors.Is(err, workspace.ErrNoWork) {
-			err = fmt.Errorf("VM %s is %s, and the work in %s was not saved", clean(v.Name), v.State, clean(w.GuestPath))
+			err = hint.Add(fmt.Errorf("VM %s is %s, and no saved work of %s is left", clean(v.Name), v.State, clean(w.GuestPath)),
+				fmt.Sprintf("banger vm start %s, and then this again saves what is still in its disk", clean(v.Name)))
 		}
 		var p part
 		if err == nil {

@@ -102,14 +102,25 @@ func clone(ctx context.Context, to, from *os.File) error {
 }
 
 // Used is how many bytes of the host's disk the file or directory tree at path
-// takes, holes not counted. What vanishes meanwhile counts nothing.
-func Used(path string) (int64, error) {
+// takes, holes not counted. What vanishes meanwhile counts nothing, and a file with
+// several names once.
+func Used(path string) (int64, error) { return UsedOnce(path, map[File]bool{}) }
+
+// File is a file of the host's, whatever its names are.
+type File struct{ Dev, Ino uint64 }
+
+// UsedOnce is Used without the files in seen. It adds those that it counts.
+func UsedOnce(path string, seen map[File]bool) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			var fi fs.FileInfo
 			if fi, err = d.Info(); err == nil {
-				sum += fi.Sys().(*syscall.Stat_t).Blocks * 512 // st_blocks' unit, whatever st_blksize says
+				st := fi.Sys().(*syscall.Stat_t)
+				if f := (File{uint64(st.Dev), st.Ino}); !seen[f] {
+					seen[f] = true
+					sum += st.Blocks * 512 // st_blocks' unit, whatever st_blksize says
+				}
 			}
 		}
 		if errors.Is(err, fs.ErrNotExist) && name != path {

@@ -9,6 +9,8 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -20,23 +22,29 @@ import (
 // leftover is the end of a temporary file's name, which begins with a dot.
 const leftover = ".new"
 
-// Replace puts text into the file at path, mode 0600. When it returns nil the
-// new file is on the disk under that name. On an error the old file, or none, is
-// still there and the temporary file is removed; only if the last step, the sync
-// of the directory, fails is the new file there already. A crash can leave a
-// temporary file, for Sweep.
+// Replace puts text into the file at path, mode 0600, as Write does.
 func Replace(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	f, err := create(dir)
+	return Write(path, 0o600, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// Write puts what write writes into the file at path, with a mode less the umask. When
+// it returns nil the new file is on the disk under that name. On an error the old file,
+// or none, is still there and the temporary file is removed; only if the last step, the
+// sync of the directory, fails is the new file there already. A crash at the last moment
+// can leave a temporary file, for Sweep; on a file system that has no files without a
+// name, any crash can.
+func Write(path string, mode fs.FileMode, write func(io.Writer) error) error {
+	f, tmp, err := create(path, mode)
 	if err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	_, err = f.Write(text)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.Sync()
 	}
-	var tmp string
-	if err == nil {
+	if err == nil && tmp == "" {
 		tmp, err = link(f, path)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
@@ -48,27 +56,46 @@ func Replace(path string, text []byte) error {
 		}
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	return SyncDir(dir)
+	return SyncDir(filepath.Dir(path))
 }
 
-// create makes a file of mode 0600 in dir that has no name yet, so that a crash
-// leaves nothing of it (open(2), O_TMPFILE).
-func create(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+// create makes a file beside path that has no name yet, so that a crash leaves nothing of
+// it (open(2), O_TMPFILE), or, where there are no such files, one of the name tmp.
+func create(path string, mode fs.FileMode) (f *os.File, tmp string, err error) {
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, uint32(mode))
+	switch {
+	case err == nil:
+		return os.NewFile(uintptr(fd), dir), "", nil
+	case !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR):
+		return nil, "", &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return os.NewFile(uintptr(fd), dir), nil
+	for {
+		tmp = tempName(path)
+		f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, tmp, err
+		}
+	}
+}
+
+// tempName is a name beside path that Sweep knows.
+func tempName(path string) string {
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x%s", filepath.Base(path), rand.Uint32(), leftover))
 }
 
 // link gives f a name beside path, for a moment.
 func link(f *os.File, path string) (string, error) {
 	for {
-		tmp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x%s", filepath.Base(path), rand.Uint32(), leftover))
+		tmp := tempName(path)
 		err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW)
-		if !errors.Is(err, unix.EEXIST) {
-			return tmp, err
+		if errors.Is(err, unix.EEXIST) {
+			continue
 		}
+		if err != nil {
+			return "", &os.PathError{Op: "link", Path: tmp, Err: err}
+		}
+		return tmp, nil
 	}
 }
 

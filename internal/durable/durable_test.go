@@ -2,10 +2,13 @@ package durable
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReplace(t *testing.T) {
@@ -74,5 +77,35 @@ func TestSweep(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 3 {
 		t.Errorf("left are %v, want all but the temporary file", left)
+	}
+}
+
+// A mode is less the umask, an error leaves what was there, and nothing has a name until
+// all is written.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	defer unix.Umask(unix.Umask(0o077))
+	write := func(text string, err error) error {
+		return Write(path, 0o666, func(w io.Writer) error {
+			if left, _ := os.ReadDir(dir); len(left) > 1 {
+				t.Errorf("the directory holds %v while it is written", left)
+			}
+			io.WriteString(w, text)
+			return err
+		})
+	}
+	if err := write("whole", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("half", io.ErrUnexpectedEOF); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Write = %v, want what went wrong", err)
+	}
+	got, err := os.ReadFile(path)
+	if fi, serr := os.Stat(path); string(got) != "whole" || err != nil || serr != nil || fi.Mode() != 0o600 {
+		t.Errorf("the file is %q, %v, %v", got, fi, errors.Join(err, serr))
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("the directory holds %v, want the file only", left)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/lease"
 )
 
 func sh(t *testing.T, dir, script string) string {
@@ -208,4 +210,23 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("after %v there is %v", rerr, entries)
 		}
 	})
+}
+
+// What a copy left that was killed goes with the next one there; what one is at that runs
+// does not.
+func TestKilledCopy(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	sh(t, from, "echo 1 >f")
+	sh(t, to, "mkdir -p "+tempPrefix+"killed/d; echo half >"+tempPrefix+"killed/d/f")
+	runs, err := lease.New(to, tempPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runs.Close()
+	if _, err := copyAll(t, from, []string{"f"}, Options{Dest: to}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := sh(t, to, "ls -A"), filepath.Base(runs.Dir)+"\nf\n"; got != want {
+		t.Errorf("there are\n%swant\n%s", got, want)
+	}
 }

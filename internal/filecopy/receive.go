@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"banger/internal/lease"
 	"banger/internal/unpack"
 )
 
@@ -34,8 +35,12 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
+// tempPrefix begins the names of the directories in which copies are made.
+const tempPrefix = ".banger-cp-"
+
 // Receive reads a stream. All of it is written beside its place first: one that is cut
-// leaves nothing there. Then each file is renamed into its place, where it replaces a
+// leaves nothing there; what a killed one leaves beside it, the next copy there removes.
+// Then each file is renamed into its place, where it replaces a
 // file of its name; directories of the same name become one. Set-id bits don't come
 // along.
 func Receive(ctx context.Context, in io.Reader, o Options) (Result, error) {
@@ -51,12 +56,13 @@ func Receive(ctx context.Context, in io.Reader, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	temp, err := os.MkdirTemp(parent, ".banger-cp-")
+	lease.Sweep(parent, tempPrefix) // what a copy left that was killed, in a directory of the user's own
+	temp, err := lease.New(parent, tempPrefix)
 	if err != nil {
 		return Result{}, err
 	}
-	defer os.RemoveAll(temp)
-	c := &receiver{o: o, total: h.Bytes, temp: temp, times: map[string]time.Time{}}
+	defer temp.Close()
+	c := &receiver{o: o, total: h.Bytes, temp: temp.Dir, times: map[string]time.Time{}}
 	if err := c.unpack(ctx, r); err != nil {
 		return c.got, err
 	}
@@ -65,7 +71,7 @@ func Receive(ctx context.Context, in io.Reader, o Options) (Result, error) {
 		if rename != "" {
 			to = rename
 		}
-		if err := merge(filepath.Join(temp, name), filepath.Join(parent, to)); err != nil {
+		if err := merge(filepath.Join(temp.Dir, name), filepath.Join(parent, to)); err != nil {
 			return c.got, err
 		}
 	}

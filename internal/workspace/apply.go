@@ -75,6 +75,7 @@ type transaction struct {
 	t   *tree
 	dir string // the journal's
 	j   journal
+	was []*indexStat // of an apply's paths: nil is nothing, or a directory
 }
 
 // Apply writes a merge into the user's tree: all of it or nothing. Files that are
@@ -102,14 +103,19 @@ func (m *Merge) Apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range tx.guards() {
+	return tx.run(ctx)
+}
+
+// run does all that an apply does after its journal is written, or takes it back.
+func (x *transaction) run(ctx context.Context) error {
+	for _, step := range x.guards() {
 		if err := step(ctx); err != nil { // nothing was changed
-			return errors.Join(err, unlockIndex(r, tx.dir), removeJournal(tx.dir))
+			return errors.Join(err, unlockIndex(x.r, x.dir), removeJournal(x.dir))
 		}
 	}
-	for _, step := range tx.changes() {
+	for _, step := range x.changes() {
 		if err := step(ctx); err != nil {
-			return errors.Join(err, tx.takeBack(context.WithoutCancel(ctx)))
+			return errors.Join(err, x.takeBack(context.WithoutCancel(ctx)))
 		}
 	}
 	return nil
@@ -130,7 +136,12 @@ func (x *transaction) guards() []func(context.Context) error {
 func (x *transaction) changes() (steps []func(context.Context) error) {
 	add := func(do func(context.Context) error) { steps = append(steps, do) }
 	for n, p := range x.j.Paths {
-		add(func(context.Context) error { return x.t.change(p, x.file("new", n), p.NewMode) })
+		add(func(context.Context) error {
+			if err := x.look(n); err != nil {
+				return err
+			}
+			return x.t.change(p, x.file("new", n), p.NewMode)
+		})
 	}
 	switch {
 	case x.j.Index == nil:
@@ -195,12 +206,15 @@ func (m *Merge) prepare(ctx context.Context, x *transaction) error {
 		if err != nil {
 			return err
 		}
-		was, known := m.now[name]
-		st, err := x.t.stat(name)
-		there := err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR
-		if there != known || there && !was.stat.matches(st) {
+		var was *indexStat
+		if f, known := m.now[name]; known {
+			was = &f.stat
+		}
+		st, there := x.t.fileStat(name)
+		if there != (was != nil) || there && !was.matches(st) {
 			return &ChangedError{c.Path}
 		}
+		x.was = append(x.was, was)
 		x.j.Paths = append(x.j.Paths, pathState{Path: c.Path, OldMode: mode, NewMode: c.NewMode})
 	}
 	if m.staged != nil {
@@ -222,6 +236,23 @@ func (m *Merge) prepare(ctx context.Context, x *transaction) error {
 		return err
 	}
 	return durable.Replace(filepath.Join(x.dir, journalFile), text)
+}
+
+// look compares a path with what the merge saw, right before it is written: an edit that
+// came while the journal was is not written over.
+func (x *transaction) look(n int) error {
+	name, was := x.j.Paths[n].Path, x.was[n]
+	st, there := x.t.fileStat(string(name))
+	if there != (was != nil) || there && !was.matchesContent(st) {
+		return &ChangedError{name}
+	}
+	return nil
+}
+
+// fileStat tells what lies at a path, if it is there and is no directory.
+func (t *tree) fileStat(name string) (st unix.Stat_t, there bool) {
+	st, err := t.stat(name)
+	return st, err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR
 }
 
 func syncTree(dir string) error {

@@ -302,3 +302,183 @@ func TestApplyCutWriting(t *testing.T) {
 		}
 	}
 }
+
+// What came into the way of what an apply removed is an edit: it is named, and nothing is
+// taken back by halves.
+func TestUndoInTheWay(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ guest, host, edited string }{
+		"a directory in a file's place":   {"rm f", "mkdir f; echo mine >f/mine", `"f/mine"`},
+		"a file beside the guest's":       {"rm f; mkdir f; echo g >f/g", "echo mine >f/mine", `"f/mine"`},
+		"a file in a directory's place":   {"rm d/2", "rm -r d; echo mine >d", `"d"`},
+		"a link in a directory's place":   {"rm d/2", "mv d e; ln -s e d", `"d"`},
+		"a FIFO in a file's place":        {"echo more >f", "rm f; mkfifo f", `"f"`},
+		"an empty directory":              {"rm f", "mkdir f", ""},
+		"a directory that was a file":     {"rm -r d; echo d >d", "rm d; mkdir d; echo mine >d/mine", ""},
+		"a file in a new directory's way": {"mkdir n; echo n >n/n", "rm -r n; echo mine >n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; mkdir d; echo 1 >d/1; echo 2 >d/2; git add .; git commit -qm one`)
+			s, w := imported(t, repo, c.guest)
+			if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, repo, c.host)
+			before := state(t, repo)
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Undo(t.Context(), r)
+			var edited *EditedError
+			if errors.As(err, &edited) {
+				if got := strings.Join(edited.Paths, " "); got != c.edited {
+					t.Errorf("Undo = %v, want %s", err, c.edited)
+				}
+				if after := state(t, repo); after != before {
+					t.Errorf("before:\n%s\nafter:\n%s", before, after)
+				}
+			} else if err != nil || c.edited != "" {
+				t.Errorf("Undo = %v, want %q edited", err, c.edited)
+			}
+			if _, err := Recover(t.Context(), r); err != nil {
+				t.Errorf("Recover = %v", err)
+			}
+		})
+	}
+}
+
+// An edit that comes after the merge, and after the journal, is not written over.
+func TestApplyEditBetween(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ edit, want string }{
+		"in place":    {"echo mine >>f", "1\nmine\n"},
+		"by a rename": {"echo mine >g; mv g f", "mine\n"},
+		"removed":     {"rm f; echo 1 >h", "no f\n"},
+		"made":        {"echo mine >n", "1\nmine\n"},
+		"none":        {":", "1\nguest\nguest\na\n"}, // though two names are of one file
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; ln f hard; git add .; git commit -qm one`)
+			s, w := imported(t, repo, `echo guest >>f; echo guest >n; echo a >a; echo hard >hard`)
+			x := begun(t, repo, s, w, MergeOptions{})
+			sh(t, repo, c.edit)
+			var changed *ChangedError
+			if err := x.run(t.Context()); errors.As(err, &changed) != (c.edit != ":") {
+				t.Errorf("apply = %v, want ChangedError after an edit", err)
+			}
+			if got := sh(t, repo, "cat f 2>/dev/null || echo no f; cat n 2>/dev/null || true; ls a .git/banger-apply 2>/dev/null || true"); got != c.want {
+				t.Errorf("after it there is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// What was applied is noted though the file of notes is not one of banger's.
+func TestAppliedNull(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add .; git commit -qm one; echo null >.git/banger-applied.json`)
+	s, w := imported(t, repo, "echo 2 >f")
+	if err := merge(t, repo, s, w).Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Open(t.Context(), repo, ""); err != nil || readApplied(r)[s.id()] != w.Tree {
+		t.Errorf("applied are %v, %v", readApplied(r), err)
+	}
+}
+
+// A directory that one side renamed takes no file of the other's along, and such a file is
+// no conflict.
+func TestApplyRenamedDirectory(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct{ guest, host, want string }{
+		"by the guest": {"git mv d e", "echo mine >d/new; git add .; git commit -qm new; echo x >d/untracked", "d/new\nd/untracked\ne/1\ne/2\n"},
+		"by the host":  {"echo guest >d/new", "git mv d e; git commit -qm e", "d/new\ne/1\ne/2\n"},
+	} {
+		for _, o := range []MergeOptions{{}, {Commit: true}} {
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; mkdir d; seq 20 >d/1; seq 30 >d/2; git add .; git commit -qm one`)
+			s, w := imported(t, repo, c.guest)
+			sh(t, repo, c.host)
+			if err := mergeWith(t, repo, s, w, o).Apply(t.Context()); err != nil {
+				t.Errorf("renamed %s: %v", name, err)
+			} else if got := sh(t, repo, "find . -name .git -prune -o -type f -printf '%P\\n' | sort"); got != c.want {
+				t.Errorf("renamed %s: there are\n%s", name, got)
+			}
+		}
+	}
+}
+
+// Who takes an apply back with git is told, and can have it again.
+func TestApplyReverted(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct {
+		o      MergeOptions
+		revert string
+	}{
+		"tree":             {MergeOptions{}, "git checkout -q .; rm n"},
+		"index":            {MergeOptions{Index: true}, "git reset -q --hard"},
+		"commit":           {MergeOptions{Commit: true}, "git reset -q --hard HEAD~"},
+		"commit, not tree": {MergeOptions{Commit: true}, "git reset -q HEAD~"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; seq 20 >f; git add .; git commit -qm one`)
+			s, w := imported(t, repo, `echo guest >>f; echo n >n`)
+			if err := mergeWith(t, repo, s, w, c.o).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			sh(t, repo, `sed -i 's/^1$/mine/' f`)
+			if m := merge(t, repo, s, w); !m.IsEmpty() || m.Reverted {
+				t.Errorf("after an apply: %+v, reverted %v", m.Changes, m.Reverted)
+			}
+			sh(t, repo, `sed -i 's/^mine$/1/' f; `+c.revert)
+			if m := merge(t, repo, s, w); !m.IsEmpty() || m.Reverted != (name != "commit, not tree") {
+				t.Errorf("after it was reverted: %+v, reverted %v", m.Changes, m.Reverted)
+			}
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Undo(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if err := mergeWith(t, repo, s, w, c.o).Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := sh(t, repo, "tail -1 f; cat n; git rev-list --count HEAD"); got != map[bool]string{false: "guest\nn\n1\n", true: "guest\nn\n2\n"}[c.o.Commit] {
+				t.Errorf("applied again: %q", got)
+			}
+		})
+	}
+}
+
+// A cut apply is not taken back over what came into the way: what it removed stays in its
+// journal, and comes back when the way is free.
+func TestRecoverInTheWay(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; echo 1 >g; git add .; git commit -qm one`)
+	s, w := imported(t, repo, "rm f; echo 2 >g")
+	x := begun(t, repo, s, w, MergeOptions{})
+	run(t, x.steps(), 1)
+	sh(t, repo, "mkdir f; echo mine >f/mine")
+	for range 2 {
+		if _, err := Recover(t.Context(), x.r); err == nil || !strings.Contains(err.Error(), x.dir) {
+			t.Errorf("Recover = %v, want where it is", err)
+		}
+	}
+	sh(t, repo, "test ! -d f/f; mv f mine")
+	if was, err := Recover(t.Context(), x.r); !was || err != nil {
+		t.Errorf("Recover = %v, %v", was, err)
+	}
+	if got := sh(t, repo, "cat f g mine/mine; git status --porcelain"); got != "1\n1\nmine\n?? mine/\n" {
+		t.Errorf("there is %q", got)
+	}
+}

@@ -28,6 +28,8 @@ func (r *Repository) Paths(cwd string, typed []string) (paths []string, err erro
 		abs := filepath.Clean(p)
 		if !filepath.IsAbs(abs) {
 			abs = filepath.Join(cwd, p)
+		} else if real, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil && !isBelow(r.Root, abs) {
+			abs = filepath.Join(real, filepath.Base(abs)) // by way of a link, as of a home directory's
 		}
 		rel, err := filepath.Rel(r.Root, abs)
 		if err != nil || !isBelow(r.Root, abs) || p == "" {

@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,7 +89,13 @@ func TestPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(repo, link); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ cwd, typed, want string }{
+		{"/", link + "/d/x", "d/x"},
+		{link + "/d", "x", "d/x"},
 		{repo, "a/../b/", "b"},
 		{repo, ".", "."},
 		{repo + "/d", "e/x", "d/e/x"},

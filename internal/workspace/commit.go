@@ -43,7 +43,7 @@ type refState int
 
 const (
 	refOther  refState = iota // elsewhere
-	refOld                    // the apply has not moved it
+	refOld                    // as before the apply, and HEAD still names it
 	refNew                    // at the apply's commit, and HEAD still names it
 	refBeyond                 // the apply's commit is in its history, or HEAD names another
 )
@@ -68,7 +68,7 @@ func (c *refMove) look(ctx context.Context, r *Repository, dir string) (refState
 	switch {
 	case ctx.Err() != nil:
 		return refOther, ctx.Err()
-	case err != nil && c.From == "", at == c.From && at != "":
+	case head == c.Ref && at == c.From: // "" is an unborn branch
 		return refOld, nil
 	case at == c.To && head == c.Ref:
 		return refNew, nil
@@ -274,8 +274,8 @@ func plainLine(line string) string {
 
 // refusePrivate refuses to stage or commit what has the content of an ignored file that
 // went in: no object of it gets into the user's repository.
-func (s Store) refusePrivate(ctx context.Context, i Info, w Work, list []Change, private map[string]bool) error {
-	ids, err := s.privateIDs(ctx, i, i.Tree, w.Tree)
+func (s Store) refusePrivate(ctx context.Context, i Info, w Work, list []Change) error {
+	private, ids, err := s.private(ctx, i, i.Tree, w.Tree)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/hint"
 	"banger/internal/lease"
 )
 
@@ -53,8 +55,8 @@ func (e *BranchExistsError) Error() string {
 
 // Fetch brings the work into r as refs/banger/NAME/base, heads/* and work. No
 // branch, file or setting of the user's changes, and what an earlier Fetch brought
-// stays reachable, under old/N. An error leaves objects at most, which no ref
-// reaches.
+// stays reachable, under old/N. An error leaves objects that no ref reaches; one of the
+// last step may leave an earlier Fetch's refs under old/N alone.
 func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions) (f Fetched, err error) {
 	i, err := s.Info()
 	if err != nil {
@@ -73,11 +75,11 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 	defer look.Close()
 	if o.As != "" {
 		f.Branch = "refs/heads/" + o.As
-		if !isBranch([]byte(f.Branch)) || strings.HasPrefix(o.As, "-") {
+		if !isBranch([]byte(f.Branch)) || strings.HasPrefix(o.As, "-") || o.As == "HEAD" { // as git branch
 			return f, fmt.Errorf("%.80q can be no branch's name", o.As)
 		}
-		if _, err := look.Run(ctx, nil, "rev-parse", "-q", "--verify", f.Branch); err == nil {
-			return f, &BranchExistsError{o.As}
+		if err := checkNew(ctx, look.Git, f.Branch); err != nil {
+			return f, err
 		}
 	}
 	if f.Refs, err = s.refs(ctx, "refs/banger/"+o.Name+"/"); err != nil {
@@ -110,6 +112,21 @@ func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions)
 	}
 	f.Old, err = point(ctx, r, look.Git, "refs/banger/"+o.Name+"/", f.Refs)
 	return f, err
+}
+
+// checkNew refuses a branch that is there, or whose name is in the way of one: a and a/b
+// can't both be.
+func checkNew(ctx context.Context, g git.Git, branch string) error {
+	there, err := listRefs(ctx, g, branch) // and those below it
+	for dir := path.Dir(branch); err == nil && len(there) == 0 && dir != "refs/heads"; dir = path.Dir(dir) {
+		if _, rerr := g.Run(ctx, nil, "rev-parse", "-q", "--verify", dir); rerr == nil {
+			there = []ref{{name: dir}}
+		}
+	}
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	return &BranchExistsError{strings.TrimPrefix(there[0].name, "refs/heads/")}
 }
 
 // refLimit bounds a change of refs in the user's repository.
@@ -155,51 +172,72 @@ func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string
 	if w.Commit, err = s.remake(ctx, w.Commit, parent, i.Private); err != nil {
 		return w, err
 	}
-	if w.Tree, err = s.git().Line(ctx, nil, "rev-parse", w.Commit+"^{tree}"); err != nil {
-		return w, err
-	}
 	refs[prefix+"base"], refs[prefix+"work"] = base, w.Commit
-	private, err := s.privateIDs(ctx, i, i.Base)
-	if err != nil {
-		return w, err
-	}
-	args := []string{"rev-list", "--objects", "--no-object-names"}
+	var heads []string
 	for name, id := range refs {
 		if strings.HasPrefix(name, prefix+"heads/") {
-			args = append(args, id)
+			heads = append(heads, id)
 		}
 	}
-	if len(args) == 3 {
-		return w, nil
+	if err := s.refuseCommitted(ctx, i, w.Tree, heads); err != nil {
+		return w, err
 	}
-	if i.Head != "" {
-		args = append(args, "^"+i.Head)
-	}
-	list, err := s.git().Run(ctx, nil, args...)
-	for id := range strings.Lines(string(list)) {
-		if name := private[strings.TrimSpace(id)]; name != "" {
-			return w, fmt.Errorf("a commit of the guest's holds %q, an ignored file that went in: it is not fetched", name)
-		}
-	}
+	w.Tree, err = s.git().Line(ctx, nil, "rev-parse", w.Commit+"^{tree}")
 	return w, err
 }
 
-// privateIDs are the ids of the ignored files that went in, as some trees have them,
+// refuseCommitted refuses commits of the guest's, those that heads reach, that hold an
+// ignored file that went in: its path, with whatever content, or its content as it went in
+// or as tree has it, under whatever path.
+func (s Store) refuseCommitted(ctx context.Context, i Info, tree string, heads []string) error {
+	if len(heads) == 0 {
+		return nil
+	}
+	private, ids, err := s.private(ctx, i, i.Tree, tree)
+	if err != nil {
+		return err
+	}
+	commits := strings.Join(heads, "\n") + "\n"
+	if i.Head != "" {
+		commits += "^" + i.Head + "\n"
+	}
+	return rawChanges(ctx, s.git(), strings.NewReader(commits), func(c Change) error {
+		name := ids[c.newID]
+		if private[string(c.Path)] {
+			name = string(c.Path)
+		}
+		if name == "" || c.NewMode == 0 {
+			return nil
+		}
+		return hint.Add(fmt.Errorf("a commit of the guest's holds %q, an ignored file that went in: it is not fetched", name),
+			"banger apply brings the files; or take it out of the commits in the guest (git rebase, git commit --amend)")
+	}, "log", "-m", "--root", "-r", "-z", "--raw", "--format=", "--no-show-signature", "--no-renames", "--no-abbrev", "--stdin")
+}
+
+// private are the ignored files that went in, and the ids of their contents in some trees,
 // with their names. An empty file's is not among them: it tells nothing.
-func (s Store) privateIDs(ctx context.Context, i Info, trees ...string) (map[string]string, error) {
+func (s Store) private(ctx context.Context, i Info, trees ...string) (paths map[string]bool, ids map[string]string, err error) {
 	empty, err := s.git().Line(ctx, nil, "hash-object", "--stdin")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ids := map[string]string{}
+	paths, ids = map[string]bool{}, map[string]string{}
+	for _, name := range i.Private {
+		paths[string(name)] = true
+	}
 	for _, tree := range trees {
-		for _, name := range i.Private {
-			if id, err := s.git().Line(ctx, nil, "rev-parse", "-q", "--verify", tree+":"+string(name)); err == nil && id != empty {
-				ids[id] = string(name)
+		err := s.git().Names(ctx, nil, func(line []byte) error {
+			path, _ := treePath(line, "")
+			if f := bytes.Fields(line); paths[string(path)] && len(f) > 2 && string(f[2]) != empty {
+				ids[string(f[2])] = string(path)
 			}
+			return nil
+		}, "ls-tree", "-r", "-z", "--full-tree", tree)
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	return ids, ctx.Err()
+	return paths, ids, nil
 }
 
 // remake makes a commit of another one's tree without some paths.
@@ -281,6 +319,11 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 // with which index-pack looks into objects; "" does not.
 func takePack(ctx context.Context, r *Repository, look git.Git, strict string, write func(io.Writer) error) error {
 	objects := filepath.Join(r.Common, "objects")
+	for _, d := range []string{objects, filepath.Join(objects, "pack")} { // read through a link, they may be, but not written
+		if fi, err := os.Lstat(d); err == nil && !fi.IsDir() {
+			return fmt.Errorf("%q is no directory: nothing is written where it may lead", d)
+		}
+	}
 	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
 	if err != nil {
 		return err

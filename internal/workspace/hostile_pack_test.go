@@ -133,6 +133,8 @@ func TestHostilePacks(t *testing.T) {
 		"a delta that reads too far":     {empty, packOf(-1, blob, packed{kind: packRefDelta, base: object("blob", "x"), text: []byte{1, 9, 0x90, 9}}), "failed to apply delta"},
 		"a size that is a lie":           {empty, packOf(-1, packed{kind: packBlob, size: 1 << 20, text: []byte("x")}), "inflate"},
 		"a size that is too small":       {empty, packOf(-1, packed{kind: packBlob, size: 1, text: []byte("much more")}), "inflate"},
+		"a commit of 4 GiB, it says":     {empty, packOf(-1, packed{kind: packTree}, packed{kind: packCommit, size: 4 << 30, text: []byte(commit)}), "cannot allocate memory"},
+		"a delta to 4 GiB, it says":      {empty, packOf(-1, blob, packed{kind: packRefDelta, base: object("blob", "x"), text: binary.AppendUvarint([]byte{1}, 4<<30)}), "cannot allocate memory"},
 		"a kind that is none":            {empty, packOf(-1, packed{kind: 5, text: []byte("x")}), "unknown object type 5"},
 		"more than it says":              {empty, packOf(1, blob, packed{kind: packTree, text: []byte(one)}), "pack is corrupted"},
 		"fewer than it says":             {empty, packOf(3, blob), "index-pack"},
@@ -171,6 +173,32 @@ func TestHostilePacks(t *testing.T) {
 				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
 			}
 		})
+	}
+}
+
+// A file that is larger than may be is named, in a tree or in a commit: packed, it may be
+// small. What the base has is not looked at.
+func TestLargeFiles(t *testing.T) {
+	user(t)
+	defer func(old int64) { maxFile = old }(maxFile)
+	maxFile = 1 << 20
+	for script, want := range map[string]string{
+		"truncate -s 2M d/sparse":                             `"d/sparse" has 2097152 bytes: the most is 1048576`,
+		"truncate -s 2M x; git add x; git commit -qm x; rm x": `"x" has 2097152 bytes`,
+		"truncate -s 1M x; mv large d":                        "",
+	} {
+		repo := t.TempDir()
+		sh(t, repo, `git init -q; mkdir d; echo 1 >d/f; head -c 3000000 /dev/urandom >large; git add .; git commit -qm one`)
+		p := plan(t, repo, Options{})
+		home, tree := send(t, p)
+		s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sh(t, tree, script)
+		if _, err := tryToBringOut(t.Context(), s, home); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: Import = %v, want %q", script, err, want)
+		}
 	}
 }
 

@@ -58,6 +58,18 @@ var hostileRepositories = map[string]hostileRepository{
 	"attributes is a FIFO":   {`echo x >.gitattributes; git add .gitattributes; rm .gitattributes; mkfifo .gitattributes`, `".gitattributes" is a FIFO`},
 	"lfs storage":            {`git config lfs.storage "$HOME"; git config lfs.url "ssh://example.org"`, ""},
 	"promisor":               {`git config remote.origin.promisor true; git config remote.origin.url "ext::$CANARY"; git config extensions.partialClone origin; git config protocol.ext.allow always; rm -rf .git/objects/??; git config core.repositoryformatversion 1`, "the commit of HEAD is not in the repository"},
+	"log of HEAD is a link":  {`echo s >"$HOME/rc"; rm .git/logs/HEAD; ln -s "$HOME/rc" .git/logs/HEAD`, "is a symbolic link"},
+	"logs is a link":         {`mkdir "$HOME/l"; rm -r .git/logs; ln -s "$HOME/l" .git/logs; git config core.logAllRefUpdates always`, "is a symbolic link"},
+	"objects is a link":      {`mv .git/objects "$HOME/o"; ln -s "$HOME/o" .git/objects`, "nothing is written where it may lead"},
+	"packs is a link":        {`mkdir "$HOME/p"; rmdir .git/objects/pack; ln -s "$HOME/p" .git/objects/pack`, "nothing is written where it may lead"},
+	"packed refs is a link":  {`git pack-refs --all; mv .git/packed-refs "$HOME/r"; ln -s "$HOME/r" .git/packed-refs`, "too many levels of symbolic links"},
+	"undo is a link":         {`mkdir "$HOME/u"; echo s >"$HOME/u/journal.json"; ln -s "$HOME/u" .git/banger-undo`, ""},
+	"apply is a link":        {`mkdir "$HOME/u"; echo s >"$HOME/u/journal.json"; ln -s "$HOME/u" .git/banger-apply`, "not a directory of an apply"},
+	"lock is a link":         {`echo s >"$HOME/x"; ln -s "$HOME/x" .git/banger-apply.lock`, "too many levels of symbolic links"},
+	"notes are a link":       {`echo '{}' >"$HOME/x"; ln -s "$HOME/x" .git/banger-applied.json`, ""},
+	"LFS is a link":          {`mkdir "$HOME/l"; ln -s "$HOME/l" .git/lfs`, ""},
+	"index lock is a link":   {`echo s >"$HOME/x"; ln -s "$HOME/x" .git/index.lock`, "index.lock"},
+	"lock of HEAD is a link": {`echo s >"$HOME/x"; ln -s "$HOME/x" .git/HEAD.lock`, "HEAD.lock"},
 	"bare":                   {`git config core.bare true`, "is bare"},
 	"object format":          {`git config core.repositoryformatversion 1; git config extensions.objectFormat sha512`, "object format"},
 }
@@ -432,5 +444,58 @@ func TestHostileReports(t *testing.T) {
 				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
 			}
 		})
+	}
+}
+
+// A link that no file system can have is named, and nothing is changed.
+func TestHostileLinks(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	p := plan(t, repo, Options{})
+	before := hostFiles(t, repo)
+	for name, target := range map[string]string{"empty": "", "NUL": "a\x00b", "too long": strings.Repeat("x", 4096), "a thousand times too long": strings.Repeat("x", 4<<20)} {
+		t.Run(name, func(t *testing.T) {
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree := treeEntry("100644", "a", object("blob", "1\n")) + treeEntry("120000", "l\x1b", object("blob", target))
+			var in bytes.Buffer
+			if err := wire.WriteJSON(&in, wire.Report{Tree: hex.EncodeToString(object("tree", tree)), Pack: true}); err != nil {
+				t.Fatal(err)
+			}
+			in.Write(packOf(-1, packed{kind: packBlob, text: []byte(target)}, packed{kind: packBlob, text: []byte("1\n")}, packed{kind: packTree, text: []byte(tree)}))
+			w, err := s.Import(t.Context(), &in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := merge(t, repo, s, w).Apply(t.Context()); !isNameError(err) || !strings.Contains(err.Error(), `"l\x1b": it is a link`) {
+				t.Errorf("Apply = %v, want that l is no link", err)
+			}
+			if after := hostFiles(t, repo); after != before {
+				t.Errorf("the host's files were\n%s\nand are\n%s", before, after)
+			}
+		})
+	}
+}
+
+// A file that is called as apply calls those that it writes is named, and not lost on the
+// way.
+func TestHostileTemp(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+	s, w := imported(t, repo, "mkdir d; echo 1 >d/"+tempName+"; echo 2 >d/z")
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewMerge(t.Context(), r, s, w, MergeOptions{Name: "dev", Scratch: t.TempDir()}); !isNameError(err) {
+		t.Errorf("NewMerge = %v, want that the name is taken", err)
+	}
+	m := mergeWith(t, repo, s, w, MergeOptions{Paths: []string{"d/z"}})
+	if err := m.Apply(t.Context()); err != nil {
+		t.Errorf("Apply of the rest: %v", err)
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/durable"
 	"banger/internal/git"
 	"banger/internal/lease"
 	"banger/internal/lfs"
@@ -27,6 +27,9 @@ const (
 	// maxPack bounds a pack, in bytes.
 	maxPack = 4 << 30
 )
+
+// maxFile bounds a file, in bytes: packed, zeros take a thousandth of it.
+var maxFile = int64(maxPack)
 
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {
@@ -300,82 +303,6 @@ func (q *quarantine) feed(ctx context.Context, from io.Reader, args ...string) (
 	return refused, nil
 }
 
-// check looks whether all that the report names is there and is what it should be.
-func (q *quarantine) check(ctx context.Context, r wire.Report, base string) error {
-	var all strings.Builder
-	ids := named(r)
-	for id := range ids {
-		all.WriteString(id + "\n")
-	}
-	kinds, err := q.git.Run(ctx, strings.NewReader(all.String()), "cat-file", "--batch-check=%(objectname) %(objecttype)")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(kinds)) {
-		id, kind, _ := strings.Cut(strings.TrimSpace(line), " ")
-		switch want := ids[id]; kind {
-		case want:
-		case "missing":
-			return fmt.Errorf("the %s %s is not among its objects", want, id)
-		default:
-			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
-		}
-	}
-	if err := connected(ctx, q.git, r, base); err != nil {
-		return err
-	}
-	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
-		return err
-	}
-	// The tree is built anew, out of its paths alone: git looks at each as one of a work
-	// tree on any system.
-	strict := q.git
-	strict.Settings = append(slices.Clone(strict.Settings), "core.protectHFS=true", "core.protectNTFS=true")
-	entries, out := io.Pipe()
-	go func() { // ends when entries is read or closed
-		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", r.Tree))
-	}()
-	_, err = strict.Run(ctx, entries, "update-index", "-z", "--index-info")
-	entries.CloseWithError(err)
-	if err != nil {
-		return err
-	}
-	tree, err := strict.Line(ctx, nil, "write-tree", "--missing-ok") // they were looked for above
-	if err != nil {
-		return err
-	}
-	if tree != r.Tree {
-		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
-	}
-	return nil
-}
-
-// connected looks whether all is there that what the report names needs. What the base
-// reaches is in the store, or was never there (a partial clone).
-func connected(ctx context.Context, g git.Git, r wire.Report, base string) error {
-	var all strings.Builder
-	for id := range named(r) {
-		all.WriteString(id + "\n")
-	}
-	all.WriteString("^" + base + "\n")
-	if err := g.Stream(ctx, strings.NewReader(all.String()), io.Discard, "rev-list", "--objects-edge-aggressive", "--quiet", "--stdin"); err != nil {
-		return fmt.Errorf("objects are missing: %w", err)
-	}
-	return nil
-}
-
-// named are the ids that a report names, and what each should be.
-func named(r wire.Report) map[string]string {
-	ids := map[string]string{r.Tree: "tree"}
-	if r.Head != "" {
-		ids[r.Head] = "commit"
-	}
-	for _, ref := range r.Refs {
-		ids[ref.ID] = "commit"
-	}
-	return ids
-}
-
 // keep moves the checked objects into the store.
 func (q *quarantine) keep() error {
 	for o := range q.contents {
@@ -387,7 +314,8 @@ func (q *quarantine) keep() error {
 			return err
 		}
 	}
-	return movePack(filepath.Join(q.dir, "pack"), filepath.Join(q.store.repo(), "objects", "pack"))
+	packs := filepath.Join(q.store.repo(), "objects", "pack")
+	return errors.Join(movePack(filepath.Join(q.dir, "pack"), packs), durable.SyncDir(packs))
 }
 
 // record makes the commit of the whole tree and writes the store's refs in one

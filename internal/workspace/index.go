@@ -131,6 +131,14 @@ func (s indexStat) matches(st unix.Stat_t) bool {
 	return s == statOf(st)
 }
 
+// matchesContent is matches but for the time of the last change of the inode, which a
+// file has anew when another of its names goes.
+func (s indexStat) matchesContent(st unix.Stat_t) bool {
+	now := statOf(st)
+	now.ctime, now.ctimeNs = s.ctime, s.ctimeNs
+	return s == now
+}
+
 // before reports whether the file was written before a moment, by the clock of its
 // file system: one that was written later may have been written again since git saw
 // it, with the same stat data (git's Documentation/technical/racy-git.txt).

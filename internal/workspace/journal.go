@@ -113,8 +113,11 @@ func (j journal) check(name string) error {
 }
 
 // removeJournal removes a journal's directory, the journal first: without it, the rest
-// is nothing that has to be taken back.
+// is nothing that has to be taken back. Of a link only the link goes.
 func removeJournal(dir string) error {
+	if fi, err := os.Lstat(dir); err == nil && !fi.IsDir() {
+		return os.Remove(dir)
+	}
 	if err := os.Remove(filepath.Join(dir, journalFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -131,6 +134,9 @@ func readApplied(r *Repository) map[string]string {
 	trees := map[string]string{}
 	if text, err := readSmall(filepath.Join(r.GitDir, appliedFile), maxConfig); err == nil {
 		json.Unmarshal(text, &trees)
+	}
+	if trees == nil { // it says null
+		trees = map[string]string{}
 	}
 	return trees
 }

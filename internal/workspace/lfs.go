@@ -356,14 +356,14 @@ func copyObject(to string, o lfs.Pointer, sources ...func(lfs.Pointer) (io.ReadC
 	return os.ErrNotExist
 }
 
-// hashInto writes a new file, and returns the pointer that stands for it.
+// hashInto writes a new file, onto the disk, and returns the pointer that stands for it.
 func hashInto(to string, in io.Reader) (got lfs.Pointer, err error) {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return got, err
 	}
 	got, err = lfs.Hash(in, f)
-	return got, errors.Join(err, f.Close())
+	return got, errors.Join(err, f.Sync(), f.Close())
 }
 
 // blob is an object that was read.

@@ -101,7 +101,9 @@ func (m *treeMaker) receive(ctx context.Context, in io.Reader) error {
 		if err != nil {
 			return err
 		}
-		m.unchanged[string(name[:len(name)-1])] = true
+		if m.unchanged[string(name[:len(name)-1])] = true; len(m.unchanged) > maxEntries {
+			return fmt.Errorf("it has more than %d paths", maxEntries)
+		}
 	}
 	dir, err := unpack.Open(m.tree)
 	if err != nil {
@@ -249,7 +251,7 @@ func (m *treeMaker) takeContent(at string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(at, to); err != nil {
+	if err := errors.Join(f.Sync(), os.Rename(at, to)); err != nil {
 		return err
 	}
 	m.contents[o] = true

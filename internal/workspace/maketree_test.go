@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +55,29 @@ func TestWithoutGit(t *testing.T) {
 		if got.Tree != want.Tree || got.Ignored != want.Ignored || got.Files != want.Files || strings.Join(got.Nested, " ") != strings.Join(want.Nested, " ") {
 			t.Errorf("%d: without git %+v\nwith it     %+v\n%s", n, got, want, sh(t, s.repo(), "git diff-tree -r "+got.Tree+" "+want.Tree))
 		}
+	}
+}
+
+// A list of more names than a tree may have is not taken into memory.
+func TestHostileList(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; echo 1 >f; git add .; git commit -qm one`)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), plan(t, repo, Options{}), Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list, out bytes.Buffer
+	for n := range maxEntries + 1 {
+		list.WriteString(strconv.FormatInt(int64(n), 36) + "\x00")
+	}
+	wire.WriteJSON(&out, wire.Report{Files: true})
+	w := tar.NewWriter(&out)
+	w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: wire.PartUnchanged, Size: int64(list.Len())})
+	w.Write(list.Bytes())
+	w.Close()
+	if _, err := s.Import(t.Context(), &out, nil); err == nil || !strings.Contains(err.Error(), "more than 2000000 paths") {
+		t.Errorf("Import = %v, want that it has too many paths", err)
 	}
 }
 

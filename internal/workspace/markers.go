@@ -67,7 +67,8 @@ func (p *Plan) merge(ctx context.Context, base, ours, theirs string) (m merged, 
 	if m.theirs, err = commit(theirs, b); err != nil {
 		return m, err
 	}
-	out, err := own.Run(ctx, nil, "merge-tree", "--write-tree", "-z", "--messages", m.ours, m.theirs)
+	// A file of one side's stays in its directory, though the other renamed that.
+	out, err := own.Run(ctx, nil, "-c", "merge.directoryRenames=false", "merge-tree", "--write-tree", "-z", "--messages", m.ours, m.theirs)
 	var failed *git.Error
 	if err != nil && !(errors.As(err, &failed) && failed.Status() == 1) {
 		return m, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -53,6 +54,9 @@ type Merge struct {
 	// Pointers are the LFS files that Apply wrote as pointers, because their content is
 	// not to be had, or because the user's git would not know it for one.
 	Pointers []string
+	// Reverted says that all of it was applied before, and that the user's tree has it no
+	// longer: what the user changed since then stays.
+	Reverted bool
 	// Unsigned says that the user's configuration asks for signed commits, and that
 	// this one will not be.
 	Unsigned bool
@@ -130,13 +134,18 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOption
 		return nil, err
 	}
 	// What the guest changed may be there as a file that git does not know.
-	theirs, err := changes(ctx, s.git(), base, target)
-	if err != nil {
-		return nil, err
-	}
 	var made []string
-	for _, c := range theirs {
-		made = append(made, string(c.Path))
+	for _, from := range slices.Compact([]string{i.Tree, base}) {
+		theirs, err := changes(ctx, s.git(), from, target)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range theirs {
+			if path.Base(string(c.Path)) == tempName {
+				return nil, &NameError{c.Path, "it is what a file is called while it is written"}
+			}
+			made = append(made, string(c.Path))
+		}
 	}
 	p, err := NewPlan(ctx, r, Options{Scratch: o.Scratch, Also: made, Submodules: LeaveSubmodules, keepIndex: o.Index || o.Commit})
 	if err != nil {
@@ -158,13 +167,21 @@ func NewMerge(ctx context.Context, r *Repository, s Store, w Work, o MergeOption
 		return nil, err
 	}
 	// A submodule's files are merged in its own repository.
-	for _, tree := range []*string{&base, &target} {
+	wentIn := i.Tree
+	for _, tree := range []*string{&wentIn, &base, &target} {
 		if *tree, err = p.s.withoutSubmodules(ctx, *tree); err != nil {
 			return nil, err
 		}
 	}
 	if err := m.intoTree(ctx, base, target); err != nil {
 		return nil, fmt.Errorf("merge the work with %q: %w", r.Root, err)
+	}
+	if base == target && len(m.Changes) == 0 {
+		got, err := p.merge(ctx, wentIn, p.Tree, target)
+		if err != nil {
+			return nil, err
+		}
+		m.Reverted = got.tree != p.Tree
 	}
 	if len(m.Conflicts) == 0 && (o.Index || o.Commit) {
 		if err := m.intoIndex(ctx, s, i, w, base, target); err != nil {
@@ -219,7 +236,7 @@ func (m *Merge) intoIndex(ctx context.Context, s Store, i Info, w Work, base, th
 	if err := m.stage(ctx); err != nil {
 		return fmt.Errorf("make the index: %w", err)
 	}
-	return s.refusePrivate(ctx, i, w, slices.Concat(m.Changes, committed), m.private)
+	return s.refusePrivate(ctx, i, w, slices.Concat(m.Changes, committed))
 }
 
 // alsoReads gives a scratch repository the objects of another one.
@@ -237,10 +254,23 @@ func (s *scratch) alsoReads(repo string) error {
 
 // changes lists in what two trees differ.
 func changes(ctx context.Context, g git.Git, from, to string) (list []Change, err error) {
+	err = rawChanges(ctx, g, nil, func(c Change) error {
+		c.Risk = risk(c)
+		list = append(list, c)
+		return nil
+	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", from, to)
+	return list, err
+}
+
+// rawChanges passes on the changes that a command of git's lists with -z --raw.
+func rawChanges(ctx context.Context, g git.Git, in io.Reader, each func(Change) error, args ...string) error {
 	var head []string
-	err = g.Names(ctx, nil, func(field []byte) error {
+	return g.Names(ctx, in, func(field []byte) error {
 		if len(field) > 0 && field[0] == ':' && head == nil {
 			head = strings.Fields(string(field[1:]))
+			return nil
+		}
+		if len(field) == 0 && head == nil { // between commits
 			return nil
 		}
 		if len(head) != 5 {
@@ -254,12 +284,9 @@ func changes(ctx context.Context, g git.Git, from, to string) (list []Change, er
 			}
 			*mode = uint32(n)
 		}
-		c.newID = head[3]
-		c.Risk, head = risk(c), nil
-		list = append(list, c)
-		return nil
-	}, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", from, to)
-	return list, err
+		c.newID, head = head[3], nil
+		return each(c)
+	}, args...)
 }
 
 // look puts the changes in order, and finds what is in their way.
@@ -353,9 +380,33 @@ func (m *Merge) contents(ctx context.Context, dir string) error {
 		if c.NewMode == 0 {
 			continue
 		}
-		if err := os.Rename(filepath.Join(out, string(c.Path)), filepath.Join(dir, strconv.Itoa(n))); err != nil {
+		at := filepath.Join(dir, strconv.Itoa(n))
+		if err := os.Rename(filepath.Join(out, string(c.Path)), at); err != nil {
 			return err
+		}
+		if c.NewMode == modeLink {
+			if err := checkTarget(c.Path, at); err != nil {
+				return err
+			}
 		}
 	}
 	return m.smudge(ctx, g, dir)
+}
+
+// checkTarget refuses a link to what the file at holds, if no link can lead there.
+func checkTarget(path []byte, at string) error {
+	fi, err := os.Lstat(at)
+	if err != nil {
+		return err
+	}
+	target := []byte{}
+	if fi.Size() < unix.PathMax {
+		if target, err = os.ReadFile(at); err != nil {
+			return err
+		}
+	}
+	if len(target) == 0 || bytes.IndexByte(target, 0) >= 0 {
+		return &NameError{path, "it is a link to what can't be a path"}
+	}
+	return nil
 }

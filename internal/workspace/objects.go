@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/git"
+	"banger/internal/lease"
 	"banger/internal/lfs"
 	"banger/internal/workspace/wire"
 )
@@ -163,12 +164,17 @@ func (s Store) ImportObjects(ctx context.Context, in io.Reader, list []wire.Obje
 		}
 		left = min(left, n)
 	}
+	l, err := lease.New(s.Dir, incoming)
+	if err != nil {
+		return w, err
+	}
+	defer l.Close()
 	w.Lacks, w.Lacking = nil, 0
 	for _, want := range list {
 		if err := ctx.Err(); err != nil {
 			return w, err
 		}
-		came, err := s.importObject(r, want, &left)
+		came, err := s.importObject(r, filepath.Join(l.Dir, "object"), want, &left)
 		if err != nil {
 			return w, fmt.Errorf("the guest's LFS file %q is refused: %w", want.Path, err)
 		}
@@ -189,8 +195,8 @@ func (s Store) ImportObjects(ctx context.Context, in io.Reader, list []wire.Obje
 // maxLacks bounds the names of what is lacking.
 const maxLacks = 10
 
-// importObject reads the answer to one Object.
-func (s Store) importObject(r *bufio.Reader, want wire.Object, left *int64) (came bool, err error) {
+// importObject reads the answer to one Object, by way of the file temp.
+func (s Store) importObject(r *bufio.Reader, temp string, want wire.Object, left *int64) (came bool, err error) {
 	var got wire.Object
 	if err := wire.ReadJSON(r, &got); err != nil {
 		return false, err
@@ -207,10 +213,6 @@ func (s Store) importObject(r *bufio.Reader, want wire.Object, left *int64) (cam
 	o := lfs.Pointer{OID: want.OID, Size: want.Size}
 	to := s.objectFile(o)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return false, err
-	}
-	temp := filepath.Join(s.Dir, incoming+"object")
-	if err := os.RemoveAll(temp); err != nil { // of a save that was cut
 		return false, err
 	}
 	defer os.Remove(temp) // nothing is there after the rename

@@ -75,9 +75,17 @@ func TestFetch(t *testing.T) {
 	if lost := sh(t, repo, "git log --all --format=%H | grep -c -e "+w.Head+" -e "+w.Commit); strings.TrimSpace(lost) != "2" {
 		t.Errorf("of the first work's two commits %s are reached", lost)
 	}
-	var exists *BranchExistsError
-	if _, err := s2.Fetch(t.Context(), r, w2, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: "main"}); !errors.As(err, &exists) {
-		t.Errorf("Fetch as main = %v, want BranchExistsError", err)
+	sh(t, repo, "git branch dir/deep/b; git pack-refs --all")
+	refs := sh(t, repo, "git for-each-ref")
+	for as, name := range map[string]string{"main": "main", "main/x/y": "main", "dir": "dir/deep/b", "dir/deep": "dir/deep/b", "dir/deep/b": "dir/deep/b", "HEAD": ""} {
+		var exists *BranchExistsError
+		_, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev", As: as})
+		if errors.As(err, &exists) != (name != "") || err == nil || name != "" && exists.Name != name {
+			t.Errorf("Fetch as %s = %v, want that there is %q", as, err, name)
+		}
+	}
+	if after := sh(t, repo, "git for-each-ref"); after != refs {
+		t.Errorf("before:\n%s\nafter:\n%s", refs, after)
 	}
 }
 
@@ -161,10 +169,19 @@ func TestPrivate(t *testing.T) {
 	if got := sh(t, repo, "cat .env f; ls build/deep 2>/dev/null || true"); got != "CANARY-SECRET\nmore\n1\n2\n3\n" {
 		t.Errorf("after apply: %q", got)
 	}
-	sh(t, tree, "git add -f .env; git commit -qm leak")
-	w = bringOut(t, s, home)
-	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
-		t.Logf("a commit with another content of it: %v", err)
+	for name, script := range map[string]string{
+		"with another content":  "git add -f .env; git commit -qm leak",
+		"and does no longer":    "git add -f .env; git commit -qm leak; git rm -q --cached .env; git commit -qm no; echo again >>.env",
+		"under another name":    "cp .env public; git add public; git commit -qm leak",
+		"on a branch, merged":   "git checkout -qb side; git add -f .env; git commit -qm leak; git rm -q --cached .env; git commit -qm no; git checkout -q main; git merge -q --no-ff -m m side; git branch -qD side",
+		"made by a merge alone": "git checkout -qb side; git commit -q --allow-empty -m s; git checkout -q main; git commit -q --allow-empty -m n; git merge -q --no-ff --no-commit side; git add -f .env; git commit -qm leak",
+	} {
+		sh(t, tree, "git tag before; cp .env keep; "+script)
+		w = bringOut(t, s, home)
+		if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err == nil || !strings.Contains(err.Error(), ".env") {
+			t.Errorf("Fetch of a commit that holds .env %s = %v", name, err)
+		}
+		sh(t, tree, "git reset -q --hard before; git branch -qD side || true; git tag -d before; rm -f public; mv keep .env")
 	}
 }
 

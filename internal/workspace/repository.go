@@ -183,8 +183,8 @@ func (r *Repository) find(ctx context.Context, fi fs.FileInfo, gitDir string) er
 	return err
 }
 
-// refuseLinks refuses a git directory whose refs or settings are another's: by a link it
-// would bring another repository's commits in.
+// refuseLinks refuses a git directory whose refs, logs or settings are another's: by a link
+// it would bring another repository's commits in, or have git write elsewhere.
 func (r *Repository) refuseLinks() error {
 	refuse := func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -199,8 +199,12 @@ func (r *Repository) refuseLinks() error {
 		}
 		return nil
 	}
-	for _, name := range []string{"refs", "reftable"} {
-		if err := filepath.WalkDir(filepath.Join(r.Common, name), refuse); err != nil {
+	dirs := []string{filepath.Join(r.Common, "refs"), filepath.Join(r.Common, "reftable"), filepath.Join(r.Common, "logs")}
+	if r.GitDir != r.Common {
+		dirs = append(dirs, filepath.Join(r.GitDir, "logs"))
+	}
+	for _, dir := range dirs {
+		if err := filepath.WalkDir(dir, refuse); err != nil {
 			return err
 		}
 	}

@@ -173,11 +173,12 @@ func UsedBytes(dir, id string) (own, all int64, err error) {
 	} else if err != nil {
 		return 0, 0, err
 	}
+	seen := map[disk.File]bool{}
 	for _, e := range entries {
 		if IsLease(e.Name()) {
 			continue
 		}
-		n, err := disk.Used(filepath.Join(dir, e.Name()))
+		n, err := disk.UsedOnce(filepath.Join(dir, e.Name()), seen) // what was set aside shares its objects
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, 0, err
 		}

@@ -199,3 +199,50 @@ func TestStoreIsRead(t *testing.T) {
 		t.Errorf("the store changed:\n%s\nwas\n%s", now, before)
 	}
 }
+
+// A store beside another one takes the settings that went in as that one does, though git
+// would not clone them.
+func TestBesideOwnSettings(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; printf 'f %03000d\n' 0 >.gitattributes; echo 1 >f; git add .; git commit -qm one; printf 'g %03000d\n' 0 >.gitattributes`)
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo 2 >f; git add .; git commit -qm two; mkdir d; cp .gitattributes d")
+	b, err := s.Beside(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []Store{b, s} {
+		if w, err := to.Save(t.Context(), asks(home), nil); err != nil || w.Files != 2 {
+			t.Errorf("Save = %+v, %v", w, err)
+		}
+	}
+}
+
+// A work that was set aside shares what went in, which counts once.
+func TestAsideCountsOnce(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; head -c 2000000 /dev/urandom >f; git add .; git commit -qm one`)
+	dir := t.TempDir()
+	p := plan(t, repo, Options{})
+	home, tree := send(t, p)
+	s, err := NewStore(t.Context(), filepath.Join(dir, "0123-1"), p, Owner{Name: "dev", GuestPath: "repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, tree, "echo n >n")
+	bringOut(t, s, home)
+	if err := s.setAside("another copy"); err != nil {
+		t.Fatal(err)
+	}
+	own, all, err := UsedBytes(dir, "0123")
+	if list, lerr := List(dir); len(list) != 2 || lerr != nil || err != nil || own != all || own > 3_000_000 {
+		t.Errorf("of %d works %d bytes are used, and %d in all; %v", len(list), own, all, errors.Join(lerr, err))
+	}
+}

@@ -127,7 +127,7 @@ func (s Store) Beside(ctx context.Context, dir string) (Store, error) {
 	if err := b.makeRepo(); err != nil {
 		return b, err
 	}
-	for _, name := range []string{storeFile, workFile, "git/config", "git/HEAD", "git/shallow"} {
+	for _, name := range []string{storeFile, workFile, ownFile, "git/config", "git/HEAD", "git/shallow"} {
 		if err := copyRegular(filepath.Join(b.Dir, name), filepath.Join(s.Dir, name)); err != nil {
 			return b, err
 		}

@@ -59,8 +59,11 @@ var ErrNotFound = errors.New("no such saved work")
 // that had the name last, the newest of each place in the guest.
 func FindAll(dir, ref string) (found []Saved, err error) {
 	one, err := Find(dir, ref)
-	if err != nil || one.Info.VM.Name != ref {
-		return []Saved{one}, err
+	if err != nil {
+		return nil, err
+	}
+	if one.Info.VM.Name != ref {
+		return []Saved{one}, nil
 	}
 	list, err := List(dir)
 	places := map[string]bool{}

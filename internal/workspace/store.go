@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,9 +190,11 @@ func (s Store) id() string { return filepath.Base(s.Dir) }
 
 func (s Store) repo() string { return filepath.Join(s.Dir, storeGit) }
 
-// git runs in the store's repository.
+// git runs in the store's repository. What it writes is on the disk when it ends, refs and
+// single objects too: then the work is called saved, and its VM may go.
 func (s Store) git(env ...string) git.Git {
 	g := hostGit(s.repo(), "", env...)
+	g.Settings = append(slices.Clone(g.Settings), "core.fsync=all")
 	g.Memory = guestMemory
 	return g
 }

@@ -197,12 +197,41 @@ func (x *transaction) reopen() error {
 	return nil
 }
 
+// inTheWay returns what is where the files are to come that the apply removed. One that is
+// cut is not taken back over it either: its journal stays, with what they held.
+func (x *transaction) inTheWay(back []bool) (paths []string, err error) {
+	goes := map[string]bool{}
+	for n, p := range x.j.Paths {
+		goes[string(p.Path)] = back[n] && p.OldMode == 0
+	}
+	for n, p := range x.j.Paths {
+		if !back[n] || p.NewMode != 0 {
+			continue
+		}
+		in, err := x.t.inTheWay(string(p.Path), goes)
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, in...)
+	}
+	return paths, nil
+}
+
 // checkUnedited returns an *EditedError if taking an apply back would not give all that
 // was there before.
 func (x *transaction) checkUnedited(ctx context.Context) error {
-	edited, _, err := x.edits()
+	edited, back, err := x.edits()
 	if err != nil {
 		return err
+	}
+	in, err := x.inTheWay(back)
+	if err != nil {
+		return err
+	}
+	for _, name := range in {
+		if name = strconv.Quote(name); !slices.Contains(edited, name) {
+			edited = append(edited, name)
+		}
 	}
 	if x.j.Index != nil {
 		_, entries, err := x.oldIndex(ctx)
@@ -220,7 +249,7 @@ func (x *transaction) checkUnedited(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if at != refNew {
+		if at != refNew && at != refOld { // it may be back where it was
 			edited = append(edited, c.name())
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -234,31 +233,31 @@ func (t *tree) save(name, to string) (mode uint32, err error) {
 }
 
 // equals reports whether what is at name is a file or link with mode and the content
-// of the file at content.
+// of the file at content. A mode of 0 is nothing, or a directory. It writes nothing: an
+// apply is taken back on a full disk, too.
 func (t *tree) equals(name string, mode uint32, content string) (bool, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(content), "now-")
-	if err != nil {
+	st, err := t.stat(name)
+	none := errors.Is(err, fs.ErrNotExist) || err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case none || err == nil && mode == 0:
+		return none && mode == 0, nil
+	case err != nil:
 		return false, err
-	}
-	defer os.RemoveAll(dir)
-	now := filepath.Join(dir, "now")
-	got, err := t.save(name, now)
-	if err != nil || got == 0 || mode == 0 {
-		return got == mode && err == nil, err
-	}
-	if got != mode {
+	case gitMode(st.Mode, true) != mode:
 		return false, nil
+	case mode == modeLink:
+		target, _, err := t.link(name)
+		if err != nil {
+			return false, err
+		}
+		return sameAs(strings.NewReader(target), content)
 	}
-	return sameContent(now, content)
-}
-
-func sameContent(a, b string) (bool, error) {
-	f, err := openRegular(a)
+	f, _, err := t.file(name)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	return sameAs(f, b)
+	return sameAs(f, content)
 }
 
 // sameAs reports whether what is read from a is the content of the file at b.
