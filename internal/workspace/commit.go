@@ -64,7 +64,7 @@ func (c *refMove) look(ctx context.Context, r *Repository, dir string) (refState
 	}
 	defer s.Close()
 	head := headRef(ctx, s.Git)
-	at, err := s.Line(ctx, nil, "rev-parse", "-q", "--verify", c.Ref+"^{commit}")
+	at, _ := s.Line(ctx, nil, "rev-parse", "-q", "--verify", c.Ref+"^{commit}") // "" if it is nowhere
 	switch {
 	case ctx.Err() != nil:
 		return refOther, ctx.Err()
