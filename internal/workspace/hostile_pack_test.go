@@ -111,6 +111,9 @@ func TestHostilePacks(t *testing.T) {
 	repo := t.TempDir()
 	sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
 	p := plan(t, repo, Options{})
+	if _, err := p.Pack(t.Context()); err != nil { // once, for all
+		t.Fatal(err)
+	}
 	empty := object("tree", "")
 	blob := packed{kind: packBlob, text: []byte("x")}
 	one := treeEntry("100644", "f", object("blob", "x"))
