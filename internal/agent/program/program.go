@@ -36,7 +36,7 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
-	if args[0] != lfs.Program { // which a command of the user's runs
+	if args[0] != lfs.Program {                         // which a command of the user's runs
 		hurry()
 	}
 	home, err := os.UserHomeDir()

@@ -12,7 +12,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/workspace/wire"
 )
@@ -26,6 +29,9 @@ func Run(ctx context.Context, args []string, home string, in io.Reader, out io.W
 	switch args[0] {
 	case wire.Receive:
 		got, err := Receive(in, home)
+		if err == nil {
+			err = syncFS(string(got.Path))
+		}
 		if err != nil {
 			got = wire.Received{Error: err.Error()}
 		}
@@ -40,6 +46,20 @@ func Run(ctx context.Context, args []string, home string, in io.Reader, out io.W
 		return Objects(ctx, in, home, out)
 	}
 	return fmt.Errorf("%q: want %s, %s or %s", args[0], wire.Receive, wire.Answer, wire.Objects)
+}
+
+// syncFS brings what was written on the file system of path to the disk: a guest that is cut off
+// may not begin with files that are empty, and be asked for them as edits.
+func syncFS(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync the file system of %q: %w", path, err)
+	}
+	return nil
 }
 
 // place is where a workspace's tree is: path, beneath home if it is relative.
