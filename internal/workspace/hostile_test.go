@@ -61,7 +61,7 @@ var hostileRepositories = map[string]hostileRepository{
 	"logs is a link":         {`mkdir "$HOME/l"; rm -r .git/logs; ln -s "$HOME/l" .git/logs; git config core.logAllRefUpdates always`, "is a symbolic link"},
 	"objects is a link":      {`mv .git/objects "$HOME/o"; ln -s "$HOME/o" .git/objects`, "nothing is written where it may lead"},
 	"packs is a link":        {`mkdir "$HOME/p"; rmdir .git/objects/pack; ln -s "$HOME/p" .git/objects/pack`, "nothing is written where it may lead"},
-	"packed refs is a link":  {`git pack-refs --all; mv .git/packed-refs "$HOME/r"; ln -s "$HOME/r" .git/packed-refs`, "too many levels of symbolic links"},
+	"packed refs is a link":  {`git pack-refs --all; mv .git/packed-refs "$HOME/r"; ln -s "$HOME/r" .git/packed-refs`, "is not a regular file"},
 	"undo is a link":         {`mkdir "$HOME/u"; echo s >"$HOME/u/journal.json"; ln -s "$HOME/u" .git/banger-undo`, ""},
 	"apply is a link":        {`mkdir "$HOME/u"; echo s >"$HOME/u/journal.json"; ln -s "$HOME/u" .git/banger-apply`, "not a directory of an apply"},
 	"lock is a link":         {`echo s >"$HOME/x"; ln -s "$HOME/x" .git/banger-apply.lock`, "too many levels of symbolic links"},

@@ -75,13 +75,13 @@ func TestApplyMarkersRefused(t *testing.T) {
 			sh(t, repo, `git init -q; echo 1 >f; echo 1 >g; printf 'a\0a' >bin; ln -s f link; git add .; git commit -qm one`)
 			s, w := imported(t, repo, `echo guest >f;`+c.guest)
 			sh(t, repo, `echo mine >f;`+c.host)
-			before := sh(t, repo, "git status --porcelain; cat f; ls -l . .git")
+			before := sh(t, repo, "git --no-optional-locks status --porcelain; cat f; ls -l . .git")
 			m := mergeWith(t, repo, s, w, MergeOptions{Markers: true})
 			var conflict *ConflictError
 			if err := m.Apply(t.Context()); !errors.As(err, &conflict) || !strings.HasPrefix(strings.Join(conflict.Paths, " "), c.conflict) || m.Markable {
 				t.Errorf("Apply = %v, markable %v, want a conflict in %s", err, m.Markable, c.conflict)
 			}
-			if after := sh(t, repo, "git status --porcelain; cat f; ls -l . .git"); after != before {
+			if after := sh(t, repo, "git --no-optional-locks status --porcelain; cat f; ls -l . .git"); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
 		})
