@@ -371,14 +371,14 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 		if err != nil {
 			return err
 		}
-		if work.Files == 0 && work.Commits == 0 || c.force {
+		if !work.Changed() || c.force {
 			continue
 		}
 		if err := store.Patch(ctx, &names, work, workspace.PatchOptions{Form: workspace.FormNames, Prefix: within(at, w.GuestPath)}); err != nil {
 			return err
 		}
 		if work.Files == 0 {
-			fmt.Fprintf(&names, "%s\n", count(work.Commits, "commit"))
+			fmt.Fprintf(&names, "%s\n", changesText(work))
 		}
 	}
 	if names.Len() > 0 {

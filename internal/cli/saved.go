@@ -124,13 +124,19 @@ func (a *app) noteUnsaved(ctx context.Context) {
 
 // changesText is what a work holds, in words.
 func changesText(w workspace.Work) string {
-	switch {
-	case w.Commits == 0 && w.Files == 0:
-		return "none"
-	case w.Commits == 0:
-		return count(w.Files, "file")
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{w.Commits, "commit"}, {w.Files, "file"}, {w.Stashes, "stashed change"}} {
+		if p.n > 0 {
+			parts = append(parts, count(p.n, p.what))
+		}
 	}
-	return count(w.Commits, "commit") + ", " + count(w.Files, "file")
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (a *app) savedShow() *cobra.Command {

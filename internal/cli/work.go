@@ -29,7 +29,7 @@ type part struct {
 }
 
 // changed reports whether there is anything in it that did not go in.
-func (p part) changed() bool { return p.work.Files > 0 || p.work.Commits > 0 }
+func (p part) changed() bool { return p.work.Changed() }
 
 // paths are those of all, from the outermost repository's root, that lie in the part or
 // hold it, from its own root.
@@ -291,9 +291,9 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 		if work.Anew {
 			show.event("", api.Event{Notice: "the repository in " + clean(w.GuestPath) + " was made anew in the guest: its files come out, its commits don't"})
 		}
-		all.Files, all.Commits = all.Files+work.Files, all.Commits+work.Commits
+		all.Files, all.Commits, all.Stashes = all.Files+work.Files, all.Commits+work.Commits, all.Stashes+work.Stashes
 	}
-	if all.Files == 0 && all.Commits == 0 {
+	if !all.Changed() {
 		return
 	}
 	verb := "changed"

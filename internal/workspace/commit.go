@@ -247,10 +247,12 @@ func (s Store) message(ctx context.Context, i Info, w Work, name string) (string
 	if i.Head != "" {
 		args = append(args, "^"+i.Head)
 	}
-	text += "\nCommits in the VM:\n"
 	n := 0
 	err := s.git().Names(ctx, nil, func(subject []byte) error {
-		if n++; n <= maxSubjects {
+		if n++; n == 1 { // they may all be on other branches
+			text += "\nCommits in the VM:\n"
+		}
+		if n <= maxSubjects {
 			text += "* " + plainLine(string(subject)) + "\n"
 		}
 		return nil

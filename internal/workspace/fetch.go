@@ -53,7 +53,7 @@ func (e *BranchExistsError) Error() string {
 	return fmt.Sprintf("there is a branch %q already", e.Name)
 }
 
-// Fetch brings the work into r as refs/banger/NAME/base, heads/* and work. No
+// Fetch brings the work into r as refs/banger/NAME/base, heads/*, stash/* and work. No
 // branch, file or setting of the user's changes, and what an earlier Fetch brought
 // stays reachable, under old/N. An error leaves objects that no ref reaches; one of the
 // last step may leave an earlier Fetch's refs under old/N alone.
@@ -175,7 +175,7 @@ func (s Store) withoutPrivate(ctx context.Context, i Info, w Work, prefix string
 	refs[prefix+"base"], refs[prefix+"work"] = base, w.Commit
 	var heads []string
 	for name, id := range refs {
-		if strings.HasPrefix(name, prefix+"heads/") {
+		if strings.HasPrefix(name, prefix+"heads/") || strings.HasPrefix(name, prefix+"stash/") {
 			heads = append(heads, id)
 		}
 	}

@@ -3,12 +3,15 @@ package workspace
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,13 +37,14 @@ var maxFile = int64(maxPack)
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {
 	At      time.Time `json:"at"`
-	Tree    string    `json:"tree"`             // of all files
-	Commit  string    `json:"commit"`           // whose tree is Tree: what refs/banger/work names
-	Head    string    `json:"head,omitempty"`   // of the guest; "" on an unborn branch
-	Branch  string    `json:"branch,omitempty"` // full name; "" if the guest's HEAD is detached
-	Commits int       `json:"commits"`          // since the host's HEAD, on Head
-	Files   int       `json:"files"`            // in which Tree differs from the base's
-	Ignored int       `json:"ignored"`          // files that git ignores in the guest, and that are not in Tree
+	Tree    string    `json:"tree"`              // of all files
+	Commit  string    `json:"commit"`            // whose tree is Tree: what refs/banger/work names
+	Head    string    `json:"head,omitempty"`    // of the guest; "" on an unborn branch
+	Branch  string    `json:"branch,omitempty"`  // full name; "" if the guest's HEAD is detached
+	Commits int       `json:"commits"`           // since the host's HEAD, on Head and all branches
+	Stashes int       `json:"stashes,omitempty"` // entries of the stash
+	Files   int       `json:"files"`             // in which Tree differs from the base's
+	Ignored int       `json:"ignored"`           // files that git ignores in the guest, and that are not in Tree
 	// Nested are the repositories that the guest made in the tree: their files are in
 	// Tree, their histories are not.
 	Nested []string `json:"nested,omitempty"`
@@ -67,9 +71,9 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 	} else if !errors.Is(err, ErrNoWork) {
 		return q, err
 	}
-	list, err := listRefs(ctx, s.git(), refHead)
+	list, err := s.guestRefs(ctx)
 	for _, ref := range list {
-		q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/heads/" + strings.TrimPrefix(ref.name, refHead)), ID: ref.id})
+		q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/" + strings.TrimPrefix(ref.name, refPrefix)), ID: ref.id})
 	}
 	return q, err
 }
@@ -167,7 +171,7 @@ func checkReport(i Info, r wire.Report) error {
 		return fmt.Errorf("%.80q is no branch's name", r.Branch)
 	}
 	for _, ref := range r.Refs {
-		if !isBranch(ref.Name) {
+		if !isBranch(ref.Name) && !isStash(ref.Name) {
 			return fmt.Errorf("%.80q is no branch's name", ref.Name)
 		}
 		if !isID(ref.ID) {
@@ -175,6 +179,30 @@ func checkReport(i Info, r wire.Report) error {
 		}
 	}
 	return nil
+}
+
+// isStash reports whether a ref name is that of an entry of the stash.
+func isStash(name []byte) bool {
+	number, found := bytes.CutPrefix(name, []byte("refs/stash/"))
+	n, err := strconv.Atoi(string(number))
+	return found && err == nil && n >= 0 && n < wire.MaxStashes && strconv.Itoa(n) == string(number)
+}
+
+// Changed reports whether the guest changed anything that came out.
+func (w Work) Changed() bool { return w.Files > 0 || w.Commits > 0 || w.Stashes > 0 }
+
+// guestRefs are the store's refs of the guest's branches and stash entries, in the order of
+// a report's.
+func (s Store) guestRefs(ctx context.Context) ([]ref, error) {
+	heads, err := listRefs(ctx, s.git(), refHead)
+	if err != nil {
+		return nil, err
+	}
+	stashes, err := listRefs(ctx, s.git(), refStash)
+	slices.SortFunc(stashes, func(a, b ref) int { // as numbers
+		return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
+	})
+	return append(heads, stashes...), err
 }
 
 // isBranch reports whether a full ref name is a branch's, by the rules of
@@ -329,7 +357,7 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 		return err
 	}
 	have := map[string]bool{}
-	list, err := listRefs(ctx, s.git(), refHead)
+	list, err := s.guestRefs(ctx)
 	if err != nil {
 		return err
 	}
@@ -340,7 +368,7 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 	tx.WriteString("start\x00")
 	fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", refWork, w.Commit)
 	for _, ref := range r.Refs {
-		name := refHead + strings.TrimPrefix(string(ref.Name), "refs/heads/")
+		name := refPrefix + strings.TrimPrefix(string(ref.Name), "refs/")
 		delete(have, name)
 		fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", name, ref.ID)
 	}
@@ -361,19 +389,32 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 func (s Store) count(ctx context.Context, i Info, w *Work) error {
 	err := s.git().Names(ctx, nil, func([]byte) error { w.Files++; return nil },
 		"diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", i.Base, w.Tree)
-	if err != nil || w.Head == "" {
+	if err != nil {
 		return err
 	}
-	args := []string{"rev-list", "--count", w.Head}
-	if i.Head != "" {
-		args = append(args, "^"+i.Head)
+	list, err := listRefs(ctx, s.git(), refStash)
+	if err != nil {
+		return err
 	}
-	n, err := s.git().Line(ctx, nil, args...)
+	w.Stashes = len(list)
+	n, err := s.git().Line(ctx, nil, append([]string{"rev-list", "--count"}, newCommits(i, *w)...)...)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Sscan(n, &w.Commits)
 	return err
+}
+
+// newCommits are arguments of git rev-list: the guest's commits since the host's HEAD.
+func newCommits(i Info, w Work) []string {
+	args := []string{"--glob=" + refHead + "*"}
+	if w.Head != "" {
+		args = append(args, w.Head)
+	}
+	if i.Head != "" {
+		args = append(args, "^"+i.Head)
+	}
+	return args
 }
 
 // ErrNoWork says that a store has no work yet.

@@ -53,7 +53,7 @@ func (s Store) newPointers(ctx context.Context, without string, args []string, e
 // the store lacks. An edit of the user's that the guest has committed is among them:
 // the user's repository need not have its content.
 func (s Store) Wanted(ctx context.Context, w Work) (list []wire.Object, err error) {
-	if w.Files == 0 && w.Commits == 0 {
+	if !w.Changed() {
 		return nil, nil
 	}
 	i, err := s.Info()
@@ -62,7 +62,7 @@ func (s Store) Wanted(ctx context.Context, w Work) (list []wire.Object, err erro
 	}
 	seen := map[lfs.Pointer]bool{}
 	blobs := map[string]int{} // and which of list they are
-	err = s.newPointers(ctx, i.Base, []string{w.Commit, "--glob=" + refHead + "*"}, func(b blob, o lfs.Pointer) error {
+	err = s.newPointers(ctx, i.Base, []string{w.Commit, "--glob=" + refHead + "*", "--glob=" + refStash + "*"}, func(b blob, o lfs.Pointer) error {
 		if seen[o] || s.has(o) {
 			return nil
 		}

@@ -3,6 +3,7 @@ package workspace
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -313,5 +314,64 @@ func TestGuestLingers(t *testing.T) {
 	}
 	if err := <-said; err != nil {
 		t.Error(err)
+	}
+}
+
+// What the guest has put away, and commits that are on another branch than its own, are
+// changes: they come out, and what is fetched is the guest's.
+func TestPutAway(t *testing.T) {
+	user(t)
+	for name, c := range map[string]struct {
+		script           string
+		commits, stashes int
+	}{
+		"branch":         {"git checkout -q -b other; echo 2 >>f; git commit -qam two; git checkout -q main", 1, 0},
+		"stash":          {"echo 2 >>f; git stash -q", 0, 1},
+		"many":           {"for i in $(seq 2 13); do echo $i >f; git stash -q; done", 0, 12},
+		"untracked":      {"echo u >u; git stash -q -u", 0, 1},
+		"without a log":  {"echo 2 >>f; git stash -q; rm .git/logs/refs/stash", 0, 1},
+		"of a new base":  {"git checkout -q --orphan other; git commit -qm other; echo 2 >f; git stash -q; git checkout -q main", 1, 1},
+		"popped":         {"echo 2 >>f; git stash -q; git stash pop -q; git checkout -q f", 0, 0},
+		"a branch stash": {"git checkout -q -b stash; echo 2 >>f; git stash -q; git checkout -q main", 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo := t.TempDir()
+			sh(t, repo, `git init -q; echo 1 >f; git add f; git commit -qm one`)
+			p := plan(t, repo, Options{})
+			home, tree := send(t, p)
+			s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), p, Owner{Name: "dev", GuestPath: "repo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh(t, tree, c.script)
+			w := bringOut(t, s, home)
+			if w.Commits != c.commits || w.Stashes != c.stashes || w.Changed() != (c.commits+c.stashes > 0) {
+				t.Errorf("Import = %+v", w)
+			}
+			r, err := Open(t.Context(), repo, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+				t.Fatal(err)
+			}
+			for n := range c.stashes {
+				ref := fmt.Sprintf("refs/banger/dev/stash/%d", n)
+				want := sh(t, tree, fmt.Sprintf("git rev-parse -q --verify stash@{%d} || git rev-parse refs/stash", n))
+				if got := sh(t, repo, "git rev-parse "+ref); got != want {
+					t.Errorf("%s is %s, the guest's entry %s", ref, got, want)
+				}
+			}
+			// They go when they go in the guest, and a second report with the same sends no pack.
+			q, err := s.Question(t.Context())
+			if err != nil || len(q.Refs) < c.stashes {
+				t.Errorf("Question = %+v, %v", q, err)
+			}
+			sh(t, tree, "git stash clear")
+			if w := bringOut(t, s, home); w.Stashes != 0 || w.Commits != c.commits {
+				t.Errorf("after git stash clear: %+v", w)
+			}
+		})
 	}
 }

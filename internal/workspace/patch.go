@@ -127,18 +127,12 @@ func prefixed(list, prefix string) string {
 
 // Commits writes a line for each of the guest's commits, the newest first.
 func (s Store) Commits(ctx context.Context, out io.Writer, w Work) error {
-	if w.Head == "" {
-		return nil
-	}
 	i, err := s.Info()
 	if err != nil {
 		return err
 	}
-	args := []string{"log", "--no-show-signature", "--no-color", "--format=%h %an, %ad: %s", "--date=iso", w.Head}
-	if i.Head != "" {
-		args = append(args, "^"+i.Head)
-	}
-	return s.git().Stream(ctx, nil, out, args...)
+	args := []string{"log", "--no-show-signature", "--no-color", "--format=%h %an, %ad: %s", "--date=iso"}
+	return s.git().Stream(ctx, nil, out, append(args, newCommits(i, w)...)...)
 }
 
 // Risks returns the changes of a work that could run on the host.

@@ -22,7 +22,7 @@ type Saved struct {
 func (s Saved) ID() string { return s.id() }
 
 // Changed reports whether there is anything in it that did not go in.
-func (s Saved) Changed() bool { return s.Work.Files > 0 || s.Work.Commits > 0 }
+func (s Saved) Changed() bool { return s.Work.Changed() }
 
 // List returns all stores in dir that hold work, the newest first. What is no store
 // is left out.

@@ -19,7 +19,7 @@ const maxAside = 32
 // the VM's record comes so, and a guest that removed its repository.
 func (s Store) setAside(reported string) error {
 	was, err := s.Work()
-	if errors.Is(err, ErrNoWork) || err == nil && (was.Copy == reported || was.Files == 0 && was.Commits == 0) {
+	if errors.Is(err, ErrNoWork) || err == nil && (was.Copy == reported || !was.Changed()) {
 		return nil
 	} else if err != nil {
 		return err

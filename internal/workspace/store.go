@@ -35,9 +35,11 @@ const (
 
 // Refs of a store's repository.
 const (
-	refBase = "refs/banger/base"
-	refWork = "refs/banger/work"
-	refHead = "refs/banger/heads/" // and the branch's name
+	refBase   = "refs/banger/base"
+	refWork   = "refs/banger/work"
+	refPrefix = "refs/banger/"
+	refHead   = refPrefix + "heads/" // and the branch's name
+	refStash  = refPrefix + "stash/" // and the entry's number
 )
 
 // endingKeep is git's own mark of a pack that is not to be removed: here the base's.

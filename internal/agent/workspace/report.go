@@ -265,13 +265,19 @@ func copyIndex(to, from string) error {
 
 // history reads where HEAD and the branches are.
 func (l *looked) history(ctx context.Context) error {
-	list, err := l.own.Run(ctx, nil, "for-each-ref", "--format=%(HEAD)%(objectname) %(objecttype) %(refname)", "refs/heads")
+	list, err := l.own.Run(ctx, nil, "for-each-ref", "--format=%(HEAD)%(objectname) %(objecttype) %(refname)", "refs/heads", stash)
 	if err != nil {
 		return err
 	}
 	for line := range bytes.Lines(list) {
 		f := bytes.SplitN(bytes.TrimSuffix(line[1:], []byte("\n")), []byte(" "), 3)
 		if len(f) != 3 || string(f[1]) != "commit" {
+			continue
+		}
+		if string(f[2]) == stash {
+			if err := l.stashes(ctx, string(f[0])); err != nil {
+				return err
+			}
 			continue
 		}
 		ref := wire.Ref{Name: bytes.Clone(f[2]), ID: string(f[0])}
@@ -290,6 +296,21 @@ func (l *looked) history(ctx context.Context) error {
 		l.Branch = []byte(name)
 	}
 	return nil
+}
+
+// stash is the ref of the last stash entry; those before it are in its log.
+const stash = "refs/stash"
+
+// stashes adds the stash's entries, each as a ref of its number, the last one first.
+func (l *looked) stashes(ctx context.Context, last string) error {
+	list, err := l.own.Run(ctx, nil, "rev-list", "--walk-reflogs", fmt.Sprintf("--max-count=%d", wire.MaxStashes), stash)
+	if failed := (*git.Error)(nil); errors.As(err, &failed) && ctx.Err() == nil || err == nil && len(list) == 0 { // it has no log
+		list, err = []byte(last), nil
+	}
+	for n, id := range strings.Fields(string(list)) {
+		l.Refs = append(l.Refs, wire.Ref{Name: fmt.Appendf(nil, "%s/%d", stash, n), ID: id})
+	}
+	return err
 }
 
 // pack writes a pack of what the report names and the host lacks. Without --shallow, git

@@ -58,6 +58,9 @@ const (
 	MaxCopy  = 64
 )
 
+// MaxStashes bounds the stash entries of a report.
+const MaxStashes = 1000
+
 // MaxLine bounds a line of JSON, in bytes.
 const MaxLine = 8 << 20
 
@@ -88,7 +91,8 @@ type Question struct {
 	// Tree is the tree that the host has already; a guest whose tree is the same
 	// sends no pack.
 	Tree string `json:"tree,omitempty"`
-	// Refs are the branches that the host has already, by name.
+	// Refs are the branches and stash entries that the host has already, in the report's
+	// order.
 	Refs []Ref `json:"refs,omitempty"`
 	// Private are the ignored files that went in: they count wherever they are.
 	Private [][]byte `json:"private,omitempty"`
@@ -112,7 +116,9 @@ type Report struct {
 	// an unborn branch, and for a detached HEAD.
 	Head   string `json:"head,omitempty"`
 	Branch []byte `json:"branch,omitempty"`
-	Refs   []Ref  `json:"refs,omitempty"` // all branches
+	// Refs are all branches, by name, and then the stash's entries, as refs/stash/0 and so
+	// on, the last one first.
+	Refs []Ref `json:"refs,omitempty"`
 	// Ignored counts the files that git ignores; they are in no tree.
 	Ignored int `json:"ignored"`
 	// Nested are the repositories that the guest made in the tree: their files are
