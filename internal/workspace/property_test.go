@@ -234,6 +234,10 @@ func (w *randomWork) fetch(s Store, r *Repository, got Work, tree string) {
 	if theirs != ours {
 		t.Errorf("the guest's branches are\n%s\nwhat was fetched is\n%s", theirs, ours)
 	}
+	theirs, ours = sh(t, tree, "git rev-list --walk-reflogs refs/stash -- 2>/dev/null || true"), sh(t, w.repo, "git for-each-ref --sort=version:refname --format='%(objectname)' refs/banger/dev/stash")
+	if theirs != ours {
+		t.Errorf("the guest's stash is\n%s\nwhat was fetched is\n%s", theirs, ours)
+	}
 	if id := w.git(w.repo, "", "rev-parse", "refs/banger/dev/work^{tree}"); id != got.Tree {
 		t.Errorf("the tree that was fetched is %s, the guest's %s", id, got.Tree)
 	}
