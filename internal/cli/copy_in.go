@@ -33,6 +33,7 @@ type copyIn struct {
 	app     *app
 	path    string
 	force   bool
+	known   []wire.Known // what is at the place, and may be replaced: the host has all of it
 	show    display
 	scratch string // a directory for scratch repositories
 	plan    *workspace.Plan
@@ -232,7 +233,6 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 		if err := c.read(ctx); err != nil {
 			return v, err
 		}
-		c.force = c.force || len(paths) > 0 // what is there is ours
 	}
 	if changed := (*workspace.ChangedError)(nil); errors.As(err, &changed) {
 		err = fmt.Errorf("%w, %d times", err, readTries)
@@ -250,12 +250,20 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 
 // sendAll sends all repositories, and returns where in the guest those are that arrived.
 func (c *copyIn) sendAll(ctx context.Context, socket, guestPath string) (paths []string, err error) {
-	for _, p := range c.plan.All() {
-		got, err := c.send(ctx, p, socket, filepath.Join(guestPath, p.At))
+	for n, p := range c.plan.All() {
+		known := c.known
+		if n > 0 { // its place is in the copy that arrived
+			known = nil
+		}
+		got, err := c.send(ctx, p, socket, workspace.SendOptions{Path: []byte(filepath.Join(guestPath, p.At)), Force: c.force, Known: known})
 		if err != nil {
 			return paths, err
 		}
 		paths = append(paths, string(got.Path))
+		if n == 0 {
+			c.known = nil
+		}
+		c.known = append(c.known, p.Known(got.Path)) // what is there if all is sent again
 	}
 	return paths, nil
 }
@@ -276,7 +284,7 @@ func (c *copyIn) keep(ctx context.Context, client *api.Client, where api.Session
 }
 
 // send sends the stream and hears the guest's answer.
-func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath string) (got wire.Received, err error) {
+func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket string, o workspace.SendOptions) (got wire.Received, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	total := count(len(p.Files), "file")
@@ -292,12 +300,13 @@ func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket, guestPath 
 	go func() { // ends with the stream's reader, or ctx
 		begin := time.Now()
 		last := begin
-		err := p.Send(ctx, out, workspace.SendOptions{Path: []byte(guestPath), Force: c.force, Progress: func(files int, bytes int64) {
+		o.Progress = func(files int, bytes int64) {
 			if now := time.Now(); now.Sub(last) > 100*time.Millisecond {
 				last = now
 				c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("copying %d of %s, %s/s", files, total, bytesText(int64(float64(bytes)/now.Sub(begin).Seconds()))), Done: bytes, Total: p.Bytes, Unit: "bytes"})
 			}
-		}})
+		}
+		err := p.Send(ctx, out, o)
 		out.CloseWithError(err)
 		sent <- err
 	}()
@@ -341,7 +350,7 @@ func (c *copyIn) packAhead(ctx context.Context) (end func()) {
 
 // makeRoom sees to it that nothing that was edited is replaced unless that was asked
 // for: what is in the guest at the place of the copy is saved first, and if it is as it
-// went in, it may be replaced.
+// went in, it may be replaced. The guest looks again when the copy is there.
 func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Session) error {
 	v, err := client.ShowVM(ctx, string(where.ID))
 	if err != nil || len(v.Workspaces) == 0 {
@@ -354,24 +363,40 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 	if at = filepath.Clean(at); !filepath.IsAbs(at) {
 		at = filepath.Join(guestHome, at)
 	}
-	is := func(w api.Workspace) bool { return w.GuestPath == at || within(at, w.GuestPath) != "" }
-	if !slices.ContainsFunc(v.Workspaces, is) {
+	there := func(v api.VM) []api.Workspace {
+		return slices.DeleteFunc(v.Workspaces, func(w api.Workspace) bool { return w.GuestPath != at && within(at, w.GuestPath) == "" })
+	}
+	before := there(v)
+	if len(before) == 0 {
 		return nil
 	}
 	if v, err = client.SaveWork(ctx, string(where.ID), each(c.show)); err != nil {
-		return fmt.Errorf("nothing was replaced: %w", err)
+		if v, err = c.goOnUnsaved(ctx, client, where, before, err); err != nil {
+			return err
+		}
 	}
 	var names bytes.Buffer
-	for _, w := range v.Workspaces {
-		if !is(w) {
-			continue
-		}
+	for _, w := range there(v) {
 		store := workspace.Store{Dir: w.Dir}
 		work, err := store.Work()
+		if errors.Is(err, workspace.ErrNoWork) {
+			continue // it was gone before the first save
+		} else if err != nil {
+			return err
+		}
+		k, err := store.Known(ctx, work)
 		if err != nil {
 			return err
 		}
-		if !work.Changed() || c.force {
+		c.known = append(c.known, k)
+		if c.force {
+			continue
+		}
+		if work.Anew {
+			return hint.Add(fmt.Errorf("the repository in %s of VM %s is another one than the one that went in, or gone: its files are saved, its commits can't be", w.GuestPath, where.Name),
+				"--force replaces it")
+		}
+		if !work.Changed() {
 			continue
 		}
 		if err := store.Patch(ctx, &names, work, workspace.PatchOptions{Form: workspace.FormNames, Prefix: within(at, w.GuestPath)}); err != nil {
@@ -385,8 +410,36 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 		return hint.Add(fmt.Errorf("%s of VM %s was edited: %s", at, where.Name, some(bytes.Split(bytes.TrimSpace(names.Bytes()), []byte("\n")))),
 			"banger apply "+where.Name+" takes the edits; --force replaces them, and keeps them as saved work")
 	}
-	c.force = true // in the guest's eyes
 	return nil
+}
+
+// goOnUnsaved decides about a save that failed with why: the copy may go on if all that
+// lay at its place before was saved or, with --force, is gone in the guest. It returns
+// the VM as it is now.
+func (c *copyIn) goOnUnsaved(ctx context.Context, client *api.Client, where api.Session, before []api.Workspace, why error) (v api.VM, err error) {
+	nothing := fmt.Errorf("nothing was replaced: %w", why)
+	if v, err = client.ShowVM(ctx, string(where.ID)); err != nil {
+		return v, nothing
+	}
+	ask := func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+		return session.RunAgent(ctx, where.Socket, args, in, out)
+	}
+	for _, w := range before {
+		now := slices.IndexFunc(v.Workspaces, func(o api.Workspace) bool { return o.Dir == w.Dir })
+		if now >= 0 && v.Workspaces[now].SavedAt.After(w.SavedAt) {
+			continue
+		}
+		gone, err := workspace.Store{Dir: w.Dir}.IsGone(ctx, ask)
+		switch {
+		case err != nil || !gone:
+			return v, nothing
+		case !c.force:
+			return v, hint.Add(fmt.Errorf("nothing was replaced: the directory %s is gone in VM %s", clean(w.GuestPath), where.Name),
+				"--force copies anew; what was saved before stays saved work: banger saved list")
+		}
+	}
+	c.show.event("", api.Event{Notice: clean(fmt.Sprintf("not saved: %v", why))})
+	return v, nil
 }
 
 // guestHome is root's home in a guest.

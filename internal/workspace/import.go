@@ -26,7 +26,8 @@ import (
 
 // Limits of what a guest may report.
 const (
-	maxRefs = 10_000
+	maxRefs  = 10_000
+	maxStats = 64 // a SHA-256 in hex
 	// maxPack bounds a pack, in bytes.
 	maxPack = 4 << 30
 )
@@ -51,6 +52,8 @@ type Work struct {
 	// Anew says that the guest's repository was gone: Tree is all that came out of it,
 	// and what came out before is kept.
 	Anew bool `json:"anew,omitempty"`
+	// Stats is the guest's digest of all files, if the image has no git.
+	Stats string `json:"stats,omitempty"`
 	// Lacking counts the LFS files whose content did not come out, because the guest
 	// had none: their pointers are in Tree or in a commit. Lacks are the first of them.
 	Lacking int      `json:"lacking,omitempty"`
@@ -76,6 +79,41 @@ func (s Store) Question(ctx context.Context) (q wire.Question, err error) {
 		q.Refs = append(q.Refs, wire.Ref{Name: []byte("refs/" + strings.TrimPrefix(ref.name, refPrefix)), ID: ref.id})
 	}
 	return q, err
+}
+
+// Known is what the store has of a guest's workspace, whose work is w.
+func (s Store) Known(ctx context.Context, w Work) (k wire.Known, err error) {
+	k.Question, err = s.Question(ctx)
+	k.Tree, k.Head, k.Anew, k.Stats = w.Tree, w.Head, w.Anew, w.Stats
+	return k, err
+}
+
+// Known is what a guest has of the plan's workspace that arrived at path.
+func (p *Plan) Known(path []byte) wire.Known {
+	k := wire.Known{Head: p.Head, Question: wire.Question{
+		Path: path, Base: p.Base, Hash: p.Repo.Hash, Tree: p.Tree, Private: p.Private, Submodules: p.submodulePaths(),
+	}}
+	if p.Head != "" && p.Branch != "" {
+		k.Refs = []wire.Ref{{Name: []byte(p.Branch), ID: p.Head}}
+	}
+	return k
+}
+
+// IsGone asks a guest whether there is no directory any more where the workspace was.
+func (s Store) IsGone(ctx context.Context, ask Ask) (bool, error) {
+	q, err := s.Question(ctx)
+	if err != nil {
+		return false, err
+	}
+	var question bytes.Buffer
+	if err := wire.WriteJSON(&question, q); err != nil {
+		return false, err
+	}
+	var report wire.Report
+	err = ask.read(ctx, wire.Answer, &question, func(_ context.Context, answer io.Reader) error {
+		return wire.ReadJSON(bufio.NewReader(answer), &report)
+	})
+	return report.Gone, err
 }
 
 // Import reads a guest's report and brings it into the store. Nothing of it is
@@ -138,7 +176,7 @@ func (s Store) Import(ctx context.Context, in io.Reader, room Room) (w Work, err
 	if err := s.setAside(report.Copy); err != nil {
 		return w, err
 	}
-	w = Work{Copy: report.Copy, Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored, Anew: report.Anew}
+	w = Work{Copy: report.Copy, Tree: report.Tree, Head: report.Head, Branch: string(report.Branch), Ignored: report.Ignored, Anew: report.Anew, Stats: report.Stats}
 	for _, n := range report.Nested {
 		w.Nested = append(w.Nested, string(n))
 	}
@@ -165,6 +203,8 @@ func checkReport(i Info, r wire.Report) error {
 		return fmt.Errorf("%.80q is no commit's id", r.Head)
 	case len(r.Refs) > maxRefs:
 		return fmt.Errorf("it has %d branches: the most is %d", len(r.Refs), maxRefs)
+	case len(r.Stats) > maxStats:
+		return fmt.Errorf("%.80q is no digest", r.Stats)
 	case len(r.Copy) > wire.MaxCopy:
 		return fmt.Errorf("%.80q names no copy", r.Copy)
 	case len(r.Branch) > 0 && !isBranch(r.Branch):

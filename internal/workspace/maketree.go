@@ -38,7 +38,7 @@ func (q *quarantine) makeTree(ctx context.Context, in io.Reader, i Info, r wire.
 	if err := m.receive(ctx, in); err != nil {
 		return r, err
 	}
-	made := wire.Report{Nested: r.Nested, Head: i.Head, Branch: []byte(i.Branch)}
+	made := wire.Report{Nested: r.Nested, Head: i.Head, Branch: []byte(i.Branch), Stats: r.Stats}
 	if i.Head != "" && i.Branch != "" {
 		made.Refs = []wire.Ref{{Name: []byte(i.Branch), ID: i.Head}}
 	}

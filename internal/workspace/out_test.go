@@ -262,7 +262,7 @@ func TestReplacedUnrecorded(t *testing.T) {
 				if err := plan(t, repo, Options{}).Send(t.Context(), &stream, SendOptions{Path: []byte("repo"), Force: true}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := guest.Receive(&stream, home); err != nil {
+				if _, err := guest.Receive(t.Context(), &stream, home); err != nil {
 					t.Fatal(err)
 				}
 			}

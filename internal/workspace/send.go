@@ -23,6 +23,9 @@ import (
 type SendOptions struct {
 	Path  []byte // in the guest, absolute or relative to root's home
 	Force bool   // replaces what is there
+	// Known are the workspaces at Path, and below it, which the copy replaces if the
+	// guest has of them what the host has.
+	Known []wire.Known
 	// Progress hears how many files and bytes of them have been sent; nil for nobody.
 	Progress func(files int, bytes int64)
 }
@@ -58,12 +61,23 @@ func (p *Plan) Send(ctx context.Context, out io.Writer, o SendOptions) error {
 	// A frame of the session for each header would cost the guest more than the files.
 	b := bufio.NewWriterSize(out, 256<<10)
 	s := &sender{Plan: p, w: tar.NewWriter(b), buf: make([]byte, 1<<20), progress: o.Progress}
-	header, err := json.Marshal(wire.Header{Path: o.Path, Force: o.Force, Hash: p.Repo.Hash})
+	header, err := json.Marshal(wire.Header{Path: o.Path, Force: o.Force, Known: len(o.Known) > 0, Hash: p.Repo.Hash})
 	if err != nil {
 		return err
 	}
 	if err := s.text(wire.PartHeader, header); err != nil {
 		return err
+	}
+	if len(o.Known) > 0 {
+		var lines bytes.Buffer
+		for _, k := range o.Known {
+			if err := wire.WriteJSON(&lines, k); err != nil {
+				return err
+			}
+		}
+		if err := s.text(wire.PartKnown, lines.Bytes()); err != nil {
+			return err
+		}
 	}
 	if err := s.gitDir(pack); err != nil {
 		return err

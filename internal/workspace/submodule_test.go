@@ -29,7 +29,7 @@ func submodules(t *testing.T, dir string) (home string, stores []Store) {
 		if err := m.Send(t.Context(), &stream, SendOptions{Path: []byte(at)}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := guest.Receive(&stream, home); err != nil {
+		if _, err := guest.Receive(t.Context(), &stream, home); err != nil {
 			t.Fatal(err)
 		}
 		s, err := NewStore(t.Context(), filepath.Join(t.TempDir(), "store"), m, Owner{Name: "dev", GuestPath: at})

@@ -56,7 +56,7 @@ func send(t *testing.T, p *Plan) (home, tree string) {
 		t.Fatal(err)
 	}
 	home = t.TempDir()
-	got, err := guest.Receive(&stream, home)
+	got, err := guest.Receive(t.Context(), &stream, home)
 	if err != nil {
 		t.Fatal(err)
 	}

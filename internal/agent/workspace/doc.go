@@ -28,7 +28,7 @@ func Run(ctx context.Context, args []string, home string, in io.Reader, out io.W
 	}
 	switch args[0] {
 	case wire.Receive:
-		got, err := Receive(in, home)
+		got, err := Receive(ctx, in, home)
 		if err == nil {
 			err = syncFS(string(got.Path))
 		}

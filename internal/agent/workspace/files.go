@@ -5,9 +5,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -24,7 +27,7 @@ import (
 func ReportFiles(ctx context.Context, q wire.Question, home string, out io.Writer) error {
 	// The walk follows no link, and the guest may have made the tree one.
 	root, err := filepath.EvalSymlinks(place(q.Path, home))
-	w := &fileWalk{}
+	w := newFileWalk()
 	if err == nil {
 		w, err = walkFiles(ctx, root, q)
 	}
@@ -32,7 +35,7 @@ func ReportFiles(ctx context.Context, q wire.Question, home string, out io.Write
 		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
 	}
 	b := bufio.NewWriterSize(out, 256<<10)
-	if err := wire.WriteJSON(b, wire.Report{Files: true, Nested: w.nested, Links: w.links}); err != nil {
+	if err := wire.WriteJSON(b, wire.Report{Files: true, Nested: w.nested, Links: w.links, Stats: w.digest()}); err != nil {
 		return err
 	}
 	t := tar.NewWriter(b)
@@ -58,11 +61,22 @@ type fileWalk struct {
 	unchanged     bytes.Buffer // paths, each ended by NUL
 	changed       []string
 	nested, links [][]byte
+	stats         hash.Hash // of all names, and of the files' stat data
 }
+
+func newFileWalk() *fileWalk { return &fileWalk{stats: sha256.New()} }
+
+// note adds a path to the digest.
+func (w *fileWalk) note(name string, stat []byte) {
+	fmt.Fprintf(w.stats, "%d %s %x\n", len(name), name, stat)
+}
+
+// digest is the same for as long as no file comes, goes or is written.
+func (w *fileWalk) digest() string { return hex.EncodeToString(w.stats.Sum(nil)) }
 
 func walkFiles(ctx context.Context, root string, q wire.Question) (*fileWalk, error) {
 	known := readStats(filepath.Join(root, gitDir, firstIndex), q.Hash)
-	w := &fileWalk{}
+	w := newFileWalk()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
@@ -74,6 +88,7 @@ func walkFiles(ctx context.Context, root string, q wire.Question) (*fileWalk, er
 		switch {
 		case d.Name() == gitDir && name != gitDir && d.IsDir():
 			w.nested = append(w.nested, []byte(filepath.Dir(name)))
+			w.note(name, nil)
 			return filepath.SkipDir
 		case d.Name() == gitDir && d.IsDir():
 			return filepath.SkipDir
@@ -81,6 +96,7 @@ func walkFiles(ctx context.Context, root string, q wire.Question) (*fileWalk, er
 			return nil
 		case d.IsDir() && known[name].link:
 			w.links = append(w.links, []byte(name))
+			w.note(name, nil)
 			for _, m := range q.Submodules {
 				if string(m) == name {
 					return filepath.SkipDir // a workspace of its own
@@ -99,6 +115,7 @@ func walkFiles(ctx context.Context, root string, q wire.Question) (*fileWalk, er
 		st.Dev = 0 // it changes with a mount
 		var now [indexStatLength]byte
 		putStat(now[:], &st)
+		w.note(name, now[:])
 		if s, found := known[name]; found && bytes.Equal(s.stat, now[:]) {
 			w.unchanged.WriteString(name + "\x00")
 		} else {

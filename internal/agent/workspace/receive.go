@@ -3,6 +3,7 @@ package workspace
 import (
 	"archive/tar"
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,16 +31,22 @@ const (
 
 // Receive makes the workspace that the stream brings. It is made beside its place
 // and then renamed: a stream that is cut leaves nothing under the path. What is
-// there already is refused, unless it is an empty directory or the stream says
-// Force.
-func Receive(in io.Reader, home string) (wire.Received, error) {
+// there already is refused, unless it is an empty directory, the stream says Force, or
+// it is a workspace of which the host has all (known).
+func Receive(ctx context.Context, in io.Reader, home string) (wire.Received, error) {
 	r := tar.NewReader(bufio.NewReaderSize(in, 1<<20))
 	h, err := readHeader(r)
 	if err != nil {
 		return wire.Received{}, err
 	}
 	dest := place(h.Path, home)
-	if err := checkFree(dest, h.Force); err != nil {
+	e := exchange{dest: dest, force: h.Force}
+	if h.Known {
+		if e.known, err = readKnown(r, dest, home); err != nil {
+			return wire.Received{}, err
+		}
+	}
+	if err := checkFree(dest, h.Force || e.knowsPlace()); err != nil {
 		return wire.Received{}, err
 	}
 	parent := filepath.Dir(dest)
@@ -68,6 +75,9 @@ func Receive(in io.Reader, home string) (wire.Received, error) {
 		return wire.Received{}, err
 	}
 	got.Path = []byte(dest)
+	if len(e.known) > 0 && (h.Force || e.knowsPlace()) {
+		return got, e.run(ctx, temp)
+	}
 	return got, replace(temp, dest, h.Force)
 }
 

@@ -98,7 +98,7 @@ func FuzzReceive(f *testing.F) {
 		if h, err := readHeader(tar.NewReader(bytes.NewReader(text))); err == nil && string(h.Path) != "to" {
 			return // any path is the host's to say
 		}
-		got, err := Receive(bytes.NewReader(text), home)
+		got, err := Receive(t.Context(), bytes.NewReader(text), home)
 		if entries, rerr := os.ReadDir(outer); rerr != nil || len(entries) != 1 {
 			t.Errorf("beside the home there is %v, %v", entries, rerr)
 		}

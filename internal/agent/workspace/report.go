@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ func Report(ctx context.Context, q wire.Question, home string, out io.Writer) er
 		err = fmt.Errorf("%q is no directory any more", tree)
 	}
 	if err != nil {
-		return wire.WriteJSON(out, wire.Report{Error: err.Error()})
+		return wire.WriteJSON(out, wire.Report{Error: err.Error(), Gone: isGone(tree)})
 	}
 	begun := false
 	err = report(ctx, lookOwn, q, tree, out, &begun)
@@ -58,14 +59,22 @@ func report(ctx context.Context, look lookFunc, q wire.Question, tree string, ou
 	}
 	defer l.close()
 	r := l.Report
-	r.Pack = r.Tree != q.Tree || !l.headIsKnown() || !slices.EqualFunc(r.Refs, q.Refs, func(a, b wire.Ref) bool {
-		return a.ID == b.ID && bytes.Equal(a.Name, b.Name)
-	})
+	r.Pack = r.Tree != q.Tree || !l.headIsKnown() || !sameRefs(r.Refs, q.Refs)
 	w := &headed{out: out, begun: begun, head: r}
 	if r.Pack {
 		return l.pack(ctx, w)
 	}
 	return w.begin()
+}
+
+// isGone reports whether there is no directory at tree.
+func isGone(tree string) bool {
+	fi, err := os.Stat(tree)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || err == nil && !fi.IsDir()
+}
+
+func sameRefs(a, b []wire.Ref) bool {
+	return slices.EqualFunc(a, b, func(a, b wire.Ref) bool { return a.ID == b.ID && bytes.Equal(a.Name, b.Name) })
 }
 
 // headIsKnown reports whether the host has the commit of HEAD for sure, which no branch

@@ -6,6 +6,7 @@
 // In ("receive"): stdin is one tar stream. Its entries are, in this order,
 //
 //	header         a Header, as JSON
+//	known          a Known a line, if the header says so
 //	git/…          files of the guest's git directory
 //	tree/…         the work tree: directories, files, symbolic links
 //	git/lfs/…      hard links to files of the tree, of which the guest makes copies
@@ -44,6 +45,7 @@ const (
 // Parts of the tar stream.
 const (
 	PartHeader = "header"
+	PartKnown  = "known"
 	PartGit    = "git/"
 	PartTree   = "tree/"
 	PartIndex  = "index"
@@ -69,10 +71,22 @@ type Header struct {
 	// Path is where the tree goes: absolute, or relative to root's home. Its bytes
 	// need not be UTF-8.
 	Path []byte `json:"path"`
-	// Force replaces what is there.
+	// Force replaces what is there, also what can't be looked at.
 	Force bool `json:"force,omitempty"`
+	// Known says that a part follows with the workspaces that are at Path, or below it.
+	// They are replaced if they are as the host has them.
+	Known bool `json:"known,omitempty"`
 	// Hash is the repository's object format: "sha1" or "sha256".
 	Hash string `json:"hash"`
+}
+
+// Known is what the host has of a workspace: Tree and Refs of its question, Head, Anew
+// and Stats are those of the last report.
+type Known struct {
+	Question
+	Head  string `json:"head,omitempty"`
+	Anew  bool   `json:"anew,omitempty"`
+	Stats string `json:"stats,omitempty"`
 }
 
 // Received is the guest's answer to a stream.
@@ -138,7 +152,11 @@ type Report struct {
 	// the index whose directories are there.
 	Files bool     `json:"files,omitempty"`
 	Links [][]byte `json:"links,omitempty"`
-	Error string   `json:"error,omitempty"`
+	// Stats is a digest of the names and stat data of all files, if the image has no git.
+	Stats string `json:"stats,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Gone says that there is no directory at the path.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Object is a content that Git LFS keeps, which the host lacks.
