@@ -10,11 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrMissing says that there is no git in PATH.
@@ -72,30 +71,7 @@ func (e *Error) Status() int {
 func (g Git) Stream(ctx context.Context, in io.Reader, out io.Writer, args ...string) error {
 	cmd, errs := g.command(ctx, in, args)
 	cmd.Stdout = out
-	err := g.start(cmd)
-	if err == nil {
-		err = cmd.Wait()
-	}
-	return explain(args, err, errs)
-}
-
-// start starts git, bounded. What it took before that is little: it has read no input.
-func (g Git) start(cmd *exec.Cmd) error {
-	if err := cmd.Start(); err != nil || g.Memory == 0 {
-		return err
-	}
-	var own unix.Rlimit
-	err := unix.Getrlimit(unix.RLIMIT_AS, &own)
-	if err == nil {
-		most := min(g.Memory, own.Max)
-		err = unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}, nil)
-	}
-	if err == nil || errors.Is(err, unix.ESRCH) { // it has ended
-		return nil
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	return fmt.Errorf("bound its memory: %w", err)
+	return explain(args, cmd.Run(), errs)
 }
 
 // Run returns a command's output.
@@ -120,7 +96,7 @@ func (g Git) Read(ctx context.Context, in io.Reader, do func(*bufio.Reader) erro
 	if err != nil {
 		return err
 	}
-	if err := g.start(cmd); err != nil {
+	if err := cmd.Start(); err != nil {
 		return explain(args, err, errs)
 	}
 	if err := do(bufio.NewReaderSize(out, 64<<10)); err != nil {
@@ -177,7 +153,13 @@ func (g Git) command(ctx context.Context, in io.Reader, args []string) (*exec.Cm
 	for _, s := range g.Settings {
 		all = append(all, "-c", s)
 	}
-	cmd := exec.CommandContext(ctx, program(), append(all, args...)...)
+	name, all := program(), append(all, args...)
+	if g.Memory > 0 && filepath.IsAbs(name) { // else git is missing, which the start tells
+		// Set before git begins, so that it allocates nothing without it. A lower one stays.
+		all = append([]string{"-c", fmt.Sprintf(`ulimit -v %d 2>/dev/null; exec "$0" "$@"`, g.Memory>>10), name}, all...)
+		name = "/bin/sh"
+	}
+	cmd := exec.CommandContext(ctx, name, all...)
 	errs := &tail{}
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stderr, cmd.WaitDelay = g.Dir, g.Env, in, errs, killDelay
 	return cmd, errs
