@@ -11,6 +11,7 @@ import (
 	"banger/internal/autostart"
 	"banger/internal/doctor"
 	"banger/internal/paths"
+	"banger/internal/workspace"
 )
 
 // errUnwell says that a check failed.
@@ -22,8 +23,9 @@ func (a *app) doctor() *cobra.Command {
 		Use: "doctor", Short: "Check what this host has and lacks",
 		Long: `Check what banger needs of this host, say what each lack costs and what mends
 it. Nothing is changed, but with --fix: a damaged database is set aside and made
-anew from the VMs' own records. The exit status is 125 where something needed is
-missing.`,
+anew from the VMs' own records, and an apply that was cut is taken back, in the
+current directory or in a repository that a saved work is of. The exit status is 125
+where something needed is missing.`,
 		Example: "  banger doctor\n  banger doctor --json\n  banger doctor --fix",
 		Args:    args(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,7 +39,17 @@ missing.`,
 				d, err := api.NewClient(d.Socket()).AnyVersion().ShowDaemon(ctx)
 				return d.Version, err
 			}
+			host.CutApplies = func(ctx context.Context) (roots []string, err error) {
+				list, err := cutApplies(ctx, d.Work())
+				for _, r := range list {
+					roots = append(roots, r.Root)
+				}
+				return roots, err
+			}
 			if fix {
+				if err := a.takeAllBack(cmd.Context(), d.Work()); err != nil {
+					return err
+				}
 				fixed, err := doctor.Fix(cmd.Context(), host)
 				for _, line := range fixed {
 					a.note("%s", line)
@@ -71,8 +83,46 @@ missing.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&fix, "fix", false, "mend the VMs' records first")
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend the VMs' records, and take back what was cut, first")
 	return cmd
+}
+
+// cutApplies are the repositories, of those that works in dir are of and of the current
+// directory's, in which an apply was cut.
+func cutApplies(ctx context.Context, dir string) (cut []*workspace.Repository, err error) {
+	works, err := workspace.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	paths := []string{"."}
+	for _, s := range works {
+		paths = append(paths, s.Info.Repository)
+	}
+	seen := map[string]bool{}
+	for _, path := range paths {
+		r, err := workspace.Open(ctx, path, "")
+		if err != nil || r.IsPlain() || seen[r.Root] {
+			continue // it may be gone
+		}
+		seen[r.Root] = true
+		if is, err := workspace.WasCut(r); err != nil {
+			return nil, err
+		} else if is {
+			cut = append(cut, r)
+		}
+	}
+	return cut, nil
+}
+
+// takeAllBack takes back the applies that were cut.
+func (a *app) takeAllBack(ctx context.Context, dir string) error {
+	show := a.display(false, false)
+	defer show.close()
+	list, err := cutApplies(ctx, dir)
+	for _, r := range list {
+		err = errors.Join(err, a.takeUp(ctx, r, show))
+	}
+	return err
 }
 
 // writeResult writes a check's outcome and, below it, its cost and cure.

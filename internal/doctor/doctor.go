@@ -50,6 +50,8 @@ type Env struct {
 	Report func(ctx context.Context, program string) (vmm.Report, error)
 	// State asks a bangerd how the VMs' records are, and with fix to mend them.
 	State func(ctx context.Context, program string, fix bool) (api.StateReport, error)
+	// CutApplies lists the repositories in which an apply was cut.
+	CutApplies func(context.Context) ([]string, error)
 	// Version is this program's. FindDaemon says where its bangerd lies, and
 	// DaemonVersion what the one that runs says of itself.
 	Version       string
@@ -105,6 +107,7 @@ var checks = []check{
 	{"space", checkSpace},
 	{"database", checkDatabase},
 	{"records", checkRecords},
+	{"applies", checkApplies},
 	{"log", checkLog},
 	{"daemon", checkDaemon},
 }

@@ -22,6 +22,7 @@ type host struct {
 	env Env
 	// found are the drivers of its bangerd.
 	found vmm.Drivers
+	cut   []string        // repositories in which an apply was cut
 	state api.StateReport // what its bangerd finds in the state directory
 }
 
@@ -59,16 +60,17 @@ func newHost(t *testing.T) *host {
 	dir := t.TempDir()
 	h := &host{t: t, dir: dir}
 	h.env = Env{
-		Dirs:     paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache")},
-		Proc:     h.path("proc"),
-		Sys:      h.path("sys"),
-		KVM:      h.path("kvm"),
-		Look:     func(p string) (string, error) { return h.path("bin/" + filepath.Base(p)), nil },
-		Version:  "1",
-		ProbeKVM: func(context.Context, string) error { return nil },
-		Landlock: func() (int, error) { return 99, nil },
-		Report:   func(context.Context, string) (vmm.Report, error) { return h.found.Report(context.Background()), nil },
-		State:    func(context.Context, string, bool) (api.StateReport, error) { return h.state, nil },
+		Dirs:       paths.Dirs{State: h.path("home/state"), Cache: h.path("home/cache")},
+		Proc:       h.path("proc"),
+		Sys:        h.path("sys"),
+		KVM:        h.path("kvm"),
+		Look:       func(p string) (string, error) { return h.path("bin/" + filepath.Base(p)), nil },
+		Version:    "1",
+		ProbeKVM:   func(context.Context, string) error { return nil },
+		Landlock:   func() (int, error) { return 99, nil },
+		Report:     func(context.Context, string) (vmm.Report, error) { return h.found.Report(context.Background()), nil },
+		CutApplies: func(context.Context) ([]string, error) { return h.cut, nil },
+		State:      func(context.Context, string, bool) (api.StateReport, error) { return h.state, nil },
 		FindDaemon: func() (string, error) {
 			return h.path("bin/bangerd"), nil
 		},
@@ -148,6 +150,9 @@ func TestChecks(t *testing.T) {
 		{"and firecracker", func(h *host) { h.env.Landlock = func() (int, error) { return 7, nil } }, "confinement", Warn, "on Firecracker, this kernel's Landlock (ABI 7) leaves it to a VMM to connect to your Unix sockets", ""},
 		{"no seccomp", func(h *host) { h.program("qemu-system-x86_64", "[ $1 = --version ] && echo QEMU") }, "confinement", Warn, "without seccomp", ""},
 		{"no qemu to confine", func(h *host) { h.lacks("qemu-system-x86_64") }, "confinement", OK, "Landlock", ""},
+
+		{"applies", nil, "applies", OK, "none", ""},
+		{"an apply that was cut", func(h *host) { h.cut = []string{"/a", "/b"} }, "applies", Warn, "in /a, /b", "banger doctor --fix"},
 
 		{"qemu", nil, "qemu", OK, "QEMU 7.2.0", ""},
 		{"no qemu", func(h *host) { h.finds("firecracker", noneFC); h.finds("qemu", noQEMU) }, "qemu", Fail, "not in PATH", "apt-get install qemu-system-x86"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,18 @@ const (
 
 // gitLimit bounds the wait for a version.
 const gitLimit = 10 * time.Second
+
+// checkApplies looks for repositories in which an apply was cut.
+func checkApplies(ctx context.Context, e Env) Result {
+	cut, err := e.CutApplies(ctx)
+	switch {
+	case err != nil:
+		return Result{Status: Warn, Detail: "can't be looked for: " + err.Error()}
+	case len(cut) == 0:
+		return Result{Status: OK, Detail: "none that was cut"}
+	}
+	return Result{Status: Warn, Detail: "one was cut in " + strings.Join(cut, ", "), Cost: "the work tree may have some of the changes, and not the others", Fix: "banger doctor --fix"}
+}
 
 func checkGit(ctx context.Context, e Env) Result {
 	const cost = "no repository can go into a VM, and no work can come out; VMs without one work"

@@ -115,6 +115,24 @@ func Recover(ctx context.Context, r *Repository) (bool, error) {
 	return recoverLocked(ctx, r)
 }
 
+// WasCut reports whether there is an apply that was cut, which Recover takes back. One that
+// goes on is none.
+func WasCut(r *Repository) (bool, error) {
+	if _, err := os.Lstat(filepath.Join(r.GitDir, journalDir)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	unlock, err := lockRepository(r)
+	if errors.Is(err, ErrApplying) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	unlock()
+	return true, nil
+}
+
 func recoverLocked(ctx context.Context, r *Repository) (bool, error) {
 	x, err := openTransaction(r, journalDir)
 	if errors.Is(err, fs.ErrNotExist) {
