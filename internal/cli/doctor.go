@@ -90,7 +90,7 @@ where something needed is missing.`,
 // cutApplies are the repositories, of those that works in dir are of and of the current
 // directory's, in which an apply was cut.
 func cutApplies(ctx context.Context, dir string) (cut []*workspace.Repository, err error) {
-	works, err := workspace.List(dir)
+	works, _, err := workspace.List(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -50,9 +50,12 @@ VMs with work that was not saved are named, with what saves it.`,
 			if err != nil {
 				return err
 			}
-			list, err := workspace.List(dir)
+			list, broken, err := workspace.List(dir)
 			if err != nil {
 				return err
+			}
+			for _, b := range broken {
+				a.note("%s", clean(b.Error()))
 			}
 			out := []savedWork{}
 			for _, s := range list {
@@ -230,7 +233,7 @@ func (a *app) savedNames(*cobra.Command, []string, string) ([]string, cobra.Shel
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	list, err := workspace.List(dir)
+	list, _, err := workspace.List(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, cobra.ShellCompDirectiveError
 	}

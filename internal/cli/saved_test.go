@@ -37,7 +37,7 @@ func TestSavedOfName(t *testing.T) {
 		t.Errorf("findSaved = %v, %v; want the repository's and the submodule's", list, err)
 	}
 	left := func() string {
-		list, err := workspace.List(dir)
+		list, _, err := workspace.List(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -272,7 +272,7 @@ func TestReplacedUnrecorded(t *testing.T) {
 					t.Fatalf("Import = %+v, want the tree of now", w)
 				}
 			}
-			list, err := List(dir)
+			list, _, err := List(dir)
 			if err != nil || len(list) != 2 {
 				t.Fatalf("List = %+v, %v; want two works", list, err)
 			}
@@ -283,6 +283,18 @@ func TestReplacedUnrecorded(t *testing.T) {
 			var patch bytes.Buffer
 			if err := old.Patch(t.Context(), &patch, old.Work, PatchOptions{}); err != nil || !strings.Contains(patch.String(), "+edit\n") || !strings.Contains(patch.String(), "+new\n") {
 				t.Errorf("its patch is %s, %v", &patch, err)
+			}
+			// One that can't be read is in no other's way, and nobody takes another for it.
+			if err := os.WriteFile(filepath.Join(list[0].Dir, workFile), []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			rest, broken, err := List(dir)
+			if err != nil || len(rest) != 1 || len(broken) != 1 || broken[0].ID != list[0].ID() {
+				t.Errorf("List = %v, %v, %v; want one that can be read", rest, broken, err)
+			}
+			var unreadable *UnreadableError
+			if _, err := Find(dir, old.Info.VM.Name); !errors.As(err, &unreadable) {
+				t.Errorf("Find by the VM's name = %v, want that it can't be read", err)
 			}
 		})
 	}

@@ -179,7 +179,7 @@ func TestStoreIsRead(t *testing.T) {
 	if risky, err := s.Risks(t.Context(), w); err != nil || len(risky) != 1 {
 		t.Errorf("Risks = %v, %v", risky, err)
 	}
-	if list, err := List(filepath.Dir(s.Dir)); err != nil || len(list) != 1 {
+	if list, _, err := List(filepath.Dir(s.Dir)); err != nil || len(list) != 1 {
 		t.Errorf("List = %v, %v", list, err)
 	}
 	sh(t, tree, "echo late >late")
@@ -242,7 +242,7 @@ func TestAsideCountsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	own, all, err := UsedBytes(dir, "0123")
-	if list, lerr := List(dir); len(list) != 2 || lerr != nil || err != nil || own != all || own > 3_000_000 {
+	if list, _, lerr := List(dir); len(list) != 2 || lerr != nil || err != nil || own != all || own > 3_000_000 {
 		t.Errorf("of %d works %d bytes are used, and %d in all; %v", len(list), own, all, errors.Join(lerr, err))
 	}
 }

@@ -24,14 +24,26 @@ func (s Saved) ID() string { return s.id() }
 // Changed reports whether there is anything in it that did not go in.
 func (s Saved) Changed() bool { return s.Work.Changed() }
 
-// List returns all stores in dir that hold work, the newest first. What is no store
-// is left out.
-func List(dir string) (list []Saved, err error) {
+// UnreadableError is a store whose work can't be read.
+type UnreadableError struct {
+	ID, VM string // the store's, and its VM's name
+	Err    error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("the saved work %s of VM %q can't be read: %v", e.ID, e.VM, e.Err)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// List returns all stores in dir that hold work, the newest first, and apart from them those
+// whose work can't be read. What is no store is left out.
+func List(dir string) (list []Saved, broken []*UnreadableError, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") || !strings.Contains(e.Name(), "-") {
@@ -44,12 +56,13 @@ func List(dir string) (list []Saved, err error) {
 		if s.Work, err = s.Store.Work(); errors.Is(err, ErrNoWork) {
 			continue
 		} else if err != nil {
-			return nil, err
+			broken = append(broken, &UnreadableError{s.ID(), s.Info.VM.Name, err})
+			continue
 		}
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b Saved) int { return b.Work.At.Compare(a.Work.At) })
-	return list, nil
+	return list, broken, nil
 }
 
 // Errors of Find.
@@ -65,7 +78,7 @@ func FindAll(dir, ref string) (found []Saved, err error) {
 	if one.Info.VM.Name != ref {
 		return []Saved{one}, nil
 	}
-	list, err := List(dir)
+	list, _, err := List(dir)
 	places := map[string]bool{}
 	for _, s := range list {
 		if at := s.Info.VM; at.ID == one.Info.VM.ID && !places[at.GuestPath] {
@@ -78,11 +91,16 @@ func FindAll(dir, ref string) (found []Saved, err error) {
 
 // Find returns the saved work that ref names: by its id, by the beginning of
 // exactly one id, or by the name that its VM had. Of several of one name it is the
-// newest.
+// newest. One that can't be read may be meant: then it is an *UnreadableError.
 func Find(dir, ref string) (Saved, error) {
-	list, err := List(dir)
+	list, broken, err := List(dir)
 	if err != nil {
 		return Saved{}, err
+	}
+	for _, b := range broken {
+		if ref != "" && (b.VM == ref || strings.HasPrefix(b.ID, ref)) {
+			return Saved{}, b
+		}
 	}
 	var begins []Saved
 	for _, s := range list {
