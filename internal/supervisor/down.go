@@ -14,12 +14,12 @@ import (
 
 // Limits of an end.
 const (
-	graceKVM      = 10 * time.Second // for the guest's services
-	graceEmulated = 30 * time.Second
-	graceOver     = 5 * time.Second // the agent forces the end after its grace; ours is the backstop
-	syncLimit     = 5 * time.Second
-	killLimit     = time.Second // from the signal of a kill to SIGKILL
-	launchLimit   = time.Second // for a launch that was given up, to give back what it took
+	graceKVM    = 10 * time.Second // for the guest's services
+	graceSlow   = 30 * time.Second // of an emulated guest, or on a host that shuts down
+	graceOver   = 5 * time.Second  // the agent forces the end after its grace; ours is the backstop
+	syncLimit   = 5 * time.Second
+	killLimit   = time.Second // from the signal of a kill to SIGKILL
+	launchLimit = time.Second // for a launch that was given up, to give back what it took
 
 	// askLimit is how long an agent may take to accept an end, goneLimit how long a
 	// VM may go on whose agent is known to be gone, heldLimit how long one that
@@ -47,7 +47,11 @@ func (r *run) end(m vmm.Machine, q request) vm.Ending {
 	force, next := "", (*request)(nil)
 	if !discard {
 		r.update(func(s *Status) { s.Text = "stopping the guest's services" })
-		force, next = r.shutDown(m)
+		grace := graceKVM
+		if host || r.order.Emulated() { // a host that shuts down ends all it has at once
+			grace = graceSlow
+		}
+		force, next = r.shutDown(m, grace)
 		discard = next != nil && next.stop != nil
 	}
 	if discard {
@@ -97,11 +101,7 @@ func (r *run) kill(m vmm.Machine, sig unix.Signal) *vm.Ending {
 // shutDown asks the guest's agent to end the guest and waits for the VMM's end.
 // It returns why the VMM has to be ended by force, or the request that came in
 // between and changes the way: a kill, or a stop that discards.
-func (r *run) shutDown(m vmm.Machine) (force string, next *request) {
-	grace := graceKVM
-	if r.order.Emulated() {
-		grace = graceEmulated
-	}
+func (r *run) shutDown(m vmm.Machine, grace time.Duration) (force string, next *request) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace+graceOver)
 	defer cancel()
 	guest := r.guest(m)
