@@ -103,11 +103,30 @@ directory. --as makes a new branch of it. VM may be the name of a saved work.`,
 				return err
 			}
 			defer done()
+			staging, err := stagingDir()
+			if err != nil {
+				return err
+			}
+			var jobs []fetchJob
 			for _, p := range parts {
 				if p.at != "" && !p.changed() {
 					continue
 				}
-				if err := a.fetch(ctx, f, p, as, show); err != nil {
+				r, err := f.repository(ctx, p)
+				if err != nil {
+					return err
+				}
+				jobs = append(jobs, fetchJob{p, r, workspace.FetchOptions{Name: p.VM.Name, As: as, Scratch: staging}})
+			}
+			if len(jobs) > 1 { // nothing is written if one of them refuses
+				for _, j := range jobs {
+					if err := j.refusal(j.CheckFetch(ctx, j.r, j.work, j.o)); err != nil {
+						return err
+					}
+				}
+			}
+			for _, j := range jobs {
+				if err := a.fetch(ctx, j, show); err != nil {
 					return err
 				}
 			}
@@ -120,23 +139,30 @@ directory. --as makes a new branch of it. VM may be the name of a saved work.`,
 	return cmd
 }
 
-// fetch brings the work in one repository into it.
-func (a *app) fetch(ctx context.Context, f outFlags, p part, as string, show display) error {
-	r, err := f.repository(ctx, p)
-	if err != nil {
-		return err
+// fetchJob is the fetch of one part.
+type fetchJob struct {
+	part
+	r *workspace.Repository
+	o workspace.FetchOptions
+}
+
+// refusal says where a fetch was refused, and what to do.
+func (j fetchJob) refusal(err error) error {
+	if err != nil && j.at != "" {
+		err = fmt.Errorf("in %s: %w", clean(j.at), err)
 	}
-	staging, err := stagingDir()
-	if err != nil {
-		return err
-	}
-	got, err := p.Fetch(ctx, r, p.work, workspace.FetchOptions{Name: p.VM.Name, As: as, Scratch: staging})
-	var exists *workspace.BranchExistsError
-	if errors.As(err, &exists) {
+	if exists := (*workspace.BranchExistsError)(nil); errors.As(err, &exists) {
 		return hint.Add(err, "choose another name: fetch touches no branch that is there")
 	}
+	return err
+}
+
+// fetch brings the work in one repository into it.
+func (a *app) fetch(ctx context.Context, j fetchJob, show display) error {
+	p := j.part
+	got, err := p.Fetch(ctx, j.r, p.work, j.o)
 	if err != nil {
-		return err
+		return j.refusal(err)
 	}
 	show.close()
 	in := ""
@@ -161,7 +187,7 @@ func (a *app) fetch(ctx context.Context, f outFlags, p part, as string, show dis
 		show.event("", api.Event{Notice: clean(fmt.Sprintf("%sthe guest had no content of %s, only the pointer: %s", in, count(p.work.Lacking, "LFS file"), some(p.work.Lacks)))})
 	}
 	if got.Work {
-		show.event("", api.Event{Notice: clean(in + "not all of it was committed: " + as + " is at a commit of the whole work tree")})
+		show.event("", api.Event{Notice: clean(in + "not all of it was committed: " + j.o.As + " is at a commit of the whole work tree")})
 	}
 	return nil
 }

@@ -57,60 +57,94 @@ func (e *BranchExistsError) Error() string {
 // branch, file or setting of the user's changes, and what an earlier Fetch brought
 // stays reachable, under old/N. An error leaves objects that no ref reaches; one of the
 // last step may leave an earlier Fetch's refs under old/N alone.
-func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions) (f Fetched, err error) {
-	i, err := s.Info()
+func (s Store) Fetch(ctx context.Context, r *Repository, w Work, o FetchOptions) (Fetched, error) {
+	f, err := s.beginFetch(ctx, r, w, o)
 	if err != nil {
+		return f.Fetched, err
+	}
+	defer f.look.Close()
+	if err := s.give(ctx, r, f.look.Git, f.Refs); err != nil {
+		return f.Fetched, fmt.Errorf("bring the work into %q: %w", r.Root, err)
+	}
+	f.Objects, err = s.giveObjects(ctx, r, f.info.Head, f.Refs)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		f.NoObjects = err
+	} else if err != nil {
+		return f.Fetched, fmt.Errorf("bring the contents of LFS files into %q: %w", r.Root, err)
+	}
+	if f.Branch != "" {
+		at := f.work.Head
+		tree := ""
+		if at != "" {
+			if tree, err = s.git().Line(ctx, nil, "rev-parse", at+"^{tree}"); err != nil {
+				return f.Fetched, err
+			}
+		}
+		if f.Work = tree != f.work.Tree; f.Work {
+			at = f.work.Commit
+		}
+		f.Refs[f.Branch] = at
+	}
+	f.Old, err = point(ctx, r, f.look.Git, "refs/banger/"+o.Name+"/", f.Refs)
+	return f.Fetched, err
+}
+
+// CheckFetch says why Fetch would refuse. It writes nothing into r.
+func (s Store) CheckFetch(ctx context.Context, r *Repository, w Work, o FetchOptions) error {
+	f, err := s.beginFetch(ctx, r, w, o)
+	if err == nil {
+		f.look.Close()
+	}
+	return err
+}
+
+// fetch is a Fetch that may begin: nothing is written.
+type fetch struct {
+	Fetched
+	info Info
+	work Work     // as it is fetched, without ignored files
+	look *scratch // the caller closes it
+}
+
+func (s Store) beginFetch(ctx context.Context, r *Repository, w Work, o FetchOptions) (f fetch, err error) {
+	if f.info, err = s.Info(); err != nil {
 		return f, err
 	}
-	if r.Hash != i.Hash {
-		return f, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, i.Hash)
+	if r.Hash != f.info.Hash {
+		return f, fmt.Errorf("the repository %q has the object format %s, the work %s", r.Root, r.Hash, f.info.Hash)
 	}
 	if !isBranch([]byte("refs/heads/" + o.Name)) {
 		return f, fmt.Errorf("%.80q can be no part of a ref's name", o.Name)
 	}
-	look, err := newScratch(o.Scratch, r)
-	if err != nil {
+	if err := refuseLinkedObjects(r); err != nil {
 		return f, err
 	}
-	defer look.Close()
+	if f.look, err = newScratch(o.Scratch, r); err != nil {
+		return f, err
+	}
+	defer func() {
+		if err != nil {
+			f.look.Close()
+		}
+	}()
+	if f.info.Head != "" {
+		if _, err := f.look.Run(ctx, nil, "cat-file", "-e", f.info.Head+"^{commit}"); err != nil {
+			return f, fmt.Errorf("bring the work into %q: it has no commit %.12s, with which the work began: is it another repository?", r.Root, f.info.Head)
+		}
+	}
 	if o.As != "" {
 		f.Branch = "refs/heads/" + o.As
 		if !isBranch([]byte(f.Branch)) || strings.HasPrefix(o.As, "-") || o.As == "HEAD" { // as git branch
 			return f, fmt.Errorf("%.80q can be no branch's name", o.As)
 		}
-		if err := checkNew(ctx, look.Git, f.Branch); err != nil {
+		if err := checkNew(ctx, f.look.Git, f.Branch); err != nil {
 			return f, err
 		}
 	}
 	if f.Refs, err = s.refs(ctx, "refs/banger/"+o.Name+"/"); err != nil {
 		return f, err
 	}
-	if w, err = s.withoutPrivate(ctx, i, w, "refs/banger/"+o.Name+"/", f.Refs); err != nil {
-		return f, err
-	}
-	if err := s.give(ctx, r, look.Git, f.Refs); err != nil {
-		return f, fmt.Errorf("bring the work into %q: %w", r.Root, err)
-	}
-	f.Objects, err = s.giveObjects(ctx, r, i.Head, f.Refs)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
-		f.NoObjects = err
-	} else if err != nil {
-		return f, fmt.Errorf("bring the contents of LFS files into %q: %w", r.Root, err)
-	}
-	if f.Branch != "" {
-		at := w.Head
-		tree := ""
-		if at != "" {
-			if tree, err = s.git().Line(ctx, nil, "rev-parse", at+"^{tree}"); err != nil {
-				return f, err
-			}
-		}
-		if f.Work = tree != w.Tree; f.Work {
-			at = w.Commit
-		}
-		f.Refs[f.Branch] = at
-	}
-	f.Old, err = point(ctx, r, look.Git, "refs/banger/"+o.Name+"/", f.Refs)
+	f.work, err = s.withoutPrivate(ctx, f.info, w, "refs/banger/"+o.Name+"/", f.Refs)
 	return f, err
 }
 
@@ -304,9 +338,6 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 		want.WriteString(id + "\n")
 	}
 	if i.Head != "" {
-		if _, err := look.Run(ctx, nil, "cat-file", "-e", i.Head+"^{commit}"); err != nil {
-			return fmt.Errorf("it has no commit %.12s, with which the work began: is it another repository?", i.Head)
-		}
 		want.WriteString("^" + i.Head + "\n")
 	}
 	return takePack(ctx, r, look, s.strict(), func(out io.Writer) error {
@@ -318,12 +349,10 @@ func (s Store) give(ctx context.Context, r *Repository, look git.Git, refs map[s
 // then renamed among them. look is a git that has the user's objects, strict the option
 // with which index-pack looks into objects; "" does not.
 func takePack(ctx context.Context, r *Repository, look git.Git, strict string, write func(io.Writer) error) error {
-	objects := filepath.Join(r.Common, "objects")
-	for _, d := range []string{objects, filepath.Join(objects, "pack")} { // read through a link, they may be, but not written
-		if fi, err := os.Lstat(d); err == nil && !fi.IsDir() {
-			return fmt.Errorf("%q is no directory: nothing is written where it may lead", d)
-		}
+	if err := refuseLinkedObjects(r); err != nil {
+		return err
 	}
+	objects := filepath.Join(r.Common, "objects")
 	dir, err := os.MkdirTemp(objects, "tmp_objdir-banger-") // git gc removes old ones of this name
 	if err != nil {
 		return err
@@ -348,6 +377,18 @@ func takePack(ctx context.Context, r *Repository, look git.Git, strict string, w
 		return err
 	}
 	return movePack(filepath.Join(dir, "pack"), filepath.Join(objects, "pack"))
+}
+
+// refuseLinkedObjects refuses a repository whose objects are elsewhere: they may be read
+// through a link, but not written.
+func refuseLinkedObjects(r *Repository) error {
+	objects := filepath.Join(r.Common, "objects")
+	for _, d := range []string{objects, filepath.Join(objects, "pack")} {
+		if fi, err := os.Lstat(d); err == nil && !fi.IsDir() {
+			return fmt.Errorf("%q is no directory: nothing is written where it may lead", d)
+		}
+	}
+	return nil
 }
 
 // movePack moves the files of a pack; the index, which makes it visible, comes
