@@ -47,9 +47,9 @@ func hostGit(dir, tree string, env ...string) git.Git {
 // ref is a ref's full name, and what it is at.
 type ref struct{ id, name string }
 
-// listRefs lists the refs below prefix, in the order of their names.
-func listRefs(ctx context.Context, g git.Git, prefix string) (refs []ref, err error) {
-	list, err := g.Run(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
+// listRefs lists the refs below prefixes, in the order of their names.
+func listRefs(ctx context.Context, g git.Git, prefixes ...string) (refs []ref, err error) {
+	list, err := g.Run(ctx, nil, append([]string{"for-each-ref", "--format=%(objectname) %(refname)"}, prefixes...)...)
 	for line := range strings.Lines(string(list)) {
 		if id, name, found := strings.Cut(strings.TrimSuffix(line, "\n"), " "); found {
 			refs = append(refs, ref{id, name})

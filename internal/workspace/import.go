@@ -234,15 +234,14 @@ func (w Work) Changed() bool { return w.Files > 0 || w.Commits > 0 || w.Stashes 
 // guestRefs are the store's refs of the guest's branches and stash entries, in the order of
 // a report's.
 func (s Store) guestRefs(ctx context.Context) ([]ref, error) {
-	heads, err := listRefs(ctx, s.git(), refHead)
-	if err != nil {
-		return nil, err
+	list, err := listRefs(ctx, s.git(), refHead, refStash)
+	n := slices.IndexFunc(list, func(r ref) bool { return strings.HasPrefix(r.name, refStash) })
+	if n >= 0 {
+		slices.SortFunc(list[n:], func(a, b ref) int { // as numbers
+			return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
+		})
 	}
-	stashes, err := listRefs(ctx, s.git(), refStash)
-	slices.SortFunc(stashes, func(a, b ref) int { // as numbers
-		return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
-	})
-	return append(heads, stashes...), err
+	return list, err
 }
 
 // isBranch reports whether a full ref name is a branch's, by the rules of
