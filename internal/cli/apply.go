@@ -39,7 +39,7 @@ func (a *app) apply(ctx context.Context, f applyFlags, ref string, typed []strin
 		if j.r, err = f.repository(ctx, p); err != nil {
 			return err
 		}
-		if err := a.takeUp(ctx, j.r, show); err != nil {
+		if _, err := a.takeUp(ctx, j.r, show); err != nil {
 			return err
 		}
 		if len(jobs) == 0 {

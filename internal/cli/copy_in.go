@@ -81,7 +81,7 @@ func (c *copyIn) readOnce(ctx context.Context) error {
 		return err
 	}
 	if !r.IsPlain() {
-		if err := c.app.takeUp(ctx, r, c.show); err != nil {
+		if _, err := c.app.takeUp(ctx, r, c.show); err != nil {
 			return err
 		}
 	}

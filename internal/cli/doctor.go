@@ -120,7 +120,8 @@ func (a *app) takeAllBack(ctx context.Context, dir string) error {
 	defer show.close()
 	list, err := cutApplies(ctx, dir)
 	for _, r := range list {
-		err = errors.Join(err, a.takeUp(ctx, r, show))
+		_, terr := a.takeUp(ctx, r, show)
+		err = errors.Join(err, terr)
 	}
 	return err
 }

@@ -124,6 +124,9 @@ func (a *app) undoApply(ctx context.Context, f outFlags, show display) error {
 	if err != nil {
 		return err
 	}
+	if was, err := a.takeUp(ctx, r, show); was || err != nil {
+		return err // it was the last apply
+	}
 	n, err := workspace.Undo(ctx, r)
 	var edited *workspace.EditedError
 	switch {
@@ -136,17 +139,22 @@ func (a *app) undoApply(ctx context.Context, f outFlags, show display) error {
 	return nil
 }
 
-// takeUp takes back an apply that was cut in a repository, and says so.
-func (a *app) takeUp(ctx context.Context, r *workspace.Repository, show display) error {
-	was, err := workspace.Recover(ctx, r)
+// takeUp takes back an apply that was cut in a repository, says so, and reports whether
+// there was one.
+func (a *app) takeUp(ctx context.Context, r *workspace.Repository, show display) (bool, error) {
+	done, err := workspace.Recover(ctx, r)
 	if errors.Is(err, workspace.ErrApplying) {
-		return err
+		return false, err
 	}
 	if err != nil {
-		return fmt.Errorf("take back an apply that was cut in %q: %w", r.Root, err)
+		return false, fmt.Errorf("take back an apply that was cut in %q: %w", r.Root, err)
 	}
-	if was {
-		show.event("", api.Event{Notice: "an apply that was cut has been taken back in " + strconv.Quote(r.Root)})
+	if done.Cut {
+		said := "an apply that was cut has been taken back in " + strconv.Quote(r.Root)
+		if len(done.Edited) > 0 {
+			said += "; " + done.String()
+		}
+		show.event("", api.Event{Notice: said})
 	}
-	return nil
+	return done.Cut, nil
 }

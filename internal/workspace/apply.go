@@ -76,6 +76,9 @@ type transaction struct {
 	dir string // the journal's
 	j   journal
 	was []*indexStat // of an apply's paths: nil is nothing, or a directory
+
+	reached int  // how many paths may have been written
+	left    left // by what takes it back
 }
 
 // Apply writes a merge into the user's tree: all of it or nothing. Files that are
@@ -115,7 +118,11 @@ func (x *transaction) run(ctx context.Context) error {
 	}
 	for _, step := range x.changes() {
 		if err := step(ctx); err != nil {
-			return errors.Join(err, x.takeBack(context.WithoutCancel(ctx)))
+			err = errors.Join(err, x.takeBack(context.WithoutCancel(ctx)))
+			if len(x.left.Edited) > 0 {
+				err = fmt.Errorf("%w; %v", err, x.left)
+			}
+			return err
 		}
 	}
 	return nil
@@ -140,6 +147,7 @@ func (x *transaction) changes() (steps []func(context.Context) error) {
 			if err := x.look(n); err != nil {
 				return err
 			}
+			x.reached = n + 1
 			return x.t.change(p, x.file("new", n), p.NewMode)
 		})
 	}

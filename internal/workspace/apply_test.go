@@ -125,13 +125,12 @@ func TestApplyCut(t *testing.T) {
 			for cut, all := 0, false; !all; cut++ {
 				x := begun(t, repo, s, w, c.o)
 				all = run(t, x.steps(), cut)
-				was := false
 				if all {
 					if _, err := Undo(t.Context(), r); err != nil {
 						t.Fatalf("Undo: %v", err)
 					}
-				} else if was, err = Recover(t.Context(), r); !was || err != nil {
-					t.Fatalf("Recover after %d steps = %v, %v", cut, was, err)
+				} else if done, err := Recover(t.Context(), r); !done.Cut || err != nil {
+					t.Fatalf("Recover after %d steps = %v, %v", cut, done, err)
 				}
 				if after := state(t, repo); after != before {
 					t.Fatalf("after %d steps and taking them back:\n%s\nwant:\n%s", cut, after, before)
@@ -294,7 +293,7 @@ func TestApplyCutWriting(t *testing.T) {
 			t.Fatal(err)
 		}
 		x.t.Close()
-		if was, err := Recover(t.Context(), x.r); !was || err != nil {
+		if was, err := Recover(t.Context(), x.r); !was.Cut || err != nil {
 			t.Fatalf("Recover while %q was written = %v, %v", p.Path, was, err)
 		}
 		if after := sh(t, repo, list); after != before {
@@ -475,7 +474,7 @@ func TestRecoverInTheWay(t *testing.T) {
 		}
 	}
 	sh(t, repo, "test ! -d f/f; mv f mine")
-	if was, err := Recover(t.Context(), x.r); !was || err != nil {
+	if was, err := Recover(t.Context(), x.r); !was.Cut || err != nil {
 		t.Errorf("Recover = %v, %v", was, err)
 	}
 	if got := sh(t, repo, "cat f g mine/mine; git status --porcelain"); got != "1\n1\nmine\n?? mine/\n" {

@@ -194,9 +194,9 @@ func TestRecoverLockedIndex(t *testing.T) {
 		take := Recover
 		if run(t, x.steps(), len(x.steps())-3); ended {
 			run(t, x.ending(), 3)
-			take = func(ctx context.Context, r *Repository) (bool, error) {
+			take = func(ctx context.Context, r *Repository) (Recovered, error) {
 				_, err := Undo(ctx, r)
-				return true, err
+				return Recovered{}, err
 			}
 		}
 		sh(t, repo, `touch .git/index.lock`)

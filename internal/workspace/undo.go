@@ -20,9 +20,9 @@ func (e *EditedError) Error() string {
 	return "edited since then: " + strings.Join(e.Paths, ", ")
 }
 
-// edits says which paths hold neither what they held before nor what the apply wrote,
-// and which have to be changed back.
-func (x *transaction) edits() (edited []string, back []bool, err error) {
+// edits says which paths hold neither what they held before nor what the apply wrote, by
+// their numbers, and which have to be changed back.
+func (x *transaction) edits() (edited []int, back []bool, err error) {
 	back = make([]bool, len(x.j.Paths))
 	for n, p := range x.j.Paths {
 		is, err := x.t.equals(string(p.Path), p.OldMode, x.file("old", n))
@@ -36,14 +36,64 @@ func (x *transaction) edits() (edited []string, back []bool, err error) {
 			return nil, nil, err
 		}
 		if !back[n] {
-			edited = append(edited, strconv.Quote(string(p.Path)))
+			edited = append(edited, n)
 		}
 	}
 	return edited, back, nil
 }
 
+// left is what taking an apply back left as it is, because it was edited since then.
+type left struct {
+	Edited []string // paths in quotes, the index's entries and a branch
+	// Kept is the directory below the git directory with what the paths among them held
+	// before the apply; "" if that was nothing.
+	Kept string
+}
+
+func (l left) String() string {
+	text := "edited since then, and left as it is: " + strings.Join(l.Edited, ", ")
+	if l.Kept != "" {
+		text += fmt.Sprintf("; what was there before is in %q", l.Kept)
+	}
+	return text
+}
+
+// keptPrefix begins the names of directories with what edited paths held before an apply.
+const keptPrefix = "banger-cut-"
+
+// keepOld keeps what edited paths held before the apply, which is about to forget it: of
+// those that it may have written.
+func (x *transaction) keepOld(edited []int) error {
+	for _, n := range edited {
+		p := x.j.Paths[n]
+		if n >= x.reached || p.OldMode == 0 {
+			continue
+		}
+		if x.left.Kept == "" {
+			dir, err := os.MkdirTemp(x.r.GitDir, keptPrefix)
+			if err != nil {
+				return err
+			}
+			x.left.Kept = dir
+		}
+		to := filepath.Join(x.left.Kept, string(p.Path))
+		err := os.MkdirAll(filepath.Dir(to), 0o700)
+		if err == nil {
+			err = linkOrCopy(to, x.file("old", n)) // a link's target is its text
+		}
+		if err != nil { // below here the path may be too long
+			err = linkOrCopy(filepath.Join(x.left.Kept, keptPrefix+strconv.Itoa(n)), x.file("old", n))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // takeBack gives the branch, each path and the index what they held before. What was
-// edited since then stays as it is. An error leaves the journal, for the next time.
+// edited since then stays as it is, and is left. An error leaves the journal, for the next
+// time.
 func (x *transaction) takeBack(ctx context.Context) error {
 	steps, err := x.backSteps(ctx)
 	if err != nil {
@@ -61,15 +111,24 @@ func (x *transaction) takeBack(ctx context.Context) error {
 // of them.
 func (x *transaction) backSteps(ctx context.Context) (steps []func(context.Context) error, err error) {
 	add := func(do func(context.Context) error) { steps = append(steps, do) }
-	_, back, err := x.edits()
+	edited, back, err := x.edits()
 	if err != nil {
 		return nil, err
 	}
+	x.left = left{}
+	for _, n := range edited {
+		if n < x.reached {
+			x.left.Edited = append(x.left.Edited, strconv.Quote(string(x.j.Paths[n].Path)))
+		}
+	}
 	staged := false
 	if x.j.Index != nil {
-		file, _, err := x.oldIndex(ctx)
+		file, entries, err := x.oldIndex(ctx)
 		if err != nil {
 			return nil, err
+		}
+		for _, name := range entries {
+			x.left.Edited = append(x.left.Edited, strconv.Quote(name)+" in the index")
 		}
 		if staged = file != ""; staged {
 			add(func(context.Context) error { return lockIndex(x.r, x.dir) })
@@ -96,20 +155,27 @@ func (x *transaction) backSteps(ctx context.Context) (steps []func(context.Conte
 	}
 	add(func(context.Context) error { return unlockIndex(x.r, x.dir) })
 	add(func(context.Context) error { return noteApplied(x.r, x.j.Store, x.j.Before) })
+	add(func(context.Context) error { return x.keepOld(edited) })
 	add(func(context.Context) error { return removeJournal(x.dir) })
 	return steps, nil
 }
 
-// Recover takes back an apply that was cut. It reports whether there was one. One that
+// Recovered is what Recover did.
+type Recovered struct {
+	Cut bool // an apply was cut, and is taken back
+	left
+}
+
+// Recover takes back an apply that was cut, but for what was edited since then. One that
 // had come to its end, but for its notes, is ended instead if the user has committed
 // on top of it.
-func Recover(ctx context.Context, r *Repository) (bool, error) {
+func Recover(ctx context.Context, r *Repository) (Recovered, error) {
 	if _, err := os.Lstat(filepath.Join(r.GitDir, journalDir)); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return Recovered{}, nil
 	}
 	unlock, err := lockRepository(r)
 	if err != nil {
-		return false, err
+		return Recovered{}, err
 	}
 	defer unlock()
 	return recoverLocked(ctx, r)
@@ -133,30 +199,31 @@ func WasCut(r *Repository) (bool, error) {
 	return true, nil
 }
 
-func recoverLocked(ctx context.Context, r *Repository) (bool, error) {
+func recoverLocked(ctx context.Context, r *Repository) (done Recovered, err error) {
 	x, err := openTransaction(r, journalDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, os.RemoveAll(filepath.Join(r.GitDir, journalDir)) // it had changed nothing
+		return done, os.RemoveAll(filepath.Join(r.GitDir, journalDir)) // it had changed nothing
 	} else if err != nil {
-		return false, err
+		return done, err
 	}
 	defer x.t.Close()
 	if x.j.Commit != nil {
 		at, err := x.j.Commit.look(ctx, r, x.dir)
 		if err != nil {
-			return false, err
+			return done, err
 		}
 		if at == refBeyond {
 			unlockIndex(r, x.dir)
 			for _, step := range x.ending() {
 				if err := step(ctx); err != nil {
-					return false, err
+					return done, err
 				}
 			}
-			return false, nil
+			return done, nil
 		}
 	}
-	return true, x.takeBack(ctx)
+	err = x.takeBack(ctx)
+	return Recovered{true, x.left}, err
 }
 
 // openTransaction reads the journal in a directory of r's git directory. The caller
@@ -167,6 +234,7 @@ func openTransaction(r *Repository, name string) (*transaction, error) {
 	if x.j, err = readJournal(x.dir); err != nil {
 		return nil, err
 	}
+	x.reached = len(x.j.Paths)
 	x.t, err = openTree(r.Root)
 	return x, err
 }
@@ -202,7 +270,11 @@ func Undo(ctx context.Context, r *Repository) (int, error) {
 	if err := x.reopen(); err != nil {
 		return 0, err
 	}
-	return len(x.j.Paths), x.takeBack(ctx)
+	err = x.takeBack(ctx)
+	if err == nil && len(x.left.Edited) > 0 {
+		err = errors.New(x.left.String())
+	}
+	return len(x.j.Paths), err
 }
 
 // reopen makes an apply that ended one that was cut.
@@ -238,13 +310,17 @@ func (x *transaction) inTheWay(back []bool) (paths []string, err error) {
 // checkUnedited returns an *EditedError if taking an apply back would not give all that
 // was there before.
 func (x *transaction) checkUnedited(ctx context.Context) error {
-	edited, back, err := x.edits()
+	numbers, back, err := x.edits()
 	if err != nil {
 		return err
 	}
 	in, err := x.inTheWay(back)
 	if err != nil {
 		return err
+	}
+	var edited []string
+	for _, n := range numbers {
+		edited = append(edited, strconv.Quote(string(x.j.Paths[n].Path)))
 	}
 	for _, name := range in {
 		if name = strconv.Quote(name); !slices.Contains(edited, name) {
