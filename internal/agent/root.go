@@ -14,69 +14,41 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/agent/root"
 	"banger/internal/channel/control"
 )
 
 // The disks, in the order in which every driver gives them.
 const (
 	baseDev    = "/dev/vda" // the image, shared and read-only
-	dataDev    = "/dev/vdb" // the VM's own
+	diskDev    = "/dev/vdb" // the VM's own
 	modulesDev = "/dev/vdc" // the kernel's modules, shared and read-only
-
-	baseDir = "/base"
-	dataDir = "/data"
 )
 
 // diskLimit bounds the wait for a disk's device after its driver was loaded.
 const diskLimit = 10 * time.Second
 
-// onData are directories that can't live on an overlay: their own programs
-// want to lay overlays in them.
-var onData = []string{"var/lib/docker", "var/lib/containerd"}
-
 // joinRoot mounts the guest's root at newRoot.
 func joinRoot(release string) error {
-	for _, d := range []string{baseDir, dataDir, newRoot} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(newRoot, 0o755); err != nil {
+		return err
 	}
-	for _, dev := range []string{baseDev, dataDev, modulesDev} {
+	for _, dev := range []string{baseDev, diskDev, modulesDev} {
 		if err := awaitDevice(dev); err != nil {
 			return err
 		}
 	}
-	if err := mount(baseDev, baseDir, "ext4", unix.MS_RDONLY|unix.MS_NOATIME, ""); err != nil {
+	dev, err := root.Open(diskDev, baseDev)
+	if err != nil {
 		return err
 	}
-	// A fresh file system's tables are holes of a sparse file: zeroing them in
-	// the background would only allocate them.
-	if err := mount(dataDev, dataDir, "ext4", unix.MS_NOATIME, "noinit_itable,discard"); err != nil {
-		return err
-	}
-	for _, d := range []string{"/root", "/root/upper", "/root/work"} {
-		if err := os.Mkdir(dataDir+d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	overlay := fmt.Sprintf("lowerdir=%s,upperdir=%s/root/upper,workdir=%s/root/work,redirect_dir=on", baseDir, dataDir, dataDir)
-	if err := mount("banger", newRoot, "overlay", 0, overlay); err != nil {
+	if err := root.Mount(dev, newRoot); err != nil {
 		return err
 	}
 	for _, d := range []string{"dev", "proc", "sys", "run", "tmp", "root"} {
 		mode := map[string]os.FileMode{"tmp": 0o777 | os.ModeSticky, "root": 0o700}[d]
 		if err := makeDir(filepath.Join(newRoot, d), mode); err != nil {
 			return err
-		}
-	}
-	for _, d := range onData {
-		own := filepath.Join(dataDir, filepath.Base(d))
-		target := filepath.Join(newRoot, d)
-		if err := errors.Join(makeDir(own, 0o711), makeDir(target, 0o711)); err != nil {
-			return err
-		}
-		if err := unix.Mount(own, target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind %s: %w", d, err)
 		}
 	}
 	modules := filepath.Join(newRoot, modulesParent(newRoot), release)

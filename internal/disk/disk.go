@@ -1,9 +1,8 @@
-// Package disk makes data disks, measures them, and holds the trash that
+// Package disk makes VMs' disks, measures them, and holds the trash that
 // deleted VMs go to.
 //
-// A data disk is a sparse file with an empty ext4: the copy of a template made
-// once per size, so that making one takes milliseconds and costs what the
-// guest writes. The host never mounts or probes it. Remove is the one function
+// A disk is a sparse file of zeroes, so that making one takes milliseconds and costs what
+// the guest writes. The host never mounts or probes it. Remove is the one function
 // of the program that removes a VM's directory for good.
 package disk
 
@@ -21,28 +20,23 @@ import (
 
 	"banger/internal/durable"
 	"banger/internal/hint"
+	"banger/internal/rootdisk"
+	"banger/internal/vm"
 )
 
-// Create makes a data disk of sizeMiB at path, mode 0600, which must not
-// exist, and returns when it would survive a crash: the file is synced, and so
-// are its directory and that one's parent, because the directory is often new.
-// Templates are kept in templateDir, which is made if it is missing; several
-// processes may use it at once. An error leaves nothing at path. A full disk is
-// ENOSPC or EDQUOT.
-//
-// All disks of a size have the template's file system UUID. Nothing finds one
-// by it: the guest is told which device is which, the host never looks inside,
-// and a fork's disk has its parent's anyway.
-func Create(ctx context.Context, path string, sizeMiB int64, templateDir string) (err error) {
+// Create makes the disk of a VM whose root is of sizeMiB at path, mode 0600, which must
+// not exist, and returns when it would survive a crash: the file is synced, and so
+// are its directory and that one's parent, because the directory is often new. An error
+// leaves nothing at path. A full disk is ENOSPC or EDQUOT. Package rootdisk says what
+// lies in the file.
+func Create(ctx context.Context, path string, sizeMiB int64) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	from, err := openTemplate(ctx, sizeMiB, templateDir)
-	if err != nil {
-		return explain(err, templateDir)
+	if sizeMiB < vm.MinDiskMiB || sizeMiB > vm.MaxDiskMiB {
+		return fmt.Errorf("make a disk of %d MiB: not between %d and %d", sizeMiB, vm.MinDiskMiB, vm.MaxDiskMiB)
 	}
-	defer from.Close()
-	to, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return explain(err, filepath.Dir(path))
 	}
@@ -51,12 +45,12 @@ func Create(ctx context.Context, path string, sizeMiB int64, templateDir string)
 			os.Remove(path)
 		}
 	}()
-	err = clone(ctx, to, from)
+	err = layOut(f, rootdisk.Of(sizeMiB<<20))
 	if err == nil {
-		err = to.Sync()
+		err = f.Sync()
 	}
-	if err := errors.Join(err, to.Close()); err != nil {
-		return explain(err, filepath.Dir(path))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return explain(fmt.Errorf("make a disk of %s: %w", vm.FormatMiB(sizeMiB), err), filepath.Dir(path))
 	}
 	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return err
@@ -64,41 +58,25 @@ func Create(ctx context.Context, path string, sizeMiB int64, templateDir string)
 	return durable.SyncDir(filepath.Dir(filepath.Dir(path)))
 }
 
-// clone makes to the same as from, sharing blocks where the file system can
-// and leaving holes where it can't.
-func clone(ctx context.Context, to, from *os.File) error {
-	err := unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
-	if err == nil {
-		return nil
-	}
-	fi, err := from.Stat()
-	if err != nil {
+// layOut gives a file the size of a disk, and room for its pool's metadata: that must
+// never fail for want of room on the host.
+func layOut(f *os.File, l rootdisk.Layout) error {
+	if err := f.Truncate(l.FileBytes); err != nil {
 		return err
 	}
-	if err := to.Truncate(fi.Size()); err != nil {
-		return err
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, rootdisk.MetadataAt, l.MetadataBytes)
+	if errors.Is(err, unix.EOPNOTSUPP) { // then zeroes are the room, but where the file system leaves them out
+		_, err = io.CopyN(io.NewOffsetWriter(f, rootdisk.MetadataAt), zeros{}, l.MetadataBytes)
 	}
-	for at := int64(0); at < fi.Size(); {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		start, err := from.Seek(at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // only a hole is left
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("find data in %q: %w", from.Name(), err)
-		}
-		end, err := from.Seek(start, unix.SEEK_HOLE)
-		if err != nil {
-			return fmt.Errorf("find holes in %q: %w", from.Name(), err)
-		}
-		if _, err := io.Copy(io.NewOffsetWriter(to, start), io.NewSectionReader(from, start, end-start)); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+	return err
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // Used is how many bytes of the host's disk the file or directory tree at path

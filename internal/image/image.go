@@ -17,7 +17,6 @@ import (
 
 	"banger/internal/cas"
 	"banger/internal/debian"
-	"banger/internal/ext4"
 	"banger/internal/hint"
 	"banger/internal/progress"
 )
@@ -32,7 +31,7 @@ const Default = "debian-12"
 // unpacked tree with its packages, and the ext4 file.
 const (
 	treeMiB = 1200
-	baseMiB = 600
+	baseMiB = 1200
 )
 
 // noteFile lies in the directory of a build and names its temporary files.
@@ -43,6 +42,9 @@ const stage = "image"
 
 // baseFile is an image's one file.
 const baseFile = "base.ext4"
+
+// machineDir is where a builder's machine lives meanwhile.
+const machineDir = "machine"
 
 // Image is an image that is here. Its file is never changed.
 type Image struct {
@@ -59,18 +61,23 @@ type meta struct {
 	Source    string    `json:"source"`
 }
 
+// Writer writes the entries of a tar, a file at its beginning, into a new ext4 at path,
+// and returns how many there were. dir is an empty directory for what it needs meanwhile.
+type Writer func(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error)
+
 // Store keeps images. Its methods may be called at once, by several processes.
 type Store struct {
-	cas *cas.Store
+	cas   *cas.Store
+	write Writer
 }
 
-// Open opens the store in dir.
-func Open(dir string) (*Store, error) {
+// Open opens the store in dir. Its images are written by write.
+func Open(dir string, write Writer) (*Store, error) {
 	c, err := cas.Open(dir, sweep)
 	if err != nil {
 		return nil, fmt.Errorf("open the images: %w", err)
 	}
-	return &Store{c}, nil
+	return &Store{c, write}, nil
 }
 
 // sweep removes what a killed build left outside of its directory.
@@ -144,7 +151,7 @@ func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Fu
 	i, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
 		Ref: ref, Anew: anew, SpaceMiB: baseMiB,
 		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) },
-		Make:    func(ctx context.Context, tmp string) (any, error) { return build(ctx, tmp, step) },
+		Make:    func(ctx context.Context, tmp string) (any, error) { return s.build(ctx, tmp, step) },
 	}))
 	if err != nil {
 		if errors.Is(err, unix.ENOSPC) && hint.Of(err) == "" {
@@ -156,46 +163,33 @@ func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Fu
 	return i, nil
 }
 
-func build(ctx context.Context, tmp string, step progress.Func) (meta, error) {
+func (s *Store) build(ctx context.Context, tmp string, step progress.Func) (m meta, err error) {
 	step(progress.Step{Stage: stage, Text: "building the Debian 12 image"})
-	f, err := os.OpenFile(filepath.Join(tmp, baseFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	tree, err := os.CreateTemp(tmp, "tree-*")
 	if err != nil {
-		return meta{}, err
+		return m, err
 	}
-	defer f.Close()
-	var stats ext4.Stats
+	defer tree.Close()
+	if err := os.Remove(tree.Name()); err != nil { // it lives as long as it is open
+		return m, err
+	}
 	err = debian.Tar(ctx, debian.Request{
 		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
-		count := &counter{r: r, step: step}
-		var err error
-		stats, err = ext4.Write(ctx, count, f)
+		_, err := io.Copy(tree, r)
 		return err
 	})
 	if err != nil {
-		return meta{}, err
+		return m, err
 	}
-	if err := f.Sync(); err != nil {
-		return meta{}, err
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		return m, err
 	}
-	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second),
-		Source: fmt.Sprintf("Debian %s, %d files", debian.Suite, stats.Entries)}, nil
-}
-
-// counter reports bytes, a step a few MiB.
-type counter struct {
-	r          io.Reader
-	step       progress.Func
-	n, reportd int64
-}
-
-const reportEvery = 8 << 20
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.n += int64(n); c.n-c.reportd >= reportEvery {
-		c.reportd = c.n
-		c.step(progress.Step{Stage: stage, Text: "writing the file system", Done: c.n, Unit: "bytes"})
+	machine := filepath.Join(tmp, machineDir)
+	if err := os.Mkdir(machine, 0o700); err != nil {
+		return m, err
 	}
-	return n, err
+	defer os.RemoveAll(machine)
+	entries, err := s.write(ctx, tree, filepath.Join(tmp, baseFile), machine, step)
+	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second), Source: fmt.Sprintf("Debian %s, %d files", debian.Suite, entries)}, err
 }

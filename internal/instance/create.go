@@ -152,7 +152,7 @@ func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.C
 		return err
 	}
 	err = fault.Do("create.disk", func() error {
-		return disk.Create(ctx, filepath.Join(i.Dir(), paths.DiskFile), rec.Spec.DiskMiB, i.set.cfg.Dirs.Templates())
+		return disk.Create(ctx, filepath.Join(i.Dir(), paths.DiskFile), rec.Spec.DiskMiB)
 	})
 	if err != nil {
 		return fmt.Errorf("make the disk of VM %q: %w", rec.Spec.Name, err)

@@ -18,7 +18,7 @@ const maxModule = 64 << 20
 // every VMM. Their order comes from modules.dep; those built in are skipped.
 var bootModules = []string{
 	"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "vmw_vsock_virtio_transport",
-	"overlay", "virtio-rng", "virtio_net", "ext4",
+	"dm-thin-pool", "virtio-rng", "virtio_net", "ext4",
 }
 
 // moduleName is a module's name as modules.dep's paths give it: without

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/untar"
 	"banger/internal/agent/workspace"
 	"banger/internal/filecopy"
 	"banger/internal/lfs"
@@ -25,6 +26,7 @@ var programs = map[string]func(ctx context.Context, args []string, home string, 
 	wire.Program:     workspace.Run,
 	filecopy.Program: filecopy.Run,
 	lfs.Program:      lfs.Run,
+	untar.Program:    untar.Run,
 }
 
 // Has reports whether args ask for one of the programs.

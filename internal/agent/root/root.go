@@ -1,0 +1,273 @@
+// Package root makes the guest's root: one writable file system of the size that the
+// user asked for, a thin device of device-mapper on the VM's own disk whose external
+// origin is the image. Both sides' layout is package banger/internal/rootdisk.
+package root
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/agent/devmapper"
+	"banger/internal/rootdisk"
+)
+
+// Names of the devices that are made.
+const (
+	metadataName = "banger-metadata"
+	dataName     = "banger-data"
+	poolName     = "banger-pool"
+	rootName     = "banger-root"
+)
+
+// rootID is the root's number in the pool.
+const rootID = 0
+
+const sector = 512
+
+// Open makes the root's device of the VM's disk and the image's, and returns the path of
+// its node. A disk of zeroes becomes a pool; one that carries something else is an error,
+// and is left as it is.
+func Open(disk, image string) (path string, err error) {
+	base, err := readSuperblock(image)
+	if err != nil {
+		return "", fmt.Errorf("read the image's file system: %w", err)
+	}
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
+	l, err := rootdisk.OfFile(size)
+	if err == nil {
+		err = check(f, l, base)
+	}
+	if err != nil {
+		return "", fmt.Errorf("use the VM's disk: %w", err)
+	}
+	c, err := devmapper.Open()
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	d, err := assemble(c, disk, image, l)
+	if err != nil {
+		return "", err
+	}
+	path = "/dev/mapper/" + rootName // as udev would name it
+	if err := os.Symlink(d.Path(), path); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// check looks whether a disk is for this image, and makes a new one's header.
+func check(f *os.File, l rootdisk.Layout, base superblock) error {
+	head := make([]byte, rootdisk.HeaderBytes)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return err
+	}
+	h, err := rootdisk.Decode(head)
+	if errors.Is(err, rootdisk.ErrNone) {
+		if err := checkNew(f, l); err != nil {
+			return err
+		}
+		h = rootdisk.Header{BlockBytes: rootdisk.BlockBytes, Image: base.uuid(), ImageBytes: base.bytes()}
+		text, err := h.Encode()
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(text, 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	}
+	if err != nil {
+		return err
+	}
+	if h.Image != base.uuid() || h.ImageBytes != base.bytes() {
+		return fmt.Errorf("it stands on the image %s of %d bytes, and this one is %s of %d", h.Image, h.ImageBytes, base.uuid(), base.bytes())
+	}
+	return nil
+}
+
+// checkNew refuses a disk that has something where this program would write first.
+func checkNew(f *os.File, l rootdisk.Layout) error {
+	if s, err := superblockAt(f); err == nil {
+		return fmt.Errorf("it holds an ext4 file system (%s), as an older version of banger made it, and is left as it is", s.uuid())
+	}
+	buf := make([]byte, 1<<20)
+	zero := make([]byte, len(buf))
+	for at := int64(0); at < rootdisk.MetadataAt+l.MetadataBytes; at += int64(len(buf)) {
+		if _, err := f.ReadAt(buf, at); err != nil {
+			return err
+		}
+		if !bytes.Equal(buf, zero) {
+			return fmt.Errorf("it holds something within its first %d bytes that this program did not write, and is left as it is", at+int64(len(buf)))
+		}
+	}
+	return nil
+}
+
+// assemble makes the pool and the root's device. The kernel makes a pool's metadata where
+// it finds zeroes, so that a first boot that was cut goes on.
+func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout) (d devmapper.Device, err error) {
+	var made []string
+	defer func() {
+		for n := len(made) - 1; n >= 0 && err != nil; n-- {
+			c.Remove(made[n])
+		}
+	}()
+	create := func(name string, t devmapper.Target) (devmapper.Device, error) {
+		d, err := c.Create(name, t)
+		if err == nil {
+			made = append(made, name)
+		}
+		return d, err
+	}
+	linear := func(name string, at, size int64) (devmapper.Device, error) {
+		return create(name, devmapper.Target{Sectors: uint64(size) / sector, Kind: "linear", Params: fmt.Sprintf("%s %d", disk, at/sector)})
+	}
+	metadata, err := linear(metadataName, rootdisk.MetadataAt, l.MetadataBytes)
+	if err != nil {
+		return d, err
+	}
+	data, err := linear(dataName, rootdisk.DataAt, l.DataBytes)
+	if err != nil {
+		return d, err
+	}
+	pool, err := create(poolName, devmapper.Target{
+		Sectors: uint64(l.DataBytes) / sector, Kind: "thin-pool",
+		Params: fmt.Sprintf("%s %s %d 0 1 skip_block_zeroing", metadata.Number(), data.Number(), rootdisk.BlockBytes/sector),
+	})
+	if err != nil {
+		return d, err
+	}
+	if err := c.Message(poolName, fmt.Sprintf("create_thin %d", rootID)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return d, err
+	}
+	return create(rootName, devmapper.Target{
+		Sectors: uint64(l.DataBytes) / sector, Kind: "thin", Params: fmt.Sprintf("%s %d %s", pool.Number(), rootID, image),
+	})
+}
+
+// options of the root's mount. Of a new file system's inode tables nothing was ever
+// written, and what was never written reads as zeroes: the kernel need not write them
+// in the background, which would only take the host's room.
+const options = "noinit_itable"
+
+// Mount mounts the root's device at target, and lets its file system grow to the device's
+// size.
+func Mount(path, target string) error {
+	s, err := readSuperblock(path)
+	if err != nil {
+		return fmt.Errorf("read the root's file system: %w", err)
+	}
+	size, err := deviceBytes(path)
+	if err != nil {
+		return err
+	}
+	const flags = unix.MS_NOATIME // an access time would copy a block of the image
+	if s.bytes() >= size {
+		return mount(path, target, flags, options)
+	}
+	// A file system that grows writes new inode tables at once, unless it is to write
+	// them later; then it is told not to (fs/ext4/resize.c, ext4_setup_next_flex_gd).
+	if err := mount(path, target, flags, ""); err != nil {
+		return err
+	}
+	if err := grow(target, uint64(size)/s.blockBytes()); err != nil {
+		return err
+	}
+	return mount(path, target, flags|unix.MS_REMOUNT, options)
+}
+
+func mount(path, target string, flags uintptr, options string) error {
+	if err := unix.Mount(path, target, "ext4", flags, options); err != nil {
+		return fmt.Errorf("mount the root: %w", err)
+	}
+	return nil
+}
+
+// resizeFS is EXT4_IOC_RESIZE_FS (fs/ext4/ext4.h).
+const resizeFS = 0x40086610
+
+// grow makes the file system mounted at dir as large as so many blocks.
+func grow(dir string, blocks uint64) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), resizeFS, uintptr(unsafe.Pointer(&blocks))); e != 0 {
+		return fmt.Errorf("let the root grow to %d blocks: %w", blocks, e)
+	}
+	return nil
+}
+
+// superblock is the beginning of an ext4 file system's
+// (Documentation/filesystems/ext4/super.rst).
+type superblock struct {
+	Inodes, BlocksLow uint32
+	_                 [16]byte
+	LogBlock          uint32
+	_                 [28]byte
+	Magic             uint16
+	_                 [46]byte
+	UUID              [16]byte
+	_                 [216]byte
+	BlocksHigh        uint32
+}
+
+const (
+	superblockAtByte = 1024
+	ext4Magic        = 0xef53
+)
+
+func (s superblock) blockBytes() uint64 { return 1024 << s.LogBlock }
+func (s superblock) bytes() int64 {
+	return int64((uint64(s.BlocksHigh)<<32 | uint64(s.BlocksLow)) * s.blockBytes())
+}
+
+func (s superblock) uuid() string {
+	u := s.UUID
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+func readSuperblock(path string) (superblock, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return superblock{}, err
+	}
+	defer f.Close()
+	return superblockAt(f)
+}
+
+func superblockAt(f *os.File) (s superblock, err error) {
+	if err := binary.Read(io.NewSectionReader(f, superblockAtByte, 1024), binary.LittleEndian, &s); err != nil {
+		return s, err
+	}
+	if s.Magic != ext4Magic || s.LogBlock > 6 {
+		return s, errors.New("it holds no ext4 file system")
+	}
+	return s, nil
+}
+
+func deviceBytes(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Seek(0, io.SeekEnd)
+}

@@ -1,0 +1,164 @@
+// Package builder writes the file systems of images. The writer is a guest: a machine with
+// nothing but kernel and initramfs, and an empty ext4 on a disk, whose agent unpacks a tar
+// stream there by its kernel's own ext4. So nothing is mounted on the host, no tool of the
+// host's reads what a stranger made, and whatever a tar can say the file system can hold.
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"banger/internal/untar"
+	"banger/internal/channel"
+	"banger/internal/channel/exec"
+	"banger/internal/session"
+	"banger/internal/vm"
+	"banger/internal/vmm"
+)
+
+// Boot is what a builder's machine boots from.
+type Boot struct {
+	Driver vmm.Driver
+	Found  vmm.Probe // of the driver's
+	Kernel string    // path of the vmlinux
+	Initrd string
+}
+
+// The machine: the stream passes through, and the guest's cache holds what is not
+// written yet.
+const (
+	memMiB = 512
+	vcpus  = 1
+)
+
+// bootLimit is how long the guest may take to say hello.
+const bootLimit = 5 * time.Minute
+
+// Write writes the entries of a tar, a file, into an ext4 at path, which it makes. dir is
+// an empty directory for the machine. each is called with the bytes that the guest has
+// taken. An error leaves rubbish at path. ctx's end ends the machine.
+func Write(ctx context.Context, b Boot, tree *os.File, path, dir string, each func(done, all int64)) (untar.Stats, error) {
+	s, err := measure(ctx, tree)
+	if err != nil {
+		return untar.Stats{}, fmt.Errorf("read the tree: %w", err)
+	}
+	if err := format(ctx, path, s); err != nil {
+		return untar.Stats{}, err
+	}
+	all, err := tree.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = tree.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return untar.Stats{}, err
+	}
+	got, err := unpack(ctx, b, &counter{r: tree, each: func(n int64) { each(n, all) }}, path, dir)
+	if err != nil {
+		return got, fmt.Errorf("write the file system in a guest: %w", err)
+	}
+	return got, nil
+}
+
+func unpack(ctx context.Context, b Boot, tree io.Reader, path, dir string) (_ untar.Stats, err error) {
+	run := filepath.Join(dir, "run")
+	if err := os.Mkdir(run, 0o700); err != nil {
+		return untar.Stats{}, err
+	}
+	m, err := b.Driver.Launch(ctx, vmm.Spec{
+		ID: vm.NewID(), Dir: dir, RunDir: run, VCPUs: vcpus, MemMiB: memMiB, Kernel: b.Kernel, Initrd: b.Initrd,
+		Cmdline: "quiet", Found: b.Found, Disks: []vmm.Disk{{Path: path}},
+	})
+	if err != nil {
+		return untar.Stats{}, err
+	}
+	console := &tail{}
+	read := make(chan struct{})
+	go func() { io.Copy(console, m.Console()); close(read) }() // ends with the machine
+	defer func() {
+		m.Close()
+		<-read
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w; its console ends with %q", err, console.text())
+		}
+	}()
+	booting, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	if _, err := m.Carrier().Hello(booting); err != nil {
+		return untar.Stats{}, fmt.Errorf("wait for its hello: %w", err)
+	}
+	stream, err := m.Carrier().Dial(booting, channel.PortExec)
+	if err != nil {
+		return untar.Stats{}, err
+	}
+	return ask(ctx, stream, tree)
+}
+
+// maxAnswer bounds what a guest answers, in bytes.
+const maxAnswer = 64 << 10
+
+func ask(ctx context.Context, stream channel.Stream, tree io.Reader) (untar.Stats, error) {
+	var out, errs limited
+	status, err := session.Run(ctx, stream, session.Options{
+		Request: exec.Request{Argv: exec.Args(untar.Program, "/dev/vda"), Agent: true},
+		Stdin:   tree, Stdout: &out, Stderr: &errs,
+	})
+	if err != nil {
+		return untar.Stats{}, err
+	}
+	var r untar.Result
+	switch {
+	case status.ExitCode() != 0:
+		return r.Stats, fmt.Errorf("its agent ended with status %d: %.500q", status.ExitCode(), string(errs)+status.Message)
+	case json.Unmarshal(out, &r) != nil:
+		return r.Stats, fmt.Errorf("its agent says %.200q", string(out))
+	case r.Error != "":
+		return r.Stats, fmt.Errorf("%.500q", r.Error)
+	}
+	return r.Stats, nil
+}
+
+// limited keeps the beginning of what is written.
+type limited []byte
+
+func (l *limited) Write(p []byte) (int, error) {
+	*l = append(*l, p[:min(len(p), maxAnswer-len(*l))]...)
+	return len(p), nil
+}
+
+// tail keeps the end of what is written.
+type tail struct{ b []byte }
+
+const tailBytes = 1 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if n := len(t.b) - tailBytes; n > 0 {
+		t.b = append(t.b[:0], t.b[n:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) text() string { return string(t.b) }
+
+// counter tells how much was read.
+type counter struct {
+	r    io.Reader
+	each func(int64)
+	n    int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	c.each(c.n)
+	return n, err
+}
