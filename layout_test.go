@@ -48,14 +48,17 @@ var imports = map[string]string{
 	"internal/launch":          "landlock process vm",
 
 	// What a guest boots from.
-	"internal/cas":    "durable",
-	"internal/debian": "hint progress",
-	"internal/image":  "cas debian ext4 hint progress",
-	"internal/kernel": "cas debian ext4 hint progress",
-	"internal/disk":   "durable hint paths process vm",
+	"internal/cas":      "durable",
+	"internal/debian":   "hint progress",
+	"internal/image":    "cas debian hint progress",
+	"internal/kernel":   "cas debian ext4 hint progress",
+	"internal/rootdisk": "",
+	"internal/untar":    "",
+	"internal/disk":     "durable hint paths process rootdisk vm",
 
 	// What runs it.
-	"internal/vmm":               "channel hint landlock launch vm",
+	"internal/builder":           "channel channel/exec hint session untar vm vmm",
+	"internal/vmm":               "channel hint landlock launch rootdisk vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",
 	"internal/vmm/firecracker":   "channel hint kvm launch process unixsock vm vmm vmm/program",
@@ -63,9 +66,11 @@ var imports = map[string]string{
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/program channel channel/control lfs",
+	"internal/agent":             "agent/command agent/program agent/root channel channel/control lfs",
+	"internal/agent/devmapper":   "",
+	"internal/agent/root":        "agent/devmapper rootdisk",
 	"internal/agent/command":     "channel/exec",
-	"internal/agent/program":     "agent/workspace filecopy lfs workspace/wire",
+	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 
 	// What goes in and comes out.
@@ -76,7 +81,7 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "ballast channel channel/control channel/exec config disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch workspace workspace/wire",
+	"internal/instance":  "ballast builder channel channel/control channel/exec config disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",

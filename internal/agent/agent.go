@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/command"
+	"banger/internal/agent/root"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
 )
@@ -196,6 +197,16 @@ func procFields(path string) map[string]int64 {
 func (a *agent) Sync(context.Context) error {
 	unix.Sync()
 	return nil
+}
+
+// Grow makes the root as large as its disk.
+func (a *agent) Grow(context.Context) error {
+	a.mu.Lock() // one at a time
+	defer a.mu.Unlock()
+	if a.ready == nil {
+		return errors.New("the root is not joined")
+	}
+	return root.Grow(diskDev, baseDev, "/")
 }
 
 // Measure times the guest's fork and exec.

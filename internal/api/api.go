@@ -199,9 +199,10 @@ type Deleted struct {
 
 // Set changes a VM. A zero field stays as it is.
 type Set struct {
-	Name   string `json:"name,omitempty"`
-	VCPUs  int    `json:"vcpus,omitempty"`
-	MemMiB int64  `json:"mem_mib,omitempty"`
+	Name    string `json:"name,omitempty"`
+	VCPUs   int    `json:"vcpus,omitempty"`
+	MemMiB  int64  `json:"mem_mib,omitempty"`
+	DiskMiB int64  `json:"disk_mib,omitempty"` // larger than it is
 	// TTLSeconds is a new time to live of each run; -1 takes it away.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
 }

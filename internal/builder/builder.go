@@ -14,10 +14,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"banger/internal/untar"
 	"banger/internal/channel"
 	"banger/internal/channel/exec"
 	"banger/internal/session"
+	"banger/internal/untar"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )

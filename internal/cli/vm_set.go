@@ -10,7 +10,7 @@ import (
 )
 
 // setFlags are the flags of vm set as they were typed.
-type setFlags struct{ name, vcpu, memory, ttl text }
+type setFlags struct{ name, vcpu, memory, disk, ttl text }
 
 // ttlNone takes a time to live away.
 const ttlNone = "none"
@@ -22,10 +22,11 @@ func (a *app) vmSet() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "set [flags] VM",
-		Short: "Change a VM's CPUs, memory, name or time to live",
+		Short: "Change a VM's CPUs, memory, disk, name or time to live",
 		Long: `Change what a VM is. CPUs and memory can be changed only while it does not run;
-a new time to live counts from the start of the run that it has.`,
+its disk can grow at any time, and not shrink; a new time to live counts from the start of the run that it has.`,
 		Example: `  banger vm set dev --vcpu 4 --memory 8G
+  banger vm set dev --disk-size 40G
   banger vm set dev --name old
   banger vm set dev --ttl 8h
   banger vm set dev --ttl none`,
@@ -56,10 +57,11 @@ a new time to live counts from the start of the run that it has.`,
 	fs.Var(&f.name, "name", "its new `NAME`")
 	fs.Var(&f.vcpu, "vcpu", fmt.Sprintf("`N` virtual CPUs, 1 to %d", vm.MaxVCPUs))
 	fs.Var(&f.memory, "memory", "memory `SIZE`, as 512M or 4G; a bare number is MiB")
+	fs.Var(&f.disk, "disk-size", "root disk `SIZE`, as 20G, larger than it is; also while it runs")
 	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d; none takes that away")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	fs.BoolVar(&asJSON, "json", false, "print the VM as JSON")
-	for _, name := range []string{"name", "vcpu", "memory", "ttl"} {
+	for _, name := range []string{"name", "vcpu", "memory", "disk-size", "ttl"} {
 		cmd.RegisterFlagCompletionFunc(name, nothing)
 	}
 	return cmd
@@ -86,6 +88,12 @@ func (f *setFlags) request(cmd *cobra.Command) (req api.Set, err error) {
 			return req, fieldError("memory", err)
 		}
 		whole.MemMiB = req.MemMiB
+	}
+	if typed("disk-size") {
+		if req.DiskMiB, err = vm.ParseMiB(string(f.disk)); err != nil {
+			return req, fieldError("disk-size", err)
+		}
+		whole.DiskMiB = req.DiskMiB
 	}
 	if typed("ttl") {
 		if f.ttl == ttlNone {

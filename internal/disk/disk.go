@@ -71,6 +71,28 @@ func layOut(f *os.File, l rootdisk.Layout) error {
 	return err
 }
 
+// Grow makes the disk at path one for a root of sizeMiB. It may be in use: what is there
+// stays where it is. An error may leave a larger file, which a repeat takes.
+func Grow(path string, sizeMiB int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	l := rootdisk.Of(sizeMiB << 20)
+	if _, err := rootdisk.OfFile(fi.Size()); err != nil || l.FileBytes < fi.Size() {
+		return errors.Join(fmt.Errorf("the file has %d bytes and would have %d", fi.Size(), l.FileBytes), err)
+	}
+	if err := layOut(f, l); err != nil {
+		return explain(err, filepath.Dir(path))
+	}
+	return f.Sync()
+}
+
 // zeros never ends.
 type zeros struct{}
 

@@ -1,146 +1,93 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/hint"
+	"banger/internal/rootdisk"
 	"banger/internal/vm"
 )
 
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	p, err := findTool(name)
-	if err != nil {
-		t.Skip(err)
-	}
-	return p
-}
-
 func TestNewDisks(t *testing.T) {
-	tool(t, "mke2fs")
 	dir := t.TempDir()
-	templates := filepath.Join(dir, "templates")
 	for _, sizeMiB := range []int64{vm.MinDiskMiB, 300, vm.DefDiskMiB, 100 << 10} {
-		name := filepath.Join(dir, fmt.Sprintf("%d.ext4", sizeMiB))
-		if err := Create(context.Background(), name, sizeMiB, templates); err != nil {
+		name := filepath.Join(dir, fmt.Sprint(sizeMiB))
+		if err := Create(context.Background(), name, sizeMiB); err != nil {
 			t.Fatalf("Create(%d MiB): %v", sizeMiB, err)
 		}
-		fi, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
+		l := rootdisk.Of(sizeMiB << 20)
+		if l.DataBytes != sizeMiB<<20 {
+			t.Errorf("a disk of %d MiB holds %d bytes", sizeMiB, l.DataBytes)
 		}
-		if fi.Size() != sizeMiB<<20 || fi.Mode() != 0o600 {
-			t.Errorf("Create(%d MiB) made %d bytes of mode %v", sizeMiB, fi.Size(), fi.Mode())
+		isDisk(t, name, l)
+		if err := Grow(name, sizeMiB*4); err != nil {
+			t.Fatalf("Grow(%d MiB): %v", sizeMiB*4, err)
 		}
-		used, err := Used(name)
-		if err != nil || sizeMiB <= vm.DefDiskMiB && used > 5<<20 {
-			t.Errorf("Used(disk of %d MiB) = %d, %v; want at most 5 MiB", sizeMiB, used, err)
+		isDisk(t, name, rootdisk.Of(sizeMiB<<22))
+		if err := Grow(name, sizeMiB); err == nil {
+			t.Errorf("Grow from %d MiB to %d: no error", sizeMiB*4, sizeMiB)
 		}
-		t.Logf("%d MiB: %d KiB allocated", sizeMiB, used>>10)
-		cmd := exec.Command(tool(t, "e2fsck"), "-fn", name)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("e2fsck of a disk of %d MiB: %v\n%s", sizeMiB, err, out)
-		}
-		out, err := exec.Command(tool(t, "dumpe2fs"), "-h", name).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []string{"has_journal", "Reserved block count:     0", "metadata_csum"} {
-			if !strings.Contains(string(out), want) {
-				t.Errorf("dumpe2fs of a disk of %d MiB lacks %q:\n%s", sizeMiB, want, out)
-			}
-		}
+	}
+	other := filepath.Join(dir, "other")
+	if err := os.WriteFile(other, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Grow(other, vm.MinDiskMiB); err == nil {
+		t.Error("Grow of another file: no error")
+	}
+	if text, _ := os.ReadFile(other); string(text) != "precious" {
+		t.Errorf("Grow changed another file to %.20q", text)
+	}
+}
+
+// isDisk looks at a disk on which nothing was written: only what its pool's metadata
+// needs is allocated.
+func isDisk(t *testing.T, name string, l rootdisk.Layout) {
+	t.Helper()
+	fi, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi.Size() != l.FileBytes || fi.Mode() != 0o600 {
+		t.Errorf("%s has %d bytes and mode %v, want %d", name, fi.Size(), fi.Mode(), l.FileBytes)
+	}
+	if used, err := Used(name); err != nil || used < l.MetadataBytes || used > l.MetadataBytes+64<<10 {
+		t.Errorf("Used(%s) = %d, %v; want %d", name, used, err, l.MetadataBytes)
 	}
 }
 
 func TestCreateLeavesOthersFilesAlone(t *testing.T) {
-	tool(t, "mke2fs")
 	dir := t.TempDir()
 	name := filepath.Join(dir, "disk")
 	if err := os.WriteFile(name, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Create(context.Background(), name, 64, filepath.Join(dir, "t")); !errors.Is(err, os.ErrExist) {
+	if err := Create(context.Background(), name, 64); !errors.Is(err, os.ErrExist) {
 		t.Errorf("Create over a file: %v, want ErrExist", err)
 	}
 	if text, _ := os.ReadFile(name); string(text) != "precious" {
 		t.Errorf("Create changed the file to %.20q", text)
 	}
 	for _, size := range []int64{0, -1, vm.MinDiskMiB - 1, vm.MaxDiskMiB + 1} {
-		if err := Create(context.Background(), filepath.Join(dir, "new"), size, filepath.Join(dir, "t")); err == nil {
+		if err := Create(context.Background(), filepath.Join(dir, "new"), size); err == nil {
 			t.Errorf("Create(%d MiB): no error", size)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Create(ctx, filepath.Join(dir, "new"), 64, filepath.Join(dir, "t")); !errors.Is(err, context.Canceled) {
+	if err := Create(ctx, filepath.Join(dir, "new"), 64); !errors.Is(err, context.Canceled) {
 		t.Errorf("Create with a cancelled context: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
 		t.Error("a failed Create left a file")
-	}
-}
-
-func TestManyAtOnceShareOneTemplate(t *testing.T) {
-	tool(t, "mke2fs")
-	dir := t.TempDir()
-	templates := filepath.Join(dir, "templates")
-	// What a killed maker leaves.
-	if err := os.Mkdir(templates, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(templates, ".making.ext4"), []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(templates, "empty-v1-64.ext4"), []byte("cut"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			if err := Create(context.Background(), filepath.Join(dir, fmt.Sprint(i)), 64, templates); err != nil {
-				t.Errorf("Create: %v", err)
-			}
-		})
-	}
-	wg.Wait()
-	first, err := os.ReadFile(filepath.Join(dir, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 8 {
-		if b, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(i))); err != nil || !bytes.Equal(b, first) {
-			t.Errorf("disk %d differs from the first (%v)", i, err)
-		}
-	}
-	left, _ := os.ReadDir(templates)
-	if len(left) != 2 { // the template and the lock
-		t.Errorf("templates hold %v", left)
-	}
-}
-
-func TestNoMke2fs(t *testing.T) {
-	if _, err := os.Stat("/usr/sbin/mke2fs"); err == nil {
-		// Found there even where PATH lacks it.
-		t.Setenv("PATH", t.TempDir())
-		if err := Create(context.Background(), filepath.Join(t.TempDir(), "d"), 64, t.TempDir()); err != nil {
-			t.Errorf("Create with an empty PATH: %v", err)
-		}
-	}
-	_, err := findTool("mke2fs-that-is-nowhere")
-	if err == nil || !strings.Contains(hint.Of(err), "e2fsprogs") {
-		t.Errorf("findTool of a missing program: %v, hint %q", err, hint.Of(err))
 	}
 }
 
@@ -151,23 +98,14 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("mount a tmpfs: %v (needs root)", err)
 	}
 	defer unix.Unmount(dir, 0)
-	templates := t.TempDir()
-	if err := Create(context.Background(), filepath.Join(t.TempDir(), "d"), 64, templates); err != nil {
-		t.Fatal(err)
-	}
 	name := filepath.Join(dir, "d")
-	err := Create(context.Background(), name, 64, templates)
+	err := Create(context.Background(), name, 64)
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || hint.Of(err) == "" {
 		t.Errorf("Create on a full disk: %v (hint %q); want ENOSPC with the path and a hint", err, hint.Of(err))
 	}
 	if _, err := os.Stat(name); err == nil {
 		t.Error("a failed Create left a file")
 	}
-	err = Create(context.Background(), filepath.Join(t.TempDir(), "d"), 100<<10, filepath.Join(dir, "templates"))
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("Create with templates on a full disk: %v; want ENOSPC", err)
-	}
-
 	// Deleting still works, with all that the trash must know.
 	trash, err := OpenTrash(filepath.Join(dir, "trash"), Limits{})
 	if err != nil {
@@ -225,33 +163,5 @@ func fill(t *testing.T, name string) {
 	}
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("fill the disk: %v", err)
-	}
-}
-
-func TestCloneKeepsHolesAndData(t *testing.T) {
-	dir := t.TempDir()
-	src, err := os.Create(filepath.Join(dir, "src"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	src.WriteAt([]byte("first"), 0)
-	src.WriteAt([]byte("middle"), 10<<20+17)
-	src.Truncate(64 << 20)
-	dst, err := os.Create(filepath.Join(dir, "dst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dst.Close()
-	if err := clone(context.Background(), dst, src); err != nil {
-		t.Fatal(err)
-	}
-	a, _ := os.ReadFile(src.Name())
-	b, _ := os.ReadFile(dst.Name())
-	if !bytes.Equal(a, b) {
-		t.Error("clone differs from its source")
-	}
-	if used, err := Used(dst.Name()); err != nil || used > 1<<20 {
-		t.Errorf("Used(clone) = %d, %v; want the holes kept", used, err)
 	}
 }

@@ -22,7 +22,7 @@ func victim(t *testing.T, dir string, id vm.ID, size int) string {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(path, "data.ext4"), make([]byte, size), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(path, "disk"), make([]byte, size), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -116,7 +116,7 @@ func TestPutListEmpty(t *testing.T) {
 	if e.ID != id || e.Name != "one" || !e.DeletedAt.Equal(r.wall) || e.UsedBytes < 100<<10 || e.Session || e.NotSaved != "" {
 		t.Errorf("List[0] = %+v", e)
 	}
-	if _, err := os.Stat(filepath.Join(e.Dir, "data.ext4")); err != nil {
+	if _, err := os.Stat(filepath.Join(e.Dir, "disk")); err != nil {
 		t.Errorf("the disk is not in the entry: %v", err)
 	}
 	r.put("precious", 1, notSaved, session)
@@ -191,7 +191,7 @@ func TestRestore(t *testing.T) {
 		t.Fatalf("Restore: %v", err)
 	}
 	left, _ := os.ReadDir(home)
-	if len(left) != 1 || left[0].Name() != "data.ext4" {
+	if len(left) != 1 || left[0].Name() != "disk" {
 		t.Errorf("the restored directory holds %v, want the disk only", left)
 	}
 	r.check("after Restore")

@@ -60,5 +60,5 @@ func checkMke2fs(_ context.Context, e Env) Result {
 			return Result{Status: OK, Detail: path}
 		}
 	}
-	return Result{Status: Fail, Detail: "mke2fs is neither in PATH nor in /sbin", Cost: "no disk of a new size can be made", Fix: e.sudo("apt-get install e2fsprogs")}
+	return Result{Status: Fail, Detail: "mke2fs is neither in PATH nor in /sbin", Cost: "no image can be built", Fix: e.sudo("apt-get install e2fsprogs")}
 }

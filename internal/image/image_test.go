@@ -34,7 +34,7 @@ func put(t *testing.T, s *Store, ref, text string) Image {
 
 func open(t *testing.T) *Store {
 	t.Helper()
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

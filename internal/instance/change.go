@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
+	"banger/internal/disk"
+	"banger/internal/fault"
 	"banger/internal/hint"
+	"banger/internal/paths"
 	"banger/internal/progress"
 	"banger/internal/store"
+	"banger/internal/supervisor"
 	"banger/internal/vm"
 )
 
@@ -16,12 +21,14 @@ type Change struct {
 	Name   string
 	VCPUs  int
 	MemMiB int64
+	// DiskMiB is a new size of the root, larger than the old one.
+	DiskMiB int64
 	// TTLSeconds is a new time to live; -1 takes it away.
 	TTLSeconds int64
 }
 
-// Set changes a VM. CPUs and memory of a running one are refused; a name and a
-// time to live change at once.
+// Set changes a VM. CPUs and memory of a running one are refused; a name, a
+// time to live and a larger disk change at once.
 func (i *Instance) Set(ctx context.Context, c Change, step progress.Func) error {
 	v := verb{name: "set", key: fmt.Sprintf("set %+v", c)}
 	return i.do(ctx, v, step, func(ctx context.Context, _ progress.Func) error { return i.change(ctx, c) })
@@ -44,6 +51,12 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	if c.MemMiB != 0 {
 		to.MemMiB = c.MemMiB
 	}
+	if c.DiskMiB != 0 {
+		to.DiskMiB = c.DiskMiB
+	}
+	if to.DiskMiB < spec.DiskMiB {
+		return &vm.FieldError{Field: "disk-size", Err: fmt.Errorf("%s is less than the %s that VM %q has: a disk can only grow", vm.FormatMiB(to.DiskMiB), vm.FormatMiB(spec.DiskMiB), spec.Name)}
+	}
 	if c.TTLSeconds != 0 {
 		to.TTLSeconds = max(c.TTLSeconds, 0)
 	}
@@ -61,10 +74,22 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	if err := cause(ctx); err != nil {
 		return err
 	}
+	if to.DiskMiB > spec.DiskMiB {
+		err := fault.Do("set.disk", func() error { return disk.Grow(filepath.Join(i.Dir(), paths.DiskFile), to.DiskMiB) })
+		if err != nil {
+			return fmt.Errorf("give VM %q a larger disk: %w", spec.Name, err)
+		}
+	}
 	i.set.dropRows()
 	err := i.move("", func(r *vm.Record) { r.Spec = to })
 	if errors.Is(err, store.ErrNameTaken) {
 		return fmt.Errorf("rename VM %q: %w", spec.Name, store.ErrNameTaken)
 	}
-	return err
+	if err != nil || !v.HasRun || to.DiskMiB == spec.DiskMiB {
+		return err
+	}
+	if err := supervisor.NewClient(i.Dir()).Grow(ctx); err != nil {
+		return hint.Add(fmt.Errorf("the disk of VM %q is larger, and its guest does not know it yet: %w", to.Name, err), "banger vm restart "+to.Name+" makes its root as large")
+	}
+	return nil
 }

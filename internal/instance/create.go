@@ -145,6 +145,9 @@ func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.C
 	if err != nil {
 		return err
 	}
+	if least := (base.image.SizeBytes + 1<<20 - 1) >> 20; rec.Spec.DiskMiB < least {
+		return &vm.FieldError{Field: "disk-size", Err: fmt.Errorf("%s is less than the file system of image %s, which has %s", vm.FormatMiB(rec.Spec.DiskMiB), rec.Spec.Image, vm.FormatMiB(least))}
+	}
 	if err := fault.Do("create.dir", func() error { return durable.Mkdir(i.Dir()) }); err != nil {
 		return fmt.Errorf("make the directory of VM %q: %w", rec.Spec.Name, err)
 	}

@@ -104,13 +104,10 @@ func (d Dirs) Images() string { return filepath.Join(d.Cache, "images") }
 // Kernels holds kernels by digest.
 func (d Dirs) Kernels() string { return filepath.Join(d.Cache, "kernels") }
 
-// Templates holds empty data disks by size.
-func (d Dirs) Templates() string { return filepath.Join(d.Cache, "disks") }
-
 // Names inside a VM's directory.
 const (
 	RecordFile  = "vm.json"
-	DiskFile    = "data.ext4"
+	DiskFile    = "disk"
 	ConsoleFile = "console.log"
 )
 

@@ -130,6 +130,10 @@ func (c *Client) post(ctx context.Context, path string, in any) error {
 	return body.Close()
 }
 
+// Grow tells VMM and guest that the VM's disk is larger, and returns when its root is as
+// large.
+func (c *Client) Grow(ctx context.Context) error { return c.post(ctx, pathGrow, struct{}{}) }
+
 // Health asks the guest's agent how the guest is.
 func (c *Client) Health(ctx context.Context) (control.Health, error) {
 	body, err := c.do(ctx, http.MethodGet, pathHealth, nil)

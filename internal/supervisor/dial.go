@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 const (
 	dialLimit   = 20 * time.Second
 	healthLimit = 10 * time.Second
+	growLimit   = time.Minute // an emulated guest writes the descriptors of a TiB in seconds
 )
 
 // serveDial turns the connection into a stream to one of the guest's services.
@@ -58,6 +60,34 @@ func (r *run) serveHealth(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, health)
+}
+
+// serveGrow tells the VMM the sizes of the VM's own disks, and the guest's agent to use them.
+func (r *run) serveGrow(w http.ResponseWriter, req *http.Request) {
+	err := r.reach(req.Context(), verbGrow, growLimit, func(ctx context.Context, m vmm.Machine) error {
+		grower, can := m.(vmm.Grower)
+		if !can {
+			return fmt.Errorf("%s gives a disk its size at the start", r.order.Driver)
+		}
+		for n, d := range r.order.Disks {
+			if d.ReadOnly {
+				continue
+			}
+			fi, err := os.Stat(d.Path)
+			if err == nil {
+				err = grower.Grow(ctx, n, fi.Size())
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return r.guest(m).Grow(ctx)
+	})
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, struct{}{})
 }
 
 // reach calls do, which asks the guest's agent, within limit. If there is no

@@ -50,6 +50,7 @@ const (
 	verbKill   verb = "kill"
 	verbDial   verb = "dial"
 	verbHealth verb = "health"
+	verbGrow   verb = "grow"
 )
 
 // takes is the one table of which request each phase takes. An end that is asked
@@ -58,7 +59,7 @@ var takes = map[Phase][]verb{
 	Launching: {verbStop, verbKill},
 	Booting:   {verbStop, verbKill},
 	Joining:   {verbStop, verbKill},
-	Ready:     {verbStop, verbKill, verbDial, verbHealth},
+	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow},
 	Ending:    {verbStop, verbKill, verbDial, verbHealth},
 	Gone:      {verbStop, verbKill},
 }
@@ -131,6 +132,7 @@ const (
 	pathDial    = "/v1/dial"    // GET ?port=N, Upgrade: banger-stream
 	pathConsole = "/v1/console" // GET ?follow=true&from=now, raw bytes
 	pathHealth  = "/v1/health"  // GET control.Health
+	pathGrow    = "/v1/grow"    // POST, answers when the guest has taken its larger disk
 )
 
 // Upgrade is the protocol that a dialled connection turns into: raw bytes to

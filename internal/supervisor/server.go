@@ -108,6 +108,7 @@ func (r *run) handler() http.Handler {
 	mux.HandleFunc("GET "+pathDial, r.serveDial)
 	mux.HandleFunc("GET "+pathConsole, r.serveConsole)
 	mux.HandleFunc("GET "+pathHealth, r.serveHealth)
+	mux.HandleFunc("POST "+pathGrow, r.serveGrow)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(Header, strconv.Itoa(Protocol))
 		mux.ServeHTTP(w, req)

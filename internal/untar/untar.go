@@ -207,7 +207,8 @@ func keepDirectory(dir int, base string) error {
 }
 
 func (u *unpacker) file(dir int, base string, h *tar.Header, r io.Reader) error {
-	fd, err := unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	mode := uint32(h.Mode) & 0o7777
+	fd, err := unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode&0o777)
 	if err != nil {
 		return err
 	}
@@ -220,17 +221,23 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, r io.Reader) error 
 	if err != nil {
 		return err
 	}
-	// By the descriptor: a third of the look-ups.
-	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(fd, uint32(h.Mode)&0o7777); err != nil {
-		return err
-	}
-	for name, value := range xattrs(h) {
-		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil {
-			return fmt.Errorf("set its attribute %q: %w", name, err)
+	// Each call is dear in an emulated guest, and most files are root's.
+	if int(st.Uid) != h.Uid || int(st.Gid) != h.Gid {
+		if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+			return err
 		}
+	}
+	if st.Mode&0o7777 != mode || mode&0o7000 != 0 { // a change of owner takes setuid away
+		if err := unix.Fchmod(fd, mode); err != nil {
+			return err
+		}
+	}
+	if err := setAttributes(h, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
+		return err
 	}
 	t := times(h)
 	return unix.UtimesNanoAt(fd, "", t[:], unix.AT_EMPTY_PATH)
@@ -302,10 +309,8 @@ func (u *unpacker) rootEntry(h *tar.Header) error {
 	if err := errors.Join(unix.Fchown(fd, h.Uid, h.Gid), unix.Fchmod(fd, uint32(h.Mode)&0o7777)); err != nil {
 		return err
 	}
-	for name, value := range xattrs(h) {
-		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil {
-			return fmt.Errorf("set its attribute %q: %w", name, err)
-		}
+	if err := setAttributes(h, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
+		return err
 	}
 	u.dirs = append(u.dirs, dirTime{".", times(h)})
 	return nil
@@ -322,10 +327,9 @@ func (u *unpacker) finish(dir int, base string, h *tar.Header, mode uint32) erro
 			return err
 		}
 	}
-	for name, value := range xattrs(h) {
-		if err := unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", dir, base), name, []byte(value), 0); err != nil {
-			return fmt.Errorf("set its attribute %q: %w", name, err)
-		}
+	at := fmt.Sprintf("/proc/self/fd/%d/%s", dir, base)
+	if err := setAttributes(h, func(name string, value []byte) error { return unix.Lsetxattr(at, name, value, 0) }); err != nil {
+		return err
 	}
 	t := times(h)
 	return unix.UtimesNanoAt(dir, base, t[:], unix.AT_SYMLINK_NOFOLLOW)
@@ -357,15 +361,46 @@ func times(h *tar.Header) [2]unix.Timespec {
 	return [2]unix.Timespec{changed, changed}
 }
 
-// xattrPrefix begins the PAX records of extended attributes.
-const xattrPrefix = "SCHILY.xattr."
+// Records of a PAX header with extended attributes and access lists.
+const (
+	xattrPrefix = "SCHILY.xattr."
+	accessList  = "SCHILY.acl.access"
+	defaultList = "SCHILY.acl.default"
+)
 
-func xattrs(h *tar.Header) map[string]string {
+// attributes are an entry's, by name.
+func attributes(h *tar.Header) (map[string]string, error) {
 	out := map[string]string{}
 	for k, v := range h.PAXRecords {
-		if name, is := strings.CutPrefix(k, xattrPrefix); is {
-			out[name] = v
+		name, is := strings.CutPrefix(k, xattrPrefix)
+		var err error
+		switch k {
+		case accessList:
+			name = "system.posix_acl_access"
+			v, err = aclAttribute(v)
+		case defaultList:
+			name = "system.posix_acl_default"
+			v, err = aclAttribute(v)
+		default:
+			if !is {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[name] = v
+	}
+	return out, nil
+}
+
+// setAttributes sets an entry's attributes by set.
+func setAttributes(h *tar.Header, set func(name string, value []byte) error) error {
+	list, err := attributes(h)
+	for name, value := range list {
+		if err := set(name, []byte(value)); err != nil {
+			return fmt.Errorf("set its attribute %q: %w", name, err)
 		}
 	}
-	return out
+	return err
 }

@@ -4,7 +4,7 @@ import "time"
 
 // RecordFormat is the version of Record's JSON. A record of another format is
 // refused untouched: nothing is released yet, so no older form is read.
-const RecordFormat = 3
+const RecordFormat = 4
 
 // Process identifies a process for good: a pid alone is reused, so it is only
 // valid together with the boot it ran in and its start time.

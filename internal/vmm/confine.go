@@ -1,10 +1,10 @@
 package vmm
 
 import (
-	"os"
-
 	"banger/internal/landlock"
 	"banger/internal/launch"
+	"banger/internal/rootdisk"
+	"banger/internal/vm"
 )
 
 // loaderFiles are what starting a dynamically linked program reads; nothing of
@@ -13,7 +13,7 @@ var loaderFiles = []string{"/etc/ld.so.cache", "/lib", "/lib64", "/usr/lib", "/u
 
 // Confine limits spec, which starts a VMM for s: its files are the machine's,
 // KVM, and shared libraries; it gets no new privileges, writes no core, and
-// nothing behind the end of its largest disk; and only SIGKILL ends it, so that
+// nothing behind the end of the largest disk that there can be; and only SIGKILL ends it, so that
 // a shutdown of the host leaves the guest to its supervisor. A driver adds to
 // spec.Access what else its VMM opens.
 func Confine(spec *launch.Spec, s Spec) {
@@ -31,23 +31,9 @@ func Confine(spec *launch.Spec, s Spec) {
 	spec.Access = a
 	spec.NoNewPrivs, spec.NoCore = true, true
 	spec.OnlyKill = true
-	spec.MaxFileSize = largestDisk(s.Disks)
+	spec.MaxFileSize = maxDiskFile
 }
 
-// largestDisk bounds what a VMM may write, in bytes: a disk image does not grow,
-// so a VMM has no business behind the end of the largest one. A VMM's own small
-// files fit in a block. 0 is no bound: a block device has no such size.
-func largestDisk(disks []Disk) int64 {
-	largest := int64(4 << 10)
-	for _, d := range disks {
-		if d.ReadOnly {
-			continue
-		}
-		fi, err := os.Stat(d.Path)
-		if err != nil || !fi.Mode().IsRegular() {
-			return 0
-		}
-		largest = max(largest, fi.Size())
-	}
-	return largest
-}
+// maxDiskFile bounds what a VMM may write, in bytes: a disk may grow while it runs, and a
+// process can't be given a larger limit than it began with.
+var maxDiskFile = rootdisk.Of(vm.MaxDiskMiB << 20).FileBytes

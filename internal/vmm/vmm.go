@@ -96,6 +96,12 @@ type Continuer interface {
 	Continue(ctx context.Context) error
 }
 
+// Grower is a Machine whose disks can be made larger while it runs. Grow tells the guest
+// that the file of a disk, by its place in the Spec, has so many bytes now.
+type Grower interface {
+	Grow(ctx context.Context, disk int, bytes int64) error
+}
+
 // Asker is a Machine whose VMM can be asked whether it still acts. Answers returns
 // an error if the VMM has not answered when ctx ends. Its process may live all
 // the same: stopped by a signal, frozen, or waiting for the host's disk.

@@ -81,7 +81,7 @@ func readModel(v shown) (m model, err error) {
 func (x *b) bareArgs(disk string) []string {
 	var args []string
 	for _, word := range x.model.argv {
-		args = append(args, strings.ReplaceAll(word, filepath.Join(x.vm.Dir, "data.ext4"), disk))
+		args = append(args, strings.ReplaceAll(word, filepath.Join(x.vm.Dir, "disk"), disk))
 	}
 	return args
 }

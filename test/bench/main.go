@@ -172,7 +172,7 @@ func (x *b) create(vmm string) error {
 		return err
 	}
 	made := v.Used
-	if err := copySparsely(filepath.Join(v.Dir, "data.ext4"), filepath.Join(x.dir, freshFile)); err != nil {
+	if err := copySparsely(filepath.Join(v.Dir, "disk"), filepath.Join(x.dir, freshFile)); err != nil {
 		return err
 	}
 	if _, err := x.banger("vm", "start", "-q", vmName); err != nil {

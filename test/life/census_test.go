@@ -57,7 +57,7 @@ func (w *world) countVM(v api.VM, expected map[int]string, add func(string, ...a
 	} else if rec.State != v.State || rec.Spec.Name != v.Name {
 		add("%s: vm.json says %s %s, the daemon %s", v.Name, rec.Spec.Name, rec.State, v.State)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "data.ext4")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "disk")); err != nil {
 		add("%s: its disk: %v", v.Name, err)
 	}
 	if v.NotRecorded != "" || !v.SilentSince.IsZero() || v.Operation != "" {
@@ -98,7 +98,7 @@ func (w *world) countVM(v api.VM, expected map[int]string, add func(string, ...a
 var stateFiles = []string{"bangerd.sock", "bangerd.lock", "bangerd.log", "bangerd.log.1", "banger.db", "banger.db-wal", "banger.db-shm", "ballast", "vms", "trash", "base", "work"}
 
 // vmFiles are all that a VM's directory may hold.
-var vmFiles = []string{"vm.json", "data.ext4", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log"}
+var vmFiles = []string{"vm.json", "disk", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log"}
 
 func (w *world) countFiles(add func(string, ...any)) {
 	for _, name := range names(w.state()) {

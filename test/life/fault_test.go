@@ -135,7 +135,7 @@ func spoil(w *world) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				w.t.Fatal(err)
 			}
-			os.WriteFile(filepath.Join(dir, "data.ext4"), nil, 0o600)
+			os.WriteFile(filepath.Join(dir, "disk"), nil, 0o600)
 		}
 		os.WriteFile(filepath.Join(half, "vm.json"), text, 0o600)
 	}
@@ -267,7 +267,7 @@ const work = "the user's work"
 // write puts it there.
 func (w *world) write(v api.VM) {
 	w.t.Helper()
-	f, err := os.OpenFile(filepath.Join(w.vmDir(v.ID), "data.ext4"), os.O_WRONLY, 0)
+	f, err := os.OpenFile(filepath.Join(w.vmDir(v.ID), "disk"), os.O_WRONLY, 0)
 	if err == nil {
 		_, err = f.WriteAt([]byte(work), 0)
 		f.Close()
@@ -279,7 +279,7 @@ func (w *world) write(v api.VM) {
 
 // hasWork reports what is wrong with a VM's disk, or "".
 func (w *world) hasWork(v api.VM) string {
-	text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "data.ext4"))
+	text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "disk"))
 	if err != nil || !strings.HasPrefix(string(text), work) {
 		return fmt.Sprintf("the disk of %s is lost: %.20q, %v", v.Name, text, err)
 	}

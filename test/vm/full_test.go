@@ -104,7 +104,7 @@ func (g *guests) exportFull(state, filler string) {
 		}
 	}
 	show()
-	disk, err := os.OpenFile(filepath.Join(v.Dir, "data.ext4"), os.O_RDWR, 0)
+	disk, err := os.OpenFile(filepath.Join(v.Dir, "disk"), os.O_RDWR, 0)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -127,12 +127,8 @@ func (c *Control) Create(name string, targets ...Target) (Device, error) {
 	if err != nil {
 		return Device{}, fmt.Errorf("make device %s: %w", name, err)
 	}
-	d := Device{name, uint64(unix.Mkdev(decode(h.Dev)))}
-	if err := c.Load(name, targets...); err != nil {
-		c.Remove(name)
-		return Device{}, err
-	}
-	if err := c.Resume(name); err != nil {
+	d := Device{name, unix.Mkdev(decode(h.Dev))}
+	if err := c.Replace(name, targets...); err != nil {
 		c.Remove(name)
 		return Device{}, err
 	}
@@ -160,6 +156,23 @@ func (c *Control) Load(name string, targets ...Target) error {
 		return fmt.Errorf("load the table of device %s: %w", name, err)
 	}
 	return nil
+}
+
+// Replace gives a device other targets and lets it run.
+func (c *Control) Replace(name string, targets ...Target) error {
+	if err := c.Load(name, targets...); err != nil {
+		return err
+	}
+	return c.Resume(name)
+}
+
+// Find returns the device of a name.
+func (c *Control) Find(name string) (Device, error) {
+	h, _, err := c.call(cmdStatus, name, 0, 0, nil)
+	if err != nil {
+		return Device{}, fmt.Errorf("find device %s: %w", name, err)
+	}
+	return Device{name, unix.Mkdev(decode(h.Dev))}, nil
 }
 
 // Suspend holds a device's requests back, after those under way and a flush.

@@ -13,10 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/untar"
 	"banger/internal/agent/workspace"
 	"banger/internal/filecopy"
 	"banger/internal/lfs"
+	"banger/internal/untar"
 	"banger/internal/workspace/wire"
 )
 

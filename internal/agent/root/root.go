@@ -135,30 +135,110 @@ func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout) (d de
 		}
 		return d, err
 	}
-	linear := func(name string, at, size int64) (devmapper.Device, error) {
-		return create(name, devmapper.Target{Sectors: uint64(size) / sector, Kind: "linear", Params: fmt.Sprintf("%s %d", disk, at/sector)})
+	metadata, data := parts(disk, l)
+	if _, err := create(metadataName, metadata); err != nil {
+		return d, err
 	}
-	metadata, err := linear(metadataName, rootdisk.MetadataAt, l.MetadataBytes)
+	if _, err := create(dataName, data); err != nil {
+		return d, err
+	}
+	pool, err := poolTarget(c, l)
 	if err != nil {
 		return d, err
 	}
-	data, err := linear(dataName, rootdisk.DataAt, l.DataBytes)
-	if err != nil {
-		return d, err
-	}
-	pool, err := create(poolName, devmapper.Target{
-		Sectors: uint64(l.DataBytes) / sector, Kind: "thin-pool",
-		Params: fmt.Sprintf("%s %s %d 0 1 skip_block_zeroing", metadata.Number(), data.Number(), rootdisk.BlockBytes/sector),
-	})
-	if err != nil {
+	if _, err := create(poolName, pool); err != nil {
 		return d, err
 	}
 	if err := c.Message(poolName, fmt.Sprintf("create_thin %d", rootID)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return d, err
 	}
-	return create(rootName, devmapper.Target{
-		Sectors: uint64(l.DataBytes) / sector, Kind: "thin", Params: fmt.Sprintf("%s %d %s", pool.Number(), rootID, image),
-	})
+	root, err := rootTarget(c, image, l)
+	if err != nil {
+		return d, err
+	}
+	return create(rootName, root)
+}
+
+// parts are the two parts of the disk that make the pool.
+func parts(disk string, l rootdisk.Layout) (metadata, data devmapper.Target) {
+	linear := func(at, size int64) devmapper.Target {
+		return devmapper.Target{Sectors: uint64(size) / sector, Kind: "linear", Params: fmt.Sprintf("%s %d", disk, at/sector)}
+	}
+	return linear(rootdisk.MetadataAt, l.MetadataBytes), linear(rootdisk.DataAt, l.DataBytes)
+}
+
+func poolTarget(c *devmapper.Control, l rootdisk.Layout) (t devmapper.Target, err error) {
+	metadata, err := c.Find(metadataName)
+	if err != nil {
+		return t, err
+	}
+	data, err := c.Find(dataName)
+	return devmapper.Target{
+		Sectors: uint64(l.DataBytes) / sector, Kind: "thin-pool",
+		Params: fmt.Sprintf("%s %s %d 0 1 skip_block_zeroing", metadata.Number(), data.Number(), rootdisk.BlockBytes/sector),
+	}, err
+}
+
+func rootTarget(c *devmapper.Control, image string, l rootdisk.Layout) (t devmapper.Target, err error) {
+	pool, err := c.Find(poolName)
+	return devmapper.Target{Sectors: uint64(l.DataBytes) / sector, Kind: "thin", Params: fmt.Sprintf("%s %d %s", pool.Number(), rootID, image)}, err
+}
+
+// Grow makes pool, root and the file system mounted at dir as large as the disk is now.
+func Grow(disk, image, dir string) error {
+	size, err := deviceBytes(disk)
+	if err != nil {
+		return err
+	}
+	l, err := rootdisk.OfFile(size)
+	if err != nil {
+		return fmt.Errorf("use the VM's disk: %w", err)
+	}
+	c, err := devmapper.Open()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := extend(c, disk, image, l); err != nil {
+		return err
+	}
+	s, err := readSuperblock("/dev/mapper/" + rootName)
+	if err != nil {
+		return err
+	}
+	return grow(dir, uint64(l.DataBytes)/s.blockBytes())
+}
+
+// extend gives the devices their new sizes. The pool is held first, and the root with it:
+// what is beneath must not change under a request.
+func extend(c *devmapper.Control, disk, image string, l rootdisk.Layout) (err error) {
+	if err := c.Suspend(poolName); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil { // with whatever table it has: a root that is held for ever is worse
+			err = errors.Join(err, c.Resume(poolName))
+		}
+	}()
+	metadata, data := parts(disk, l)
+	if err := c.Replace(metadataName, metadata); err != nil {
+		return err
+	}
+	if err := c.Replace(dataName, data); err != nil {
+		return err
+	}
+	pool, err := poolTarget(c, l)
+	if err != nil {
+		return err
+	}
+	if err := c.Replace(poolName, pool); err != nil {
+		return err
+	}
+	root, err := rootTarget(c, image, l)
+	if err != nil {
+		return err
+	}
+	return c.Replace(rootName, root)
 }
 
 // options of the root's mount. Of a new file system's inode tables nothing was ever

@@ -114,6 +114,11 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.decode(ctx, http.MethodPost, PathSync, nil, nil)
 }
 
+// Grow returns when the guest's root is as large as its disk, which has grown.
+func (c *Client) Grow(ctx context.Context) error {
+	return c.decode(ctx, http.MethodPost, PathGrow, nil, nil)
+}
+
 // Measure lets the guest measure its own fork and exec.
 func (c *Client) Measure(ctx context.Context) (Measure, error) {
 	var m Measure
@@ -151,6 +156,7 @@ type Service interface {
 	Identity(ctx context.Context, id Identity) (Ready, error)
 	Health(ctx context.Context) (Health, error)
 	Sync(ctx context.Context) error
+	Grow(ctx context.Context) error
 	Measure(ctx context.Context) (Measure, error)
 	// End calls each with its stages and returns only where the guest goes on.
 	End(e End, each func(EndEvent)) error
@@ -178,6 +184,9 @@ func handler(s Service) http.Handler {
 	})
 	mux.HandleFunc("POST "+PathSync, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, s.Sync(r.Context()))
+	})
+	mux.HandleFunc("POST "+PathGrow, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, s.Grow(r.Context()))
 	})
 	mux.HandleFunc("POST "+PathMeasure, func(w http.ResponseWriter, r *http.Request) {
 		m, err := s.Measure(r.Context())

@@ -9,6 +9,7 @@ const (
 	PathHealth   = "/v1/health"   // GET Health
 	PathSync     = "/v1/sync"     // POST, answers once all file systems are synced
 	PathEnd      = "/v1/end"      // POST End, streams EndEvent lines until the guest is gone
+	PathGrow     = "/v1/grow"     // POST, answers once the root is as large as its disk
 	PathMeasure  = "/v1/measure"  // POST, answers Measure
 )
 

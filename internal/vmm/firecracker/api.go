@@ -47,11 +47,15 @@ func (f *fault) Error() string { return f.Call + ": " + f.Message }
 
 // put is a PUT of body as JSON; any answer but 2xx is a *fault.
 func (c *client) put(ctx context.Context, path string, body any) error {
+	return c.send(ctx, http.MethodPut, path, body)
+}
+
+func (c *client) send(ctx context.Context, method, path string, body any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://firecracker"+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, method, "http://firecracker"+path, bytes.NewReader(text))
 	if err != nil {
 		return err
 	}

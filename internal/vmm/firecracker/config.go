@@ -66,6 +66,10 @@ type (
 		// Cache is Writeback: the guest's flushes reach the disk.
 		Cache string `json:"cache_type"`
 	}
+	drivePath struct {
+		ID   string `json:"drive_id"`
+		Path string `json:"path_on_host"`
+	}
 	vsock struct {
 		CID  int    `json:"guest_cid"`
 		Path string `json:"uds_path"`

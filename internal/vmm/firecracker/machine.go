@@ -3,6 +3,7 @@ package firecracker
 import (
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -128,6 +129,15 @@ func (m *machine) Answers(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// Grow implements vmm.Grower. Firecracker looks at the file's size when it is told the
+// path once more.
+func (m *machine) Grow(ctx context.Context, disk int, _ int64) error {
+	api := newClient(m.api)
+	defer api.close()
+	name := diskName(disk)
+	return api.send(ctx, http.MethodPatch, "/drives/"+name, drivePath{name, name})
 }
 
 func (m *machine) apiAnswers(ctx context.Context) error {

@@ -16,7 +16,7 @@ func machineSpec() vmm.Spec {
 	return vmm.Spec{
 		ID: "0123456789abcdef", VCPUs: 2, MemMiB: 1024,
 		Kernel: "/k/vmlinux", Initrd: "/k/initrd", Cmdline: "loglevel=4",
-		Disks: []vmm.Disk{{Path: "/i/base, \"1\".ext4", ReadOnly: true}, {Path: "/v/data.ext4"}, {Path: "/k/modules.ext4", ReadOnly: true}},
+		Disks: []vmm.Disk{{Path: "/i/base, \"1\".ext4", ReadOnly: true}, {Path: "/v/disk"}, {Path: "/k/modules.ext4", ReadOnly: true}},
 	}
 }
 

@@ -82,6 +82,11 @@ func (m *machine) Continue(ctx context.Context) error { return m.qmp.execute(ctx
 // Answers implements vmm.Asker.
 func (m *machine) Answers(ctx context.Context) error { return m.qmp.execute(ctx, "query-status", nil) }
 
+// Grow implements vmm.Grower.
+func (m *machine) Grow(ctx context.Context, disk int, bytes int64) error {
+	return m.qmp.execute(ctx, "block_resize", map[string]any{"node-name": nodeName(disk), "size": bytes})
+}
+
 func (m *machine) Close() error {
 	m.child.Signal(os.Kill) // an error says that it is gone
 	<-m.done

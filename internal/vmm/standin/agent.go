@@ -72,6 +72,9 @@ func (g *guest) Health(context.Context) (control.Health, error) {
 	}, nil
 }
 
+// Grow implements control.Service. A stand-in has the host's file system.
+func (g *guest) Grow(context.Context) error { return nil }
+
 // Sync implements control.Service. The host's kernel has what was written
 // already, and keeps it beyond the VMM's end.
 func (g *guest) Sync(ctx context.Context) error {

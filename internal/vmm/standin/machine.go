@@ -115,6 +115,9 @@ func (m *machine) Continue(context.Context) error {
 	return nil
 }
 
+// Grow implements vmm.Grower: no guest looks at the disk.
+func (m *machine) Grow(context.Context, int, int64) error { return nil }
+
 func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
 func (m *machine) Gaps() []string             { return m.child.Gaps() }
