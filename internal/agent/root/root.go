@@ -202,11 +202,12 @@ func Grow(disk, image, dir string) error {
 	if err := extend(c, disk, image, l); err != nil {
 		return err
 	}
-	s, err := readSuperblock("/dev/mapper/" + rootName)
+	path := "/dev/mapper/" + rootName
+	s, err := readSuperblock(path)
 	if err != nil {
 		return err
 	}
-	return grow(dir, uint64(l.DataBytes)/s.blockBytes())
+	return grow(path, dir, uint64(l.DataBytes)/s.blockBytes())
 }
 
 // extend gives the devices their new sizes. The pool is held first, and the root with it:
@@ -241,10 +242,16 @@ func extend(c *devmapper.Control, disk, image string, l rootdisk.Layout) (err er
 	return c.Replace(rootName, root)
 }
 
-// options of the root's mount. Of a new file system's inode tables nothing was ever
-// written, and what was never written reads as zeroes: the kernel need not write them
-// in the background, which would only take the host's room.
-const options = "noinit_itable"
+// Options of the root's mount. Of a file system that grew, nothing was ever written to its
+// new inode tables, and what was never written reads as zeroes: the kernel need not write
+// them, neither while it grows nor in the background, which would only take the host's
+// room. It leaves them out while it grows if it is to write them later
+// (fs/ext4/resize.c, ext4_setup_next_flex_gd).
+const (
+	always  = unix.MS_NOATIME // an access time would copy a block of the image
+	options = "noinit_itable"
+	growing = "init_itable"
+)
 
 // Mount mounts the root's device at target, and lets its file system grow to the device's
 // size.
@@ -257,19 +264,10 @@ func Mount(path, target string) error {
 	if err != nil {
 		return err
 	}
-	const flags = unix.MS_NOATIME // an access time would copy a block of the image
-	if s.bytes() >= size {
-		return mount(path, target, flags, options)
-	}
-	// A file system that grows writes new inode tables at once, unless it is to write
-	// them later; then it is told not to (fs/ext4/resize.c, ext4_setup_next_flex_gd).
-	if err := mount(path, target, flags, ""); err != nil {
+	if err := mount(path, target, always, options); err != nil || s.bytes() >= size {
 		return err
 	}
-	if err := grow(target, uint64(size)/s.blockBytes()); err != nil {
-		return err
-	}
-	return mount(path, target, flags|unix.MS_REMOUNT, options)
+	return grow(path, target, uint64(size)/s.blockBytes())
 }
 
 func mount(path, target string, flags uintptr, options string) error {
@@ -282,13 +280,17 @@ func mount(path, target string, flags uintptr, options string) error {
 // resizeFS is EXT4_IOC_RESIZE_FS (fs/ext4/ext4.h).
 const resizeFS = 0x40086610
 
-// grow makes the file system mounted at dir as large as so many blocks.
-func grow(dir string, blocks uint64) error {
+// grow makes the file system of a device, mounted at dir, as large as so many blocks.
+func grow(path, dir string, blocks uint64) (err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if err := mount(path, dir, always|unix.MS_REMOUNT, growing); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, mount(path, dir, always|unix.MS_REMOUNT, options)) }()
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), resizeFS, uintptr(unsafe.Pointer(&blocks))); e != 0 {
 		return fmt.Errorf("let the root grow to %d blocks: %w", blocks, e)
 	}
