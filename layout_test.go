@@ -115,7 +115,7 @@ var mayExec = map[string]string{
 	"internal/vmm/program": "finds VMMs and asks for their versions",
 	"internal/kvm":         "runs the probe's guest in a process that may hang",
 	"internal/debian":      "runs mmdebstrap",
-	"internal/disk":        "runs mke2fs",
+	"internal/builder":     "runs mke2fs",
 	"internal/git":         "runs git, on the host and in the guest",
 	"internal/pager":       "runs the pager of the user",
 	"internal/agent":       "starts processes in the guest",

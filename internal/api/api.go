@@ -120,12 +120,14 @@ type WorkspaceAdd struct {
 
 // VMM is the VMM of a VM's run, or of its last one.
 type VMM struct {
-	Driver  string   `json:"driver"`
-	Version string   `json:"version"`
-	Accel   string   `json:"accel"` // "kvm" or "tcg"
-	Why     string   `json:"why"`
-	PID     int      `json:"pid,omitempty"` // 0 when none runs
-	Gaps    []string `json:"gaps,omitempty"`
+	Driver  string `json:"driver"`
+	Version string `json:"version"`
+	Accel   string `json:"accel"` // "kvm" or "tcg"
+	// Discards says that what the guest discards of its disk goes back to the host.
+	Discards bool     `json:"discards"`
+	Why      string   `json:"why"`
+	PID      int      `json:"pid,omitempty"` // 0 when none runs
+	Gaps     []string `json:"gaps,omitempty"`
 }
 
 // Process is a process of a VM on the host.

@@ -56,6 +56,11 @@ func writeVM(w io.Writer, v api.VM, now time.Time) {
 	line("vmm", "%s", clean(v.Spec.Driver))
 	if m := v.VMM; m != nil && m.Driver != "" {
 		line("runs on", "%s %s, %s: %s", clean(m.Driver), clean(m.Version), clean(m.Accel), clean(m.Why))
+		freed := "what the guest frees stays with its disk: this VMM takes no discards"
+		if m.Discards {
+			freed = "what the guest frees and trims goes back to the host"
+		}
+		line("trim", "%s", freed)
 	}
 	line("created", "%s", moment(v.CreatedAt))
 	if !v.StartedAt.IsZero() {

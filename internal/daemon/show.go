@@ -25,7 +25,7 @@ func show(i *instance.Instance) api.VM {
 		Dir: i.Dir(), DiskUsedBytes: i.DiskUsed(),
 	}
 	if run := rec.Run; run.Driver != "" {
-		out.VMM = &api.VMM{Driver: run.Driver, Version: run.Version, Accel: run.Accel, Why: run.Why, Gaps: run.Gaps}
+		out.VMM = &api.VMM{Driver: run.Driver, Version: run.Version, Accel: run.Accel, Why: run.Why, Discards: run.Discards, Gaps: run.Gaps}
 		if run.VMM != nil {
 			out.VMM.PID = run.VMM.PID
 		}

@@ -123,7 +123,7 @@ func (i *Instance) intend(ctx context.Context, choice vmm.Choice, o StartOptions
 		return err
 	}
 	return i.move(vm.Start, func(r *vm.Record) {
-		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why, ForWork: o.forWork}
+		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why, Discards: choice.Found.Discards, ForWork: o.forWork}
 		r.Ending, r.StartedAt, r.Restart = nil, time.Now().UTC(), false
 		r.Workspaces = withFinal(r.Workspaces, false)
 	})

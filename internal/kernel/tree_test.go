@@ -83,7 +83,9 @@ func tree(t testing.TB, drop ...string) []byte {
 		"kernel/net/vmw_vsock/vsock.ko:",
 		"kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko: kernel/net/vmw_vsock/vsock.ko",
 		"kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko: kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko kernel/net/vmw_vsock/vsock.ko kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko",
-		"kernel/fs/overlayfs/overlay.ko:",
+		"kernel/drivers/md/dm-mod.ko:",
+		"kernel/drivers/md/dm-thin-pool.ko: kernel/drivers/md/persistent-data/dm-persistent-data.ko kernel/drivers/md/dm-mod.ko",
+		"kernel/drivers/md/persistent-data/dm-persistent-data.ko: kernel/drivers/md/dm-mod.ko",
 		"kernel/fs/unused.ko:", ""}, "\n")
 	files := []struct{ name, text string }{
 		{"./boot/vmlinuz-" + release, string(bzImage(packed("lz4", program(1<<20))))},

@@ -118,8 +118,8 @@ func TestVMJSON(t *testing.T) {
 		t.Errorf("ReadFile (-want +got):\n%s", d)
 	}
 	for text, want := range map[string]error{
-		`{"format": 4, "id": "0123456789abcdef"}`: ErrNewer, `{"format": 1, "id": "0123456789abcdef"}`: ErrOlder,
-		`{}`: ErrDamaged, ``: ErrDamaged, `{"format": 3, "id": "../../x"}`: ErrDamaged, "\x00\x00": ErrDamaged,
+		`{"format": 5, "id": "0123456789abcdef"}`: ErrNewer, `{"format": 1, "id": "0123456789abcdef"}`: ErrOlder,
+		`{}`: ErrDamaged, ``: ErrDamaged, `{"format": 4, "id": "../../x"}`: ErrDamaged, "\x00\x00": ErrDamaged,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "vm.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

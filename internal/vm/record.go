@@ -92,6 +92,8 @@ type Run struct {
 	Version string `json:"version,omitempty"`
 	Accel   string `json:"accel,omitempty"`
 	Why     string `json:"why,omitempty"`
+	// Discards says that what the guest discards of its disk goes back to the host.
+	Discards bool `json:"discards,omitempty"`
 	// Gaps says in words, a line each, what of the VMM's confinement could not
 	// be applied.
 	Gaps []string `json:"gaps,omitempty"`

@@ -37,11 +37,13 @@ func (s Spec) Emulated() bool { return s.Found.Accel != AccelKVM }
 
 // Probe is what a driver found out about this host.
 type Probe struct {
-	Usable   bool     `json:"usable"`
-	Path     string   `json:"path"` // the VMM's program
-	Version  string   `json:"version"`
-	Accel    string   `json:"accel"`              // AccelKVM or AccelTCG
-	Why      string   `json:"why"`                // why this acceleration, or why it can't be used
+	Usable  bool   `json:"usable"`
+	Path    string `json:"path"` // the VMM's program
+	Version string `json:"version"`
+	Accel   string `json:"accel"` // AccelKVM or AccelTCG
+	Why     string `json:"why"`   // why this acceleration, or why it can't be used
+	// Discards says that what the guest discards of a disk goes back to the host.
+	Discards bool     `json:"discards,omitempty"`
 	MaxVCPUs int      `json:"max_vcpus"`          // the most that a machine of this VMM has
 	Features []string `json:"features,omitempty"` // what the driver wants to know of its program
 }

@@ -42,6 +42,9 @@ const (
 	minMinor = 10
 )
 
+// discardMinor is the version whose disks take discards.
+const discardMinor = 17
+
 // maxVCPUs is Firecracker's own limit (MAX_SUPPORTED_VCPUS).
 const maxVCPUs = 32
 
@@ -87,6 +90,7 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 	if p.Version, err = d.program.Version(ctx, p.Path, "--version"); err == nil {
 		err = checkVersion(p.Version)
 	}
+	p.Discards = isAtLeast(p.Version, 1, discardMinor)
 	if err != nil {
 		p.Why = err.Error()
 		return p
@@ -100,13 +104,18 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 
 // checkVersion refuses what is older than minMajor.minMinor.
 func checkVersion(v string) error {
-	parts := strings.SplitN(v, ".", 3)
-	if len(parts) == 3 {
-		major, err1 := strconv.Atoi(parts[0])
-		minor, err2 := strconv.Atoi(parts[1])
-		if err1 == nil && err2 == nil && (major > minMajor || major == minMajor && minor >= minMinor) {
-			return nil
-		}
+	if isAtLeast(v, minMajor, minMinor) {
+		return nil
 	}
 	return fmt.Errorf("firecracker is version %.40q, %d.%d is needed", v, minMajor, minMinor)
+}
+
+func isAtLeast(v string, wantMajor, wantMinor int) bool {
+	parts := strings.SplitN(v, ".", 3)
+	if len(parts) != 3 {
+		return false
+	}
+	major, err1 := strconv.Atoi(parts[0])
+	minor, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (major > wantMajor || major == wantMajor && minor >= wantMinor)
 }

@@ -49,7 +49,6 @@ func TestLaunchConfines(t *testing.T) {
 		{"echo x >>" + f[1], false},
 		{"echo x 1<>" + f[2], true},
 		{"dd if=/dev/urandom of=" + f[2] + " bs=4k count=1 conv=notrunc", true},
-		{"dd if=/dev/urandom of=" + f[2] + " bs=4k count=2 conv=notrunc", false}, // beyond the disk's end
 		{"cat " + f[3], false},
 		{"echo x >" + f[3], false},
 		{"ls " + filepath.Dir(f[3]), false},

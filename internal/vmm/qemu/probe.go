@@ -25,7 +25,7 @@ func (d *Driver) Probe(ctx context.Context) vmm.Probe {
 	if err != nil {
 		return vmm.Probe{Why: err.Error()}
 	}
-	p := vmm.Probe{Path: path, MaxVCPUs: maxVCPUs}
+	p := vmm.Probe{Path: path, MaxVCPUs: maxVCPUs, Discards: true}
 	// QEMU reads its arguments in their order, and one that was built without
 	// seccomp refuses the first before it says its version.
 	p.Version, err = d.program.Version(ctx, path, "-sandbox", "on", "--version")
