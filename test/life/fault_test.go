@@ -279,8 +279,13 @@ func (w *world) write(v api.VM) {
 
 // hasWork reports what is wrong with a VM's disk, or "".
 func (w *world) hasWork(v api.VM) string {
-	text, err := os.ReadFile(filepath.Join(w.vmDir(v.ID), "disk"))
-	if err != nil || !strings.HasPrefix(string(text), work) {
+	f, err := os.Open(filepath.Join(w.vmDir(v.ID), "disk"))
+	if err != nil {
+		return fmt.Sprintf("the disk of %s is lost: %v", v.Name, err)
+	}
+	defer f.Close()
+	text := make([]byte, len(work))
+	if _, err := f.ReadAt(text, 0); err != nil || string(text) != work {
 		return fmt.Sprintf("the disk of %s is lost: %.20q, %v", v.Name, text, err)
 	}
 	return ""

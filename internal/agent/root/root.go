@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +63,9 @@ func Open(disk, image string) (path string, err error) {
 	}
 	defer c.Close()
 	d, err := assemble(c, disk, image, l)
+	if err == nil {
+		err = checkPool(c)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -157,6 +162,19 @@ func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout) (d de
 		return d, err
 	}
 	return create(rootName, root)
+}
+
+// checkPool refuses a pool that the kernel does not write: a write of its metadata has
+// failed before, and a root on it would lose what is written next.
+func checkPool(c *devmapper.Control) error {
+	status, err := c.Status(poolName)
+	if err != nil {
+		return err
+	}
+	if f := strings.Fields(status); slices.Contains(f, "rw") && !slices.Contains(f, "needs_check") {
+		return nil
+	}
+	return fmt.Errorf("the pool on the VM's disk is not to be written: a write of its metadata has failed; the kernel says %q", status)
 }
 
 // parts are the two parts of the disk that make the pool.
