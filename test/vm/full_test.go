@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/rootdisk"
 )
 
 // TestL11 lets a guest meet the end of the host's disk: it waits, which is shown,
@@ -109,7 +111,7 @@ func (g *guests) exportFull(state, filler string) {
 		g.t.Fatal(err)
 	}
 	defer disk.Close()
-	if err := unix.Fallocate(int(disk.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, 1<<30); err != nil {
+	if err := unix.Fallocate(int(disk.Fd()), unix.FALLOC_FL_KEEP_SIZE, rootdisk.DataAt, 1<<30); err != nil {
 		g.t.Fatal(err)
 	}
 	fill(g.t, filler, 0)
