@@ -7,22 +7,15 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/exec"
 )
 
-const (
-	// hangup is how long a process has between SIGHUP and SIGKILL when its
-	// session's host end is gone.
-	hangup = 2 * time.Second
-	// pipeSize is the kernel's largest pipe for everybody
-	// (/proc/sys/fs/pipe-max-size).
-	pipeSize = 1 << 20
-)
+// pipeSize is the kernel's largest pipe for everybody
+// (/proc/sys/fs/pipe-max-size).
+const pipeSize = 1 << 20
 
 // process is a running one with our ends of its descriptors. stdin may be the
 // same file as stdout: a terminal.
@@ -103,12 +96,9 @@ func refusal(name string, err error) exec.Status {
 // pipes makes both ends of the process's descriptors.
 func pipes(req exec.Request) (*process, []*os.File, error) {
 	if req.TTY {
-		master, slave, err := pty.Open()
+		master, slave, err := openTerminal(req.Size)
 		if err != nil {
 			return nil, nil, err
-		}
-		if req.Size.Rows > 0 && req.Size.Cols > 0 {
-			pty.Setsize(master, &pty.Winsize{Rows: req.Size.Rows, Cols: req.Size.Cols})
 		}
 		return &process{stdin: master, stdout: master, tty: true}, []*os.File{slave, slave, slave}, nil
 	}
@@ -135,9 +125,9 @@ func growPipe(f *os.File) {
 	}
 }
 
-// feed does what the host sends until the stream ends.
-func (p *process) feed(in *exec.Reader) {
-	stdin := p.stdin
+// feed does what the host sends until the stream ends. It never waits for the
+// process, if the host holds its input back.
+func (p *process) feed(in *exec.Reader, q *input) {
 	for {
 		t, b, err := in.Next()
 		if err != nil {
@@ -145,22 +135,14 @@ func (p *process) feed(in *exec.Reader) {
 		}
 		switch t {
 		case exec.TypeStdin:
-			switch {
-			case stdin == nil:
-			case len(b) == 0 && p.tty:
-				stdin.Write([]byte{4}) // end of input, as typed (VEOF)
-			case len(b) == 0:
-				stdin.Close()
-				stdin = nil
-			default:
-				if _, err := stdin.Write(b); err != nil && !p.tty {
-					stdin.Close() // the process takes no more
-					stdin = nil
-				}
+			if len(b) == 0 {
+				q.end()
+			} else {
+				q.add(b)
 			}
 		case exec.TypeResize:
 			if s, err := exec.ParseResize(b); err == nil && p.tty {
-				pty.Setsize(p.stdout, &pty.Winsize{Rows: s.Rows, Cols: s.Cols})
+				resize(p.stdout, s)
 			}
 		case exec.TypeSignal:
 			if len(b) == 1 && b[0] > 0 && b[0] <= 64 {
@@ -174,16 +156,6 @@ func (p *process) feed(in *exec.Reader) {
 func (p *process) signal(s syscall.Signal) {
 	if syscall.Kill(-p.proc.Pid, s) != nil {
 		syscall.Kill(p.proc.Pid, s)
-	}
-}
-
-// hangUp ends a process whose host is gone.
-func (p *process) hangUp(ended <-chan struct{}) {
-	p.signal(syscall.SIGHUP)
-	select {
-	case <-ended:
-	case <-time.After(hangup):
-		p.signal(syscall.SIGKILL)
 	}
 }
 

@@ -22,6 +22,10 @@ type Request struct {
 	// there is no stderr.
 	TTY  bool `json:"tty,omitempty"`
 	Size Size `json:"size"`
+	// Held says that the host holds stdin back: no more than Window is ever on its
+	// way, so that signals and the stream's end pass input that nobody reads. The
+	// guest says how much the process took (TypeTaken), beginning with 0 at once.
+	Held bool `json:"held,omitempty"`
 }
 
 // Size of a terminal, in characters.
@@ -81,6 +85,19 @@ func ParseResize(p []byte) (Size, error) {
 		return Size{}, fmt.Errorf("resize has %d bytes, not 4", len(p))
 	}
 	return Size{binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])}, nil
+}
+
+// WriteTaken says that the process took n more bytes of its input.
+func (w *Writer) WriteTaken(n int) error {
+	return w.Write(TypeTaken, binary.BigEndian.AppendUint32(nil, uint32(n)))
+}
+
+// ParseTaken reads a taken frame's payload.
+func ParseTaken(p []byte) (int, error) {
+	if len(p) != 4 {
+		return 0, fmt.Errorf("count of taken bytes has %d bytes, not 4", len(p))
+	}
+	return int(binary.BigEndian.Uint32(p)), nil
 }
 
 // Kind is how a process ended, or why there was none.
