@@ -23,13 +23,18 @@ const (
 // What has made a session of its own (setsid(2)) is not one of them, and lives.
 func (p *process) hangUp() {
 	sid := p.proc.Pid
-	for _, pid := range members(sid) {
-		syscall.Kill(pid, syscall.SIGHUP)
-		syscall.Kill(pid, syscall.SIGCONT)
-	}
+	told := map[int]bool{}
 	for end := time.Now().Add(hangup); time.Now().Before(end); time.Sleep(lookAgain) {
-		if len(members(sid)) == 0 {
+		left := members(sid)
+		if len(left) == 0 {
 			return
+		}
+		for _, pid := range left {
+			if !told[pid] { // others may come while some end
+				told[pid] = true
+				syscall.Kill(pid, syscall.SIGHUP)
+				syscall.Kill(pid, syscall.SIGCONT)
+			}
 		}
 	}
 	for range killRounds {
