@@ -36,7 +36,7 @@ func (f *ttyFlags) check() error {
 
 type sessionOptions struct {
 	argv []string // empty for a shell
-	tty  ttyFlags
+	how  *commandFlags
 }
 
 // session runs a process in a running VM, and returns its status as a
@@ -47,10 +47,15 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		return a.explainDial(ctx, c, where, err)
 	}
 	so := session.Options{
-		Request: exec.Request{Argv: exec.Args(o.argv...), Dir: []byte(where.Dir)},
+		Request: exec.Request{Argv: exec.Args(o.argv...)},
 		Stdin:   a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
-	if o.tty.force || (!o.tty.never && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))) {
+	tty := o.how.tty
+	terminals := !o.how.noStdin && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
+	if o.how.noStdin {
+		so.Stdin = nil
+	}
+	if tty.force || (!tty.never && terminals) {
 		t, err := openTerminal(a.stdin, a.stdout)
 		if err != nil {
 			stream.Close()
@@ -62,6 +67,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 			so.Request.Env = exec.Args("TERM=" + v)
 		}
 	}
+	o.how.fill(&so.Request, where.Dir)
 	status, err := a.untilSignal(ctx, func(ctx context.Context, signals <-chan os.Signal) (exec.Status, error) {
 		so.Signals = signals
 		return session.Run(ctx, stream, so)

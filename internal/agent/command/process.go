@@ -33,17 +33,20 @@ const self = "/proc/self/exe"
 // the status says why. A request of the agent's own program gets agent before its
 // arguments.
 func start(req exec.Request, env, agent []string) (*process, exec.Status) {
-	env = environment(req, env)
+	who, err := findAccount(passwdFile, groupFile, req.User)
+	if err != nil {
+		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
+	}
+	env = environment(req, who, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
 		argv[i] = string(w)
 	}
-	dir := string(req.Dir)
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(getenv(env, "HOME"), dir)
+	dir, err := directory(req, who, env)
+	if err != nil {
+		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
 	var path string
-	var err error
 	if req.Agent {
 		path, argv = self, append(slices.Clone(agent), argv...)
 	} else if len(argv) == 0 {
@@ -52,16 +55,16 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	} else if path, err = lookPath(argv[0], getenv(env, "PATH"), dir); err != nil {
 		return nil, refusal(argv[0], err)
 	}
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return nil, exec.Status{Kind: exec.Failed, Message: "working directory " + dir + " is not there"}
-	}
 	p, files, err := pipes(req)
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
-	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}}
 	if req.TTY {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
+		if !who.own {
+			files[0].Chown(int(who.uid), -1) // it can be opened by its path, as after a login
+		}
 	}
 	err = withoutAdvantages(func() (err error) {
 		p.proc, err = os.StartProcess(path, argv, attr)
@@ -72,7 +75,7 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	}
 	if err != nil {
 		p.close()
-		return nil, refusal(argv[0], err)
+		return nil, refusal(argv[0], missing(path, err))
 	}
 	return p, exec.Status{}
 }
@@ -84,7 +87,10 @@ func refusal(name string, err error) exec.Status {
 		err = pe.Err
 	}
 	s := exec.Status{Kind: exec.Failed, Message: name + ": " + err.Error()}
+	var none *interpreterError
 	switch {
+	case errors.As(err, &none):
+		s.Kind = exec.NotExecutable
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		s.Kind, s.Message = exec.NotFound, name+": command not found"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.E2BIG):

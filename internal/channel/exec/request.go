@@ -16,8 +16,13 @@ type Request struct {
 	Agent bool `json:"agent,omitempty"`
 	// Env are KEY=VALUE pairs beside the guest's own PATH, HOME, USER, ….
 	Env [][]byte `json:"env,omitempty"`
-	// Dir is the working directory, absolute or relative to root's home.
-	Dir []byte `json:"dir,omitempty"`
+	// User is USER or USER:GROUP, each a name or a number; "" is the agent's own user,
+	// root.
+	User string `json:"user,omitempty"`
+	// Dir is the working directory, absolute or relative to the user's home. With
+	// OrHome a user who can't enter it is at home.
+	Dir    []byte `json:"dir,omitempty"`
+	OrHome bool   `json:"or_home,omitempty"`
 	// TTY asks for a pseudo-terminal of Size: stdin and stdout are that, and
 	// there is no stderr.
 	TTY  bool `json:"tty,omitempty"`
