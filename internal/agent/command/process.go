@@ -37,6 +37,7 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
+	who.startManager()
 	env = environment(req, who, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
