@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -42,7 +44,7 @@ type sessionOptions struct {
 // session runs a process in a running VM, and returns its status as a
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
-	stream, err := session.Dial(ctx, where.Socket, channel.PortExec)
+	stream, err := a.dialGuest(ctx, c, where)
 	if err != nil {
 		return a.explainDial(ctx, c, where, err)
 	}
@@ -85,6 +87,37 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		return statusError(code)
 	}
 	return nil
+}
+
+// slowLimit is how long a guest may be silent before that is said.
+const slowLimit = 4 * time.Second
+
+// dialGuest opens a stream to the guest's agent. While it waits for a guest that is
+// silent, it says so, with what the daemon knows.
+func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (channel.Stream, error) {
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { // ends with done
+		select {
+		case <-time.After(slowLimit):
+		case <-done:
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, breakWait)
+		defer cancel()
+		why := "its guest is very busy, or its agent hangs"
+		if v, err := c.ShowVM(ctx, string(where.ID)); err == nil {
+			why = cmp.Or(silence(v), why)
+		}
+		select {
+		case <-done:
+		default:
+			a.note("VM %s does not answer yet: %s; going on waiting", where.Name, why)
+		}
+	})
+	defer telling.Wait()
+	defer close(done)
+	return session.Dial(ctx, where.Socket, channel.PortExec)
 }
 
 // untilSignal runs do with the session's own answer to signals: the first

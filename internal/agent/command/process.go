@@ -18,12 +18,13 @@ import (
 const pipeSize = 1 << 20
 
 // process is a running one with our ends of its descriptors. stdin may be the
-// same file as stdout: a terminal.
+// same file as stdout: a terminal. One on the console has none of them.
 type process struct {
 	proc           *os.Process
 	stdin          *os.File
 	stdout, stderr *os.File
-	tty            bool
+	terminal       *os.File // nil without one
+	tty            bool     // a pseudo-terminal
 }
 
 // self is the running program, whatever its path has become.
@@ -61,9 +62,9 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
 	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}}
-	if req.TTY {
+	if p.terminal != nil {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
-		if !who.own {
+		if p.tty && !who.own {
 			files[0].Chown(int(who.uid), -1) // it can be opened by its path, as after a login
 		}
 	}
@@ -72,7 +73,9 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 		return err
 	})
 	for _, f := range files {
-		f.Close()
+		if f != p.terminal {
+			f.Close()
+		}
 	}
 	if err != nil {
 		p.close()
@@ -102,12 +105,19 @@ func refusal(name string, err error) exec.Status {
 
 // pipes makes both ends of the process's descriptors.
 func pipes(req exec.Request) (*process, []*os.File, error) {
+	if req.Console {
+		f, err := openConsole(req.Size)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &process{terminal: f}, []*os.File{f, f, f}, nil
+	}
 	if req.TTY {
 		master, slave, err := openTerminal(req.Size)
 		if err != nil {
 			return nil, nil, err
 		}
-		return &process{stdin: master, stdout: master, tty: true}, []*os.File{slave, slave, slave}, nil
+		return &process{stdin: master, stdout: master, terminal: master, tty: true}, []*os.File{slave, slave, slave}, nil
 	}
 	var ends [6]*os.File
 	for i := 0; i < len(ends); i += 2 {
@@ -148,8 +158,8 @@ func (p *process) feed(in *exec.Reader, q *input) {
 				q.add(b)
 			}
 		case exec.TypeResize:
-			if s, err := exec.ParseResize(b); err == nil && p.tty {
-				resize(p.stdout, s)
+			if s, err := exec.ParseResize(b); err == nil && p.terminal != nil {
+				resize(p.terminal, s)
 			}
 		case exec.TypeSignal:
 			if len(b) == 1 && b[0] > 0 && b[0] <= 64 {
@@ -179,7 +189,7 @@ func (p *process) wait() exec.Status {
 }
 
 func (p *process) close() {
-	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr} {
+	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr, p.terminal} {
 		if f != nil {
 			f.Close()
 		}

@@ -5,6 +5,7 @@ package command
 
 import (
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -72,27 +73,36 @@ func (s *Service) run(c net.Conn) {
 			p.hangUp() // the host's end is gone
 		}
 	})
-	feeding.Go(func() { p.pump(q, taken) }) // ends with the input, or by q.close and p.close below
-	stdout, stderr := &output{f: p.stdout, tty: p.tty}, &output{f: p.stderr}
+	if p.stdin == nil {
+		q.close()
+	} else {
+		feeding.Go(func() { p.pump(q, taken) }) // ends with the input, or by q.close and p.stdin.Close below
+	}
+	var outputs []*output
 	var draining sync.WaitGroup
-	draining.Go(func() { drain(out, exec.TypeStdout, stdout) }) // end with the process, see output
-	if p.stderr != nil {
-		draining.Go(func() { drain(out, exec.TypeStderr, stderr) })
+	for t, f := range map[exec.Type]*os.File{exec.TypeStdout: p.stdout, exec.TypeStderr: p.stderr} {
+		if f != nil {
+			o := &output{f: f, tty: p.tty}
+			outputs = append(outputs, o)
+			draining.Go(func() { drain(out, t, o) }) // ends with the process, see output
+		}
 	}
 	status = p.wait()
 	close(ended)
-	stdout.processEnded()
-	if p.stderr != nil {
-		stderr.processEnded()
+	for _, o := range outputs {
+		o.processEnded()
 	}
 	draining.Wait()
 	out.WriteStatus(status)
 	q.close()
-	p.stdin.Close()
+	for _, f := range []*os.File{p.stdin, p.terminal} {
+		if f != nil {
+			f.Close()
+		}
+	}
 	c.Close()
-	go stdout.discard() // end with the last process that writes there
-	if p.stderr != nil {
-		go stderr.discard()
+	for _, o := range outputs {
+		go o.discard() // ends with the last process that writes there
 	}
 	feeding.Wait()
 }

@@ -27,6 +27,9 @@ type Request struct {
 	// there is no stderr.
 	TTY  bool `json:"tty,omitempty"`
 	Size Size `json:"size"`
+	// Console asks for the user's shell on the guest's serial console, where its input
+	// and output are; Argv is empty. There is one at a time.
+	Console bool `json:"console,omitempty"`
 	// Held says that the host holds stdin back: no more than Window is ever on its
 	// way, so that signals and the stream's end pass input that nobody reads. The
 	// guest says how much the process took (TypeTaken), beginning with 0 at once.
