@@ -28,8 +28,8 @@ func TestG1WantUserManager(t *testing.T) {
 			}
 		}
 		for range 2 { // a repeat changes nothing
-			if err := wantUserManager(root); err != nil {
-				t.Errorf("with %q: %v", test.files, err)
+			if got, err := wantUserManager(root); got != (test.want != "") || err != nil {
+				t.Errorf("with %q: %t, %v", test.files, got, err)
 			}
 		}
 		if got, _ := os.Readlink(filepath.Join(root, "run/systemd/system/multi-user.target.wants/user@0.service")); got != test.want {
