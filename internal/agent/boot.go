@@ -66,6 +66,9 @@ func boot() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
+	if err := limitFiles(); err != nil {
+		say("limit open files: %v", err)
+	}
 	words, err := startAgent()
 	if err != nil {
 		return err

@@ -50,6 +50,16 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 	return out
 }
 
+// silence says why a VM's guest may not answer, or "".
+func silence(v api.VM) string {
+	for _, r := range remarks(v, time.Now()) {
+		if r.key == "silent" || r.key == "held" || r.key == "agent" {
+			return r.long
+		}
+	}
+	return ""
+}
+
 // clock is a time of today as the user's clock shows it, and a day with it
 // otherwise.
 func clock(t, now time.Time) string {

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,21 +38,26 @@ func (f *ttyFlags) check() error {
 
 type sessionOptions struct {
 	argv []string // empty for a shell
-	tty  ttyFlags
+	how  *commandFlags
 }
 
 // session runs a process in a running VM, and returns its status as a
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
-	stream, err := session.Dial(ctx, where.Socket, channel.PortExec)
+	stream, err := a.dialGuest(ctx, c, where)
 	if err != nil {
 		return a.explainDial(ctx, c, where, err)
 	}
 	so := session.Options{
-		Request: exec.Request{Argv: exec.Args(o.argv...), Dir: []byte(where.Dir)},
+		Request: exec.Request{Argv: exec.Args(o.argv...)},
 		Stdin:   a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
-	if o.tty.force || (!o.tty.never && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))) {
+	tty := o.how.tty
+	terminals := !o.how.noStdin && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
+	if o.how.noStdin {
+		so.Stdin = nil
+	}
+	if tty.force || (!tty.never && terminals) {
 		t, err := openTerminal(a.stdin, a.stdout)
 		if err != nil {
 			stream.Close()
@@ -62,6 +69,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 			so.Request.Env = exec.Args("TERM=" + v)
 		}
 	}
+	o.how.fill(&so.Request, where.Dir)
 	status, err := a.untilSignal(ctx, func(ctx context.Context, signals <-chan os.Signal) (exec.Status, error) {
 		so.Signals = signals
 		return session.Run(ctx, stream, so)
@@ -79,6 +87,37 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		return statusError(code)
 	}
 	return nil
+}
+
+// slowLimit is how long a guest may be silent before that is said.
+const slowLimit = 4 * time.Second
+
+// dialGuest opens a stream to the guest's agent. While it waits for a guest that is
+// silent, it says so, with what the daemon knows.
+func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (channel.Stream, error) {
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { // ends with done
+		select {
+		case <-time.After(slowLimit):
+		case <-done:
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, breakWait)
+		defer cancel()
+		why := "its guest is very busy, or its agent hangs"
+		if v, err := c.ShowVM(ctx, string(where.ID)); err == nil {
+			why = cmp.Or(silence(v), why)
+		}
+		select {
+		case <-done:
+		default:
+			a.note("VM %s does not answer yet: %s; going on waiting", where.Name, why)
+		}
+	})
+	defer telling.Wait()
+	defer close(done)
+	return session.Dial(ctx, where.Socket, channel.PortExec)
 }
 
 // untilSignal runs do with the session's own answer to signals: the first

@@ -12,6 +12,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/hint"
+	"banger/internal/session"
 	"banger/internal/vm"
 )
 
@@ -22,11 +23,16 @@ func (a *app) vmConsole() *cobra.Command {
 	var raw bool
 	cmd := &cobra.Command{
 		Use:   "console [flags] VM",
-		Short: "Show a VM's serial console live",
+		Short: "Use a VM's serial console",
 		Long: `Show what the kernel and the services of a VM that runs write to its serial
 console from now on, until the VM ends. Ctrl-] leaves the console; the VM goes
-on. Keys are not sent to the VM in this version: banger vm ssh gives a shell.
-On a terminal, control characters are shown as escapes.`,
+on.
+
+On a terminal, a shell of root is started on the console, and ends with this
+command; this command ends with the shell. What is typed goes to the console, also
+if there is no shell: while the VM boots, or if its agent is gone. What is shown
+is not changed then, so trust the VM as with banger vm ssh. Somebody else may have
+the console: then what is typed goes there.`,
 		Example: `  banger vm console dev
   banger vm console --raw dev > boot.txt`,
 		Args:              args(1, 1, "a VM"),
@@ -47,13 +53,29 @@ On a terminal, control characters are shown as escapes.`,
 			return a.console(cmd.Context(), c, v, raw)
 		},
 	}
-	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print control characters as they are, if keys are not sent")
 	return cmd
 }
 
-// console copies the console of v until v ends, ctx ends, or the user types the
-// escape.
+// console is the console of v until v ends, ctx ends, or the user types the escape.
 func (a *app) console(ctx context.Context, c *api.Client, v api.VM, raw bool) error {
+	if !term.IsTerminal(int(a.stdin.Fd())) || !term.IsTerminal(int(a.stdout.Fd())) {
+		return a.watchConsole(ctx, c, v, raw)
+	}
+	where, err := c.VMSession(ctx, string(v.ID))
+	if err != nil { // it has none while it starts and stops
+		return a.watchConsole(ctx, c, v, raw)
+	}
+	line, err := session.DialConsole(ctx, where.Socket)
+	if err != nil {
+		a.note("VM %s takes no keys: %v", v.Name, err)
+		return a.watchConsole(ctx, c, v, raw)
+	}
+	return a.useConsole(ctx, where, line)
+}
+
+// watchConsole copies the console of v without typing there.
+func (a *app) watchConsole(ctx context.Context, c *api.Client, v api.VM, raw bool) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	if term.IsTerminal(int(a.stdin.Fd())) {

@@ -9,22 +9,25 @@ import (
 )
 
 func (a *app) vmExec() *cobra.Command {
-	var (
-		tty ttyFlags
-		dir string
-	)
+	var how commandFlags
 	cmd := &cobra.Command{
 		Use:   "exec [flags] VM -- COMMAND [ARG…]",
 		Short: "Run a command in a running VM",
 		Long: `Run a command in a running VM: in its workspace if it has exactly one, else in
 root's home. Its arguments arrive byte for byte, because no shell reads them. Its exit
-status is banger's, as with vm run.`,
+status is banger's, as with vm run.
+
+When the command ends, what it left in the background lives on. When banger is ended
+before the command, the command's session is ended (SIGHUP, SIGKILL after 2 s), and only
+what made a session of its own lives: setsid does that, nohup does not.`,
 		Example: `  banger vm exec dev -- ls -l /
   banger vm exec dev -- sh -c 'echo "$HOME"'
-  banger vm exec dev -- tar c /etc > etc.tar`,
+  banger vm exec dev -- tar c /etc > etc.tar
+  banger vm exec -e DEBUG=1 -w /srv -u www-data dev -- env
+  ls | while read f; do banger vm exec -n dev -- stat "$f"; done`,
 		ValidArgsFunction: a.names(1, vm.Running),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := tty.check(); err != nil {
+			if err := how.check(); err != nil {
 				return err
 			}
 			ref, argv, err := guestCommand(args)
@@ -42,17 +45,12 @@ status is banger's, as with vm run.`,
 			if err != nil {
 				return err
 			}
-			if dir != "" {
-				where.Dir = dir
-			}
-			return a.session(cmd.Context(), c, where, sessionOptions{argv: argv, tty: tty})
+			return a.session(cmd.Context(), c, where, sessionOptions{argv: argv, how: &how})
 		},
 	}
 	// All that follows the VM belongs to the command, flags too.
 	cmd.Flags().SetInterspersed(false)
-	tty.add(cmd)
-	cmd.Flags().StringVarP(&dir, "workdir", "w", "", "run it in this directory `DIR` of the guest's")
-	cmd.RegisterFlagCompletionFunc("workdir", nothing)
+	how.add(cmd)
 	return cmd
 }
 

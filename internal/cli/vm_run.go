@@ -19,11 +19,18 @@ const (
 	interruptedLimit = 2 * time.Second
 )
 
+// Titles of vm run's flags.
+const (
+	titleCommand    = "Flags of the command"
+	titleVM         = "Flags of the VM"
+	titleRepository = "Flags of the repository"
+)
+
 func (a *app) vmRun() *cobra.Command {
 	var (
 		f          vmFlags
 		w          workspaceFlags
-		tty        ttyFlags
+		how        commandFlags
 		rm, detach bool
 	)
 	cmd := &cobra.Command{
@@ -43,6 +50,7 @@ The VM stays when the command ends, unless --rm is given.`,
   banger vm run . -- make test
   banger vm run --rm -- sh -c 'exit 42'; echo $?
   banger vm run --rm --memory 4G --vcpu 2
+  banger vm run --rm -e CI=1 -e GITHUB_TOKEN -- env
   tar c . | banger vm run --rm -- tar tv
   banger vm run -d --name dev --ttl 8h`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,7 +64,10 @@ The VM stays when the command ends, unless --rm is given.`,
 			case detach && len(args) > 0:
 				return usagef("--detach runs no command: banger vm run --detach, then banger vm exec NAME -- %s", args[0])
 			}
-			if err := errors.Join(tty.check(), w.check()); err != nil {
+			if name := firstTyped(cmd, titleCommand); detach && name != "" {
+				return usagef("--detach runs no command: --%s goes to banger vm exec", name)
+			}
+			if err := errors.Join(how.check(), w.check()); err != nil {
 				return err
 			}
 			req, err := f.create(a, cmd)
@@ -65,7 +76,7 @@ The VM stays when the command ends, unless --rm is given.`,
 			}
 			req.Remove = rm
 			show := a.display(f.quiet, f.json)
-			err = a.run(cmd.Context(), req, runOptions{argv: args, tty: tty, detach: detach, show: show, repo: repo, workspace: &w})
+			err = a.run(cmd.Context(), req, runOptions{argv: args, how: &how, detach: detach, show: show, repo: repo, workspace: &w})
 			show.close()
 			var status statusError
 			if f.json && err != nil && !errors.As(err, &status) {
@@ -81,9 +92,11 @@ The VM stays when the command ends, unless --rm is given.`,
 		}
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
-	f.add(a, cmd)
-	w.add(cmd)
-	tty.add(cmd)
+	grouped(cmd, titleVM, func() { f.add(a, cmd) })
+	grouped(cmd, titleRepository, func() { w.add(cmd) })
+	grouped(cmd, titleCommand, func() { how.add(cmd) })
+	cmd.Flags().Lookup("quiet").Annotations = nil // it is about progress
+	cmd.SetUsageFunc(usage(titleCommand, titleVM, titleRepository))
 	cmd.Flags().BoolVar(&f.json, "json", false, "progress as JSON lines on stderr")
 	cmd.Flags().BoolVar(&rm, "rm", false, "delete the VM when the command or the shell ends, whatever happens")
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "leave the VM running and print its name")
@@ -109,7 +122,7 @@ func splitRun(args []string, dash int) (repo string, argv []string, err error) {
 
 type runOptions struct {
 	argv      []string
-	tty       ttyFlags
+	how       *commandFlags
 	detach    bool
 	show      display
 	repo      string // "" for none
@@ -162,7 +175,7 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 		return a.write("%s\n", clean(name))
 	}
 	if err == nil {
-		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, tty: o.tty})
+		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, how: o.how})
 		if in != nil {
 			a.tellWork(ctx, c, v, req.Remove, o.show)
 		}

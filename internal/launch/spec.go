@@ -21,10 +21,10 @@ type Spec struct {
 	Dir  string   // working directory; "" is /
 
 	// Files become descriptors 3, 4, … of the program; no others are open in
-	// it but 0 (/dev/null), 1 (Stdout) and 2 (Stderr). Nil stands for
+	// it but 0 (Stdin), 1 (Stdout) and 2 (Stderr). Nil stands for
 	// /dev/null. The caller closes its own copies after Start.
-	Files          []*os.File
-	Stdout, Stderr *os.File
+	Files                 []*os.File
+	Stdin, Stdout, Stderr *os.File
 
 	// NewSession detaches the process from the starter's session and terminal.
 	NewSession bool

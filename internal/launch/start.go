@@ -102,6 +102,9 @@ func Start(program string, s Spec) (*Child, error) {
 	}
 	cmd.Dir = "/"
 	// A nil file is /dev/null.
+	if s.Stdin != nil {
+		cmd.Stdin = s.Stdin
+	}
 	if s.Stdout != nil {
 		cmd.Stdout = s.Stdout
 	}

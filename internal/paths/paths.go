@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"syscall"
 
 	"banger/internal/vm"
 )
@@ -112,11 +113,21 @@ const (
 )
 
 // Memory are directories in memory, for what must not go to a disk that may be full, the
-// preferred one first: XDG_RUNTIME_DIR's, and the one that every Linux has, where other
-// users may have been faster.
+// preferred one first: XDG_RUNTIME_DIR's, if that is this user's (su keeps another's),
+// and the one that every Linux has, where other users may have been faster.
 func Memory() (dirs []string) {
-	if run := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) {
+	if run := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) && own(run) {
 		dirs = append(dirs, filepath.Join(run, "banger"))
 	}
 	return append(dirs, fmt.Sprintf("/dev/shm/banger-%d", os.Getuid()))
+}
+
+// own reports whether path is this user's.
+func own(path string) bool {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Getuid()
 }

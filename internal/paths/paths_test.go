@@ -2,6 +2,9 @@ package paths
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -36,5 +39,20 @@ func TestResolve(t *testing.T) {
 		if got, err := resolve(env(c.env), c.home); err == nil {
 			t.Errorf("%s: resolve = %+v, want an error", name, got)
 		}
+	}
+}
+
+// A runtime directory of another user is not used.
+func TestC20RuntimeDirOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	if got := Memory(); got[0] != filepath.Join(dir, "banger") {
+		t.Errorf("Memory() = %q, want %s first", got, dir)
+	}
+	if err := os.Chown(dir, os.Getuid()+1, -1); err != nil {
+		t.Skipf("only root can give a directory away: %v", err)
+	}
+	if got := Memory(); len(got) != 1 || strings.HasPrefix(got[0], dir) {
+		t.Errorf("Memory() = %q, want nothing in %s", got, dir)
 	}
 }

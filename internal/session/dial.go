@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"banger/internal/channel"
@@ -61,6 +62,17 @@ func (s *stream) Read(p []byte) (int, error) {
 // listens on socket. It speaks only to a supervisor of this process's user. ctx
 // bounds the opening, not the stream.
 func Dial(ctx context.Context, socket string, port uint32) (channel.Stream, error) {
+	return dial(ctx, socket, "/v1/dial?port="+strconv.FormatUint(uint64(port), 10))
+}
+
+// DialConsole opens the serial console of the VM whose supervisor listens on socket:
+// what is written is typed there, what it shows from now on is read. It ends with
+// the VM. A supervisor of an earlier version refuses.
+func DialConsole(ctx context.Context, socket string) (channel.Stream, error) {
+	return dial(ctx, socket, "/v1/keys")
+}
+
+func dial(ctx context.Context, socket, path string) (channel.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	c, err := unixsock.DialOwn(ctx, socket)
@@ -68,7 +80,7 @@ func Dial(ctx context.Context, socket string, port uint32) (channel.Stream, erro
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
-	s, err := ask(c, port)
+	s, err := ask(c, path)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -82,8 +94,8 @@ func Dial(ctx context.Context, socket string, port uint32) (channel.Stream, erro
 	return s, nil
 }
 
-func ask(c *net.UnixConn, port uint32) (channel.Stream, error) {
-	if _, err := fmt.Fprintf(c, "GET /v1/dial?port=%d HTTP/1.1\r\nHost: supervisor\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %d\r\n\r\n", port, Upgrade, Header, Protocol); err != nil {
+func ask(c *net.UnixConn, path string) (channel.Stream, error) {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: supervisor\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %d\r\n\r\n", path, Upgrade, Header, Protocol); err != nil {
 		return nil, fmt.Errorf("dial the guest: %w", err)
 	}
 	r := bufio.NewReader(c)

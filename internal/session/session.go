@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"banger/internal/channel"
 	"banger/internal/channel/exec"
@@ -42,6 +43,10 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	w := exec.NewWriter(s)
+	o.Request.Held = true
+	stdin := newHeld(o.Stdin)
+	defer stdin.end()
+	defer time.AfterFunc(agentLimit, stdin.silent).Stop()
 	if err := w.WriteRequest(o.Request); err != nil {
 		return exec.Status{}, fmt.Errorf("ask for the process: %w", err)
 	}
@@ -52,7 +57,7 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 			w.Write(exec.TypeStdin, nil)
 			return
 		}
-		if err := w.Copy(exec.TypeStdin, o.Stdin); err != nil {
+		if err := w.Copy(exec.TypeStdin, stdin); err != nil {
 			w.Write(exec.TypeStdin, nil) // what can't be read is at its end
 		}
 	}()
@@ -74,7 +79,7 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 			}
 		}
 	})
-	return receive(ctx, s, o)
+	return receive(ctx, s, o, stdin)
 }
 
 // RunAgent runs the agent's own program in the guest whose supervisor listens on
@@ -121,7 +126,7 @@ func (h *head) Write(p []byte) (int, error) {
 }
 
 // receive copies the process's output until its status comes.
-func receive(ctx context.Context, s io.Reader, o Options) (exec.Status, error) {
+func receive(ctx context.Context, s io.Reader, o Options, stdin *held) (exec.Status, error) {
 	r := exec.NewReader(s)
 	for {
 		t, p, err := r.Next()
@@ -133,6 +138,7 @@ func receive(ctx context.Context, s io.Reader, o Options) (exec.Status, error) {
 		case err != nil:
 			return exec.Status{}, fmt.Errorf("read from the guest: %w", err)
 		}
+		stdin.hear(t, p)
 		out := o.Stdout
 		switch t {
 		case exec.TypeStderr:

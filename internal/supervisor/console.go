@@ -120,22 +120,33 @@ func (l *consoleLog) state() (changed chan struct{}, closed bool) {
 // comes, until the log is closed, w fails or ctx ends. A reader slower than half
 // the limit misses bytes.
 func (l *consoleLog) Follow(ctx context.Context, w io.Writer, fromNow bool) error {
-	changed, closed := l.state()
 	if !fromNow {
 		if err := copyFile(w, l.path+olderSuffix); err != nil {
 			return err
 		}
 	}
-	f, err := os.Open(l.path)
+	f, err := l.open(fromNow)
 	if err != nil {
 		return err
 	}
-	defer func() { f.Close() }()
-	if fromNow {
-		if _, err := f.Seek(0, io.SeekEnd); err != nil {
-			return err
+	return l.follow(ctx, w, f)
+}
+
+// open opens what is kept, at its beginning or, with fromNow, its end.
+func (l *consoleLog) open(fromNow bool) (*os.File, error) {
+	f, err := os.Open(l.path)
+	if err == nil && fromNow {
+		if _, err = f.Seek(0, io.SeekEnd); err != nil {
+			f.Close()
 		}
 	}
+	return f, err
+}
+
+// follow writes what comes after f's place, as Follow does; it closes f.
+func (l *consoleLog) follow(ctx context.Context, w io.Writer, f *os.File) error {
+	defer func() { f.Close() }()
+	changed, closed := l.state()
 	for {
 		if _, err := io.Copy(w, f); err != nil {
 			return err

@@ -40,13 +40,22 @@ func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
 		refuse(w, err)
 		return
 	}
-	conn, buffered, err := http.NewResponseController(w).Hijack()
+	conn, buffered, err := upgrade(w)
 	if err != nil {
 		stream.Close()
 		return
 	}
-	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", Header, Protocol, Upgrade)
 	bridge(conn, buffered, stream)
+}
+
+// upgrade turns a request's connection into one of raw bytes.
+func upgrade(w http.ResponseWriter) (net.Conn, io.Reader, error) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", Header, Protocol, Upgrade)
+	return conn, buffered, nil
 }
 
 func (r *run) serveHealth(w http.ResponseWriter, req *http.Request) {

@@ -131,6 +131,7 @@ const (
 	pathKill    = "/v1/kill"    // POST Kill, answers at once
 	pathDial    = "/v1/dial"    // GET ?port=N, Upgrade: banger-stream
 	pathConsole = "/v1/console" // GET ?follow=true&from=now, raw bytes
+	pathKeys    = "/v1/keys"    // GET, Upgrade: banger-stream: keys to the console, and what it shows from now on
 	pathHealth  = "/v1/health"  // GET control.Health
 	pathGrow    = "/v1/grow"    // POST, answers when the guest has taken its larger disk
 )

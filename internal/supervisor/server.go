@@ -107,6 +107,7 @@ func (r *run) handler() http.Handler {
 	mux.HandleFunc("POST "+pathKill, r.serveKill)
 	mux.HandleFunc("GET "+pathDial, r.serveDial)
 	mux.HandleFunc("GET "+pathConsole, r.serveConsole)
+	mux.HandleFunc("GET "+pathKeys, r.serveKeys)
 	mux.HandleFunc("GET "+pathHealth, r.serveHealth)
 	mux.HandleFunc("POST "+pathGrow, r.serveGrow)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

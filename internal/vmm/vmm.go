@@ -102,6 +102,16 @@ type Grower interface {
 	Grow(ctx context.Context, disk int, bytes int64) error
 }
 
+// Typer is a Machine whose serial console takes input: what is written to Keys
+// arrives there as if typed. A write waits while the guest takes none.
+type Typer interface{ Keys() Keys }
+
+// Keys is a serial console's input.
+type Keys interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
+}
+
 // Asker is a Machine whose VMM can be asked whether it still acts. Answers returns
 // an error if the VMM has not answered when ctx ends. Its process may live all
 // the same: stopped by a signal, frozen, or waiting for the host's disk.

@@ -103,8 +103,11 @@ func (c *session) end(t *testing.T) exec.Status { t.Helper(); return *c.until(t,
 func TestExecStatus(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "no-interpreter-line")
-	if err := os.WriteFile(script, []byte("\x00not a program"), 0o755); err != nil {
-		t.Fatal(err)
+	lost, cr := filepath.Join(dir, "lost"), filepath.Join(dir, "cr")
+	for name, text := range map[string]string{script: "\x00not a program", lost: "#! /no/such/interpreter -x\n", cr: "#!/bin/sh\r\necho\r\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, c := range map[string]struct {
 		req  exec.Request
@@ -120,6 +123,10 @@ func TestExecStatus(t *testing.T) {
 		"no right":       {exec.Request{Argv: exec.Args("/etc/passwd")}, exec.Status{Kind: exec.NotExecutable, Message: "/etc/passwd: permission denied"}},
 		"directory":      {exec.Request{Argv: exec.Args("/etc")}, exec.Status{Kind: exec.NotExecutable, Message: "/etc: is a directory"}},
 		"no program":     {exec.Request{Argv: exec.Args(script)}, exec.Status{Kind: exec.NotExecutable, Message: script + ": exec format error"}},
+		"interpreter":    {exec.Request{Argv: exec.Args(lost)}, exec.Status{Kind: exec.NotExecutable, Message: lost + `: its interpreter "/no/such/interpreter" is not there`}},
+		"CR":             {exec.Request{Argv: exec.Args(cr)}, exec.Status{Kind: exec.NotExecutable, Message: cr + `: its interpreter "/bin/sh\r" is not there: its first line ends with a carriage return, as Windows writes it (sed -i 's/\r$//' mends that)`}},
+		"no user":        {exec.Request{Argv: exec.Args("true"), User: "no-such-user"}, exec.Status{Kind: exec.Failed, Message: "user no-such-user is not in /etc/passwd"}},
+		"no group":       {exec.Request{Argv: exec.Args("true"), User: "0:no-such-group"}, exec.Status{Kind: exec.Failed, Message: "group no-such-group is not in /etc/group"}},
 		"no directory":   {exec.Request{Argv: exec.Args("true"), Dir: []byte("/no/such")}, exec.Status{Kind: exec.Failed, Message: "working directory /no/such is not there"}},
 		"NUL in a word":  {exec.Request{Argv: exec.Args("true", "a\x00b")}, exec.Status{Kind: exec.Failed, Message: "true: invalid argument"}},
 		"too long":       {exec.Request{Argv: exec.Args("true", strings.Repeat("a", 256<<10))}, exec.Status{Kind: exec.NotExecutable, Message: "true: argument list too long"}},

@@ -14,19 +14,26 @@ import (
 // DefaultPath is the PATH that a login of root has in Debian.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// userPath is the PATH of anybody else's.
+const userPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+
 const passwdFile = "/etc/passwd"
 
-// environment is a session's: root's own, then own's pairs, and then what the
-// request adds.
-func environment(req exec.Request, own []string) []string {
-	home, shell := rootUser(passwdFile)
-	env := []string{
-		"PATH=" + DefaultPath, "HOME=" + home, "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8",
+// environment is a session's: what a login of who has, then own's pairs, and then
+// what the request adds.
+func environment(req exec.Request, who account, own []string) []string {
+	path := DefaultPath
+	if who.uid != 0 {
+		path = userPath
 	}
-	for _, kv := range own {
+	env := []string{
+		"PATH=" + path, "HOME=" + who.home, "USER=" + who.name, "LOGNAME=" + who.name, "SHELL=" + who.shell, "LANG=C.UTF-8",
+	}
+	for _, kv := range append(loginVariables(environmentFiles...), own...) {
 		key, _, _ := strings.Cut(kv, "=")
 		env = setenv(env, key, kv)
 	}
+	env = append(env, runtimeVariables(runtimeDirs, who.uid)...)
 	for _, kv := range req.Env {
 		key, _, ok := strings.Cut(string(kv), "=")
 		if !ok || key == "" {
@@ -54,6 +61,24 @@ func getenv(env []string, key string) string {
 		}
 	}
 	return ""
+}
+
+// directory is the working directory that req asks for.
+func directory(req exec.Request, who account, env []string) (string, error) {
+	home := getenv(env, "HOME")
+	dir := string(req.Dir)
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(home, dir)
+	}
+	err := who.enter(dir)
+	if err != nil && req.OrHome {
+		for _, dir := range []string{home, "/"} { // a login in a home that is not there is in /
+			if err := who.enter(dir); err == nil {
+				return dir, nil
+			}
+		}
+	}
+	return dir, err
 }
 
 // rootUser reads root's home and shell from passwd(5); an image without them

@@ -14,7 +14,8 @@ import (
 )
 
 func TestEnvironment(t *testing.T) {
-	env := environment(exec.Request{Env: exec.Args("PATH=/x", "A=1", "A=2", "B=", "=c", "d")}, []string{"LANG=C", "A=0"})
+	who := account{name: "root", home: "/root", shell: "/bin/sh", own: true}
+	env := environment(exec.Request{Env: exec.Args("PATH=/x", "A=1", "A=2", "B=", "=c", "d")}, who, []string{"LANG=C", "A=0"})
 	for key, want := range map[string]string{"PATH": "/x", "A": "2", "B": "", "LANG": "C", "USER": "root", "C": ""} {
 		if got := getenv(env, key); got != want {
 			t.Errorf("%s = %q, want %q", key, got, want)

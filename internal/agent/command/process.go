@@ -7,30 +7,24 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/exec"
 )
 
-const (
-	// hangup is how long a process has between SIGHUP and SIGKILL when its
-	// session's host end is gone.
-	hangup = 2 * time.Second
-	// pipeSize is the kernel's largest pipe for everybody
-	// (/proc/sys/fs/pipe-max-size).
-	pipeSize = 1 << 20
-)
+// pipeSize is the kernel's largest pipe for everybody
+// (/proc/sys/fs/pipe-max-size).
+const pipeSize = 1 << 20
 
 // process is a running one with our ends of its descriptors. stdin may be the
-// same file as stdout: a terminal.
+// same file as stdout: a terminal. One on the console has none of them.
 type process struct {
 	proc           *os.Process
 	stdin          *os.File
 	stdout, stderr *os.File
-	tty            bool
+	terminal       *os.File // nil without one
+	tty            bool     // a pseudo-terminal
 }
 
 // self is the running program, whatever its path has become.
@@ -40,17 +34,21 @@ const self = "/proc/self/exe"
 // the status says why. A request of the agent's own program gets agent before its
 // arguments.
 func start(req exec.Request, env, agent []string) (*process, exec.Status) {
-	env = environment(req, env)
+	who, err := findAccount(passwdFile, groupFile, req.User)
+	if err != nil {
+		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
+	}
+	who.startManager()
+	env = environment(req, who, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
 		argv[i] = string(w)
 	}
-	dir := string(req.Dir)
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(getenv(env, "HOME"), dir)
+	dir, err := directory(req, who, env)
+	if err != nil {
+		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
 	var path string
-	var err error
 	if req.Agent {
 		path, argv = self, append(slices.Clone(agent), argv...)
 	} else if len(argv) == 0 {
@@ -59,27 +57,29 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	} else if path, err = lookPath(argv[0], getenv(env, "PATH"), dir); err != nil {
 		return nil, refusal(argv[0], err)
 	}
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return nil, exec.Status{Kind: exec.Failed, Message: "working directory " + dir + " is not there"}
-	}
 	p, files, err := pipes(req)
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
-	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
-	if req.TTY {
+	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}}
+	if p.terminal != nil {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
+		if p.tty && !who.own {
+			files[0].Chown(int(who.uid), -1) // it can be opened by its path, as after a login
+		}
 	}
 	err = withoutAdvantages(func() (err error) {
 		p.proc, err = os.StartProcess(path, argv, attr)
 		return err
 	})
 	for _, f := range files {
-		f.Close()
+		if f != p.terminal {
+			f.Close()
+		}
 	}
 	if err != nil {
 		p.close()
-		return nil, refusal(argv[0], err)
+		return nil, refusal(argv[0], missing(path, err))
 	}
 	return p, exec.Status{}
 }
@@ -91,7 +91,10 @@ func refusal(name string, err error) exec.Status {
 		err = pe.Err
 	}
 	s := exec.Status{Kind: exec.Failed, Message: name + ": " + err.Error()}
+	var none *interpreterError
 	switch {
+	case errors.As(err, &none):
+		s.Kind = exec.NotExecutable
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		s.Kind, s.Message = exec.NotFound, name+": command not found"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.E2BIG):
@@ -102,15 +105,19 @@ func refusal(name string, err error) exec.Status {
 
 // pipes makes both ends of the process's descriptors.
 func pipes(req exec.Request) (*process, []*os.File, error) {
-	if req.TTY {
-		master, slave, err := pty.Open()
+	if req.Console {
+		f, err := openConsole(req.Size)
 		if err != nil {
 			return nil, nil, err
 		}
-		if req.Size.Rows > 0 && req.Size.Cols > 0 {
-			pty.Setsize(master, &pty.Winsize{Rows: req.Size.Rows, Cols: req.Size.Cols})
+		return &process{terminal: f}, []*os.File{f, f, f}, nil
+	}
+	if req.TTY {
+		master, slave, err := openTerminal(req.Size)
+		if err != nil {
+			return nil, nil, err
 		}
-		return &process{stdin: master, stdout: master, tty: true}, []*os.File{slave, slave, slave}, nil
+		return &process{stdin: master, stdout: master, terminal: master, tty: true}, []*os.File{slave, slave, slave}, nil
 	}
 	var ends [6]*os.File
 	for i := 0; i < len(ends); i += 2 {
@@ -135,9 +142,9 @@ func growPipe(f *os.File) {
 	}
 }
 
-// feed does what the host sends until the stream ends.
-func (p *process) feed(in *exec.Reader) {
-	stdin := p.stdin
+// feed does what the host sends until the stream ends. It never waits for the
+// process, if the host holds its input back.
+func (p *process) feed(in *exec.Reader, q *input) {
 	for {
 		t, b, err := in.Next()
 		if err != nil {
@@ -145,22 +152,14 @@ func (p *process) feed(in *exec.Reader) {
 		}
 		switch t {
 		case exec.TypeStdin:
-			switch {
-			case stdin == nil:
-			case len(b) == 0 && p.tty:
-				stdin.Write([]byte{4}) // end of input, as typed (VEOF)
-			case len(b) == 0:
-				stdin.Close()
-				stdin = nil
-			default:
-				if _, err := stdin.Write(b); err != nil && !p.tty {
-					stdin.Close() // the process takes no more
-					stdin = nil
-				}
+			if len(b) == 0 {
+				q.end()
+			} else {
+				q.add(b)
 			}
 		case exec.TypeResize:
-			if s, err := exec.ParseResize(b); err == nil && p.tty {
-				pty.Setsize(p.stdout, &pty.Winsize{Rows: s.Rows, Cols: s.Cols})
+			if s, err := exec.ParseResize(b); err == nil && p.terminal != nil {
+				resize(p.terminal, s)
 			}
 		case exec.TypeSignal:
 			if len(b) == 1 && b[0] > 0 && b[0] <= 64 {
@@ -177,16 +176,6 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// hangUp ends a process whose host is gone.
-func (p *process) hangUp(ended <-chan struct{}) {
-	p.signal(syscall.SIGHUP)
-	select {
-	case <-ended:
-	case <-time.After(hangup):
-		p.signal(syscall.SIGKILL)
-	}
-}
-
 func (p *process) wait() exec.Status {
 	state, err := p.proc.Wait()
 	if err != nil {
@@ -200,7 +189,7 @@ func (p *process) wait() exec.Status {
 }
 
 func (p *process) close() {
-	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr} {
+	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr, p.terminal} {
 		if f != nil {
 			f.Close()
 		}

@@ -4,20 +4,13 @@
 package command
 
 import (
-	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"banger/internal/channel/exec"
 )
-
-// linger is how long output may pause, once the process has ended, before the
-// session ends too: a child of it may hold the pipe for ever.
-const linger = 250 * time.Millisecond
 
 // Service starts processes, one a stream. The zero value is the guest's own.
 type Service struct {
@@ -64,55 +57,52 @@ func (s *Service) run(c net.Conn) {
 	s.count.Add(1)
 	defer s.count.Add(-1)
 
+	var taken *exec.Writer
+	if req.Held {
+		taken = out
+		out.WriteTaken(0)
+	}
 	ended := make(chan struct{})
+	q := newInput()
 	var feeding sync.WaitGroup
 	feeding.Go(func() { // ends when the stream does, which c.Close below brings
-		p.feed(in)
+		p.feed(in, q)
 		select {
 		case <-ended:
 		default:
-			p.hangUp(ended) // the host's end is gone
+			p.hangUp() // the host's end is gone
 		}
 	})
+	if p.stdin == nil {
+		q.close()
+	} else {
+		feeding.Go(func() { p.pump(q, taken) }) // ends with the input, or by q.close and p.stdin.Close below
+	}
+	var outputs []*output
 	var draining sync.WaitGroup
-	draining.Go(func() { drain(out, exec.TypeStdout, p.stdout) }) // end with the process, see drain
-	if p.stderr != nil {
-		draining.Go(func() { drain(out, exec.TypeStderr, p.stderr) })
+	for t, f := range map[exec.Type]*os.File{exec.TypeStdout: p.stdout, exec.TypeStderr: p.stderr} {
+		if f != nil {
+			o := &output{f: f, tty: p.tty}
+			outputs = append(outputs, o)
+			draining.Go(func() { drain(out, t, o) }) // ends with the process, see output
+		}
 	}
 	status = p.wait()
 	close(ended)
-	// Wakes the readers: from here on each read waits no longer than linger.
-	p.stdout.SetReadDeadline(time.Unix(1, 0))
-	if p.stderr != nil {
-		p.stderr.SetReadDeadline(time.Unix(1, 0))
+	for _, o := range outputs {
+		o.processEnded()
 	}
 	draining.Wait()
 	out.WriteStatus(status)
-	p.close()
+	q.close()
+	for _, f := range []*os.File{p.stdin, p.terminal} {
+		if f != nil {
+			f.Close()
+		}
+	}
 	c.Close()
+	for _, o := range outputs {
+		go o.discard() // ends with the last process that writes there
+	}
 	feeding.Wait()
-}
-
-// drain copies a process's output to its end.
-func drain(w *exec.Writer, t exec.Type, r *os.File) {
-	if w.Copy(t, output{r}) != nil {
-		r.Close() // nobody reads: the process learns it from its closed pipe
-	}
-}
-
-// output is a process's. A deadline says that the process has ended: what is
-// still there is taken, as long as more comes within linger. Whatever else ends
-// it, as a terminal's EIO, is its end.
-type output struct{ f *os.File }
-
-func (o output) Read(p []byte) (int, error) {
-	n, err := o.f.Read(p)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		o.f.SetReadDeadline(time.Now().Add(linger))
-		n, err = o.f.Read(p)
-	}
-	if err != nil {
-		err = io.EOF
-	}
-	return n, err
 }

@@ -21,14 +21,18 @@ const (
 	TypeStdout  Type = 'o' // guest: bytes of the process; an empty frame ends them
 	TypeStderr  Type = 'e' // guest: likewise
 	TypeExit    Type = 'x' // guest: Status as JSON, last and once
+	TypeTaken   Type = 't' // guest: how many bytes of stdin the process took, as a big-endian uint32; see Request.Held
 )
 
 // Limits, in bytes.
 const (
 	MaxData    = 256 << 10 // payload of any frame but a request
 	MaxRequest = 8 << 20   // above the kernel's own limit for arguments (a quarter of the stack's, 2 MiB by default)
-	headerLen  = 5
-	firstData  = 4 << 10 // what Copy has room for at first
+	// Window is how much of stdin may be on its way to a process that has not taken
+	// it, if the host holds it back (Request.Held).
+	Window    = 1 << 20
+	headerLen = 5
+	firstData = 4 << 10 // what Copy has room for at first
 )
 
 // limit bounds a frame by its type, so that a peer can't make us allocate.
@@ -38,7 +42,7 @@ func limit(t Type) (int, error) {
 		return MaxRequest, nil
 	case TypeStdin, TypeStdout, TypeStderr:
 		return MaxData, nil
-	case TypeResize:
+	case TypeResize, TypeTaken:
 		return 4, nil
 	case TypeSignal:
 		return 1, nil

@@ -16,12 +16,24 @@ type Request struct {
 	Agent bool `json:"agent,omitempty"`
 	// Env are KEY=VALUE pairs beside the guest's own PATH, HOME, USER, ….
 	Env [][]byte `json:"env,omitempty"`
-	// Dir is the working directory, absolute or relative to root's home.
-	Dir []byte `json:"dir,omitempty"`
+	// User is USER or USER:GROUP, each a name or a number; "" is the agent's own user,
+	// root.
+	User string `json:"user,omitempty"`
+	// Dir is the working directory, absolute or relative to the user's home. With
+	// OrHome a user who can't enter it is at home.
+	Dir    []byte `json:"dir,omitempty"`
+	OrHome bool   `json:"or_home,omitempty"`
 	// TTY asks for a pseudo-terminal of Size: stdin and stdout are that, and
 	// there is no stderr.
 	TTY  bool `json:"tty,omitempty"`
 	Size Size `json:"size"`
+	// Console asks for the user's shell on the guest's serial console, where its input
+	// and output are; Argv is empty. There is one at a time.
+	Console bool `json:"console,omitempty"`
+	// Held says that the host holds stdin back: no more than Window is ever on its
+	// way, so that signals and the stream's end pass input that nobody reads. The
+	// guest says how much the process took (TypeTaken), beginning with 0 at once.
+	Held bool `json:"held,omitempty"`
 }
 
 // Size of a terminal, in characters.
@@ -81,6 +93,19 @@ func ParseResize(p []byte) (Size, error) {
 		return Size{}, fmt.Errorf("resize has %d bytes, not 4", len(p))
 	}
 	return Size{binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])}, nil
+}
+
+// WriteTaken says that the process took n more bytes of its input.
+func (w *Writer) WriteTaken(n int) error {
+	return w.Write(TypeTaken, binary.BigEndian.AppendUint32(nil, uint32(n)))
+}
+
+// ParseTaken reads a taken frame's payload.
+func ParseTaken(p []byte) (int, error) {
+	if len(p) != 4 {
+		return 0, fmt.Errorf("count of taken bytes has %d bytes, not 4", len(p))
+	}
+	return int(binary.BigEndian.Uint32(p)), nil
 }
 
 // Kind is how a process ended, or why there was none.

@@ -119,6 +119,12 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 	}
 	defer consoleW.Close()
 	undo = append(undo, consoleR.Close)
+	keysR, keysW, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer keysR.Close()
+	undo = append(undo, keysW.Close)
 	logR, logW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -137,7 +143,7 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 		Args: []string{"--id", string(s.ID), "--api-sock", fileAPI,
 			"--log-path", "/proc/self/fd/" + strconv.Itoa(fdLog), "--level", "Error"},
 		Dir:   dir.path,
-		Files: []*os.File{logW}, Stdout: consoleW, Stderr: logW,
+		Files: []*os.File{logW}, Stdin: keysR, Stdout: consoleW, Stderr: logW,
 		NewSession: true, DieWithParent: true,
 		Sockets:      launch.UnixSockets, // its API and the streams of its vsock
 		MaxOpenFiles: maxOpenFiles,
@@ -149,7 +155,7 @@ func (d *Driver) start(path string, s vmm.Spec) (_ *machine, err error) {
 		return nil, err
 	}
 	m := &machine{
-		child: child, dir: dir, disks: disks,
+		child: child, dir: dir, disks: disks, keys: keysW,
 		log:  program.NewTail(logKept),
 		done: make(chan struct{}), halted: make(chan struct{}, 1),
 	}

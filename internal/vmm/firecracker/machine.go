@@ -32,6 +32,7 @@ type machine struct {
 	dir     *workDir
 	disks   vmm.Disks
 	console *program.Output
+	keys    *os.File // Firecracker's stdin, which is the serial console's input
 	carrier *channel.HybridCarrier
 	log     *program.Tail
 	halted  chan struct{} // has room for one: the console said so
@@ -118,6 +119,7 @@ func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
 func (m *machine) Gaps() []string             { return m.child.Gaps() }
 func (m *machine) Console() io.Reader         { return m.console }
+func (m *machine) Keys() vmm.Keys             { return m.keys }
 func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }
@@ -161,6 +163,7 @@ func (m *machine) Close() (err error) {
 	<-m.done
 	m.close.Do(func() {
 		m.console.Abandon()
+		m.keys.Close()
 		if m.api != nil { // nil if the launch failed
 			m.api.Close()
 		}

@@ -117,6 +117,7 @@ func (d *Driver) start(path string, args []string, s vmm.Spec, disks vmm.Disks) 
 	m := &machine{
 		child:   child,
 		console: program.NewOutput(ours[fdConsole-fdQMP]),
+		keys:    ours[fdConsole-fdQMP],
 		carrier: channel.NewSerialCarrier(ours[fdControl-fdQMP], ours[fdStreams-fdQMP]),
 		stderr:  program.NewTail(stderrKept),
 		disks:   disks,

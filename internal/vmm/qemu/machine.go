@@ -24,6 +24,7 @@ type machine struct {
 	child   *launch.Child
 	qmp     *qmp
 	console *program.Output
+	keys    vmm.Keys // console's other direction
 	carrier *channel.SerialCarrier
 	stderr  *program.Tail
 	guest   lastDeed
@@ -70,6 +71,7 @@ func (m *machine) Process() vm.Process        { return m.child.Process() }
 func (m *machine) Carrier() channel.Carrier   { return m.carrier }
 func (m *machine) Gaps() []string             { return m.gaps }
 func (m *machine) Console() io.Reader         { return m.console }
+func (m *machine) Keys() vmm.Keys             { return m.keys }
 func (m *machine) Done() <-chan struct{}      { return m.done }
 func (m *machine) Exit() vmm.Exit             { return m.exit }
 func (m *machine) Signal(sig os.Signal) error { return m.child.Signal(sig) }

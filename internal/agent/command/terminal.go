@@ -1,0 +1,42 @@
+package command
+
+import (
+	"os"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/exec"
+)
+
+// openTerminal makes a pseudo-terminal of that size. Its master has deadlines, and
+// closing it ends what waits for it: package pty leaves it blocking.
+func openTerminal(size exec.Size) (master, slave *os.File, err error) {
+	m, slave, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer m.Close()
+	fd, err := unix.FcntlInt(m.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		slave.Close()
+		return nil, nil, err
+	}
+	master = os.NewFile(uintptr(fd), m.Name())
+	if size.Rows > 0 && size.Cols > 0 {
+		resize(master, size)
+	}
+	return master, slave, nil
+}
+
+// resize tells a terminal's processes its size.
+func resize(f *os.File, s exec.Size) {
+	if raw, err := f.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Rows, Col: s.Cols})
+		})
+	}
+}
