@@ -36,7 +36,8 @@ type agent struct {
 	init   string // path of the image's init, "" where the agent's PID 1 stays
 	ending bool
 
-	exec command.Service
+	exec   command.Service
+	memory *memory
 }
 
 // serve is the long-lived agent.
@@ -48,7 +49,7 @@ func serve() error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}}}
+	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}}, memory: newMemory()}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -68,6 +69,11 @@ func serve() error {
 	if err != nil {
 		return err
 	}
+	go func() { // ends with the guest, or an error
+		if err := a.memory.watch(); err != nil {
+			say("read the kernel's log: %v", err)
+		}
+	}()
 	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	err = guest.Hello(context.Background(), channel.Hello{
 		Protocol: channel.Protocol, Agent: version(), Kernel: a.release, BootID: strings.TrimSpace(string(bootID)),
@@ -142,6 +148,7 @@ func (a *agent) join(id control.Identity) error {
 	if err := enterCgroup(); err != nil {
 		say("enter a control group: %v", err)
 	}
+	a.exec.Groups = openGroups()
 	return nil
 }
 
@@ -200,6 +207,6 @@ func (a *agent) Sync(context.Context) error {
 
 // Measure times the guest's fork and exec.
 func (a *agent) Measure(ctx context.Context) (control.Measure, error) {
-	nanos, err := command.Measure(ctx)
+	nanos, err := a.exec.Measure(ctx)
 	return control.Measure{ForkExecNanos: nanos}, err
 }

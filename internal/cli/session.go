@@ -17,6 +17,7 @@ import (
 	"banger/internal/channel/exec"
 	"banger/internal/hint"
 	"banger/internal/session"
+	"banger/internal/vm"
 )
 
 // ttyFlags decide about the pseudo-terminal.
@@ -50,6 +51,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		Request: exec.Request{Argv: exec.Args(o.argv...), Dir: []byte(where.Dir)},
 		Stdin:   a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
+	restore := func() error { return nil }
 	if o.tty.force || (!o.tty.never && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))) {
 		t, err := openTerminal(a.stdin, a.stdout)
 		if err != nil {
@@ -57,6 +59,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 			return fmt.Errorf("prepare the terminal: %w", err)
 		}
 		defer t.close()
+		restore = t.close
 		so.Request.TTY, so.Request.Size, so.Sizes = true, t.size(), t.changes()
 		if v := os.Getenv("TERM"); v != "" {
 			so.Request.Env = exec.Args("TERM=" + v)
@@ -66,6 +69,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		so.Signals = signals
 		return session.Run(ctx, stream, so)
 	})
+	restore() // what follows are lines
 	switch {
 	case errors.Is(err, session.ErrBroken):
 		return a.explainBreak(ctx, c, where, err)
@@ -75,10 +79,26 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	if status.Message != "" {
 		a.note("%s", status.Message)
 	}
+	if status.OutOfMemory > 0 {
+		a.note("%s", a.outOfMemory(ctx, c, where, status))
+	}
 	if code := status.ExitCode(); code != 0 {
 		return statusError(code)
 	}
 	return nil
+}
+
+// outOfMemory says that the guest's kernel killed the command, or some of its
+// processes.
+func (a *app) outOfMemory(ctx context.Context, c *api.Client, where api.Session, status exec.Status) string {
+	text := "killed: out of memory"
+	if status.ExitCode() != 128+int(syscall.SIGKILL) { // the command went on
+		text = fmt.Sprintf("a process of the command was killed (%d in all): out of memory", status.OutOfMemory)
+	}
+	if v, err := c.ShowVM(ctx, string(where.ID)); err == nil {
+		text += ", the guest has " + vm.FormatMiB(v.Spec.MemMiB) + ": --memory"
+	}
+	return text
 }
 
 // untilSignal runs do with the session's own answer to signals: the first
@@ -139,8 +159,9 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
 		}
 		if !v.AgentGoneSince.IsZero() {
-			return &api.Fault{Code: api.CodeSilent, Hint: "banger vm restart " + v.Name + "; what was synced to its disk is kept",
-				Message: fmt.Sprintf("the agent in the guest of VM %s is gone: no command can run in it", where.Name)}
+			return &api.Fault{Code: api.CodeSilent,
+				Hint:    "where systemd runs it comes back within seconds; else banger vm restart " + v.Name + " (what was synced to its disk is kept)",
+				Message: fmt.Sprintf("the agent in the guest of VM %s is gone, and this session with it", where.Name)}
 		}
 		select {
 		case <-tick.C:

@@ -49,6 +49,9 @@ func show(i *instance.Instance) api.VM {
 	if !v.HasRun {
 		out.NotSaved = rec.Unsaved()
 	}
+	if o := rec.Run.OutOfMemory; o != nil {
+		out.OutOfMemory = &api.OutOfMemory{At: o.At, Process: o.Process}
+	}
 	if e := rec.Ending; e != nil {
 		out.Ending = &api.Ending{At: e.At, Cause: e.Cause, Detail: e.Detail, Hint: e.Hint, Forced: e.Forced, Console: e.Console}
 	}

@@ -81,7 +81,7 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 	end := Status{Protocol: Protocol, ID: order.ID, Phase: Gone, Supervisor: self, Ending: &ending, Failed: failed}
 	err = writeEnding(dir, end)
 	console.Close()
-	r.update(func(s *Status) { end.Gaps, end.BootID = s.Gaps, s.BootID; *s = end })
+	r.update(func(s *Status) { end.Gaps, end.BootID, end.OutOfMemory = s.Gaps, s.BootID, s.OutOfMemory; *s = end })
 	r.log.Info("run ended", "cause", ending.Cause, "detail", ending.Detail, "forced", ending.Forced)
 	<-guarding
 	door.close() // whoever follows the events has heard the end, written down or not

@@ -45,6 +45,9 @@ type Status struct {
 	// AgentGoneSince is when the guest's agent stopped to answer; zero if it
 	// answers.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
+	// OutOfMemory is the last time that the guest's kernel killed a process because
+	// the guest had no memory left; nil if it did not.
+	OutOfMemory *vm.OutOfMemory `json:"out_of_memory,omitempty"`
 	// Ending is set in the phase Gone.
 	Ending *vm.Ending `json:"ending,omitempty"`
 	// Failed says that the run ended before it was ready.

@@ -31,6 +31,7 @@ type process struct {
 	stdin          *os.File
 	stdout, stderr *os.File
 	tty            bool
+	group          *group // nil if it has none of its own
 }
 
 // self is the running program, whatever its path has become.
@@ -39,7 +40,7 @@ const self = "/proc/self/exe"
 // start starts what req asks for with env over root's own; without a process
 // the status says why. A request of the agent's own program gets agent before its
 // arguments.
-func start(req exec.Request, env, agent []string) (*process, exec.Status) {
+func start(req exec.Request, env, agent []string, groups *Groups) (*process, exec.Status) {
 	env = environment(req, env)
 	argv := make([]string, len(req.Argv))
 	for i, w := range req.Argv {
@@ -70,6 +71,8 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 	if req.TTY {
 		attr.Sys.Setctty, attr.Sys.Ctty = true, 0
 	}
+	p.group = groups.newGroup()
+	p.group.starts(attr.Sys)
 	err = withoutAdvantages(func() (err error) {
 		p.proc, err = os.StartProcess(path, argv, attr)
 		return err
@@ -193,13 +196,15 @@ func (p *process) wait() exec.Status {
 		return exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
 	ws := state.Sys().(syscall.WaitStatus)
+	killed := p.group.outOfMemory()
 	if ws.Signaled() {
-		return exec.Status{Kind: exec.Signalled, Signal: int(ws.Signal())}
+		return exec.Status{Kind: exec.Signalled, Signal: int(ws.Signal()), OutOfMemory: killed}
 	}
-	return exec.Status{Kind: exec.Exited, Code: ws.ExitStatus()}
+	return exec.Status{Kind: exec.Exited, Code: ws.ExitStatus(), OutOfMemory: killed}
 }
 
 func (p *process) close() {
+	p.group.end()
 	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr} {
 		if f != nil {
 			f.Close()
