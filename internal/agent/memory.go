@@ -82,13 +82,12 @@ func (m *memory) last() (control.Event, <-chan struct{}) {
 	}}, m.changed
 }
 
-// Events implements control.Service.
+// Events implements control.Service. The first event may say nothing: it tells that
+// this agent answers.
 func (a *agent) Events(ctx context.Context, each func(control.Event)) error {
 	for {
 		e, changed := a.memory.last()
-		if e.OutOfMemory != nil {
-			each(e)
-		}
+		each(e)
 		select {
 		case <-changed:
 		case <-ctx.Done():

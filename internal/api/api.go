@@ -77,6 +77,9 @@ type VM struct {
 	SilentSince time.Time `json:"silent_since,omitzero"`
 	// AgentGoneSince is when the guest's agent stopped to answer.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
+	// AgentEndedAt is when an agent of this run last ended, and the sessions with it;
+	// another one may answer by now.
+	AgentEndedAt time.Time `json:"agent_ended_at,omitzero"`
 	// Held says why the VMM holds the guest still, in state paused.
 	Held string `json:"held,omitempty"`
 	// OutOfMemory is the last time in this run, or the last one, that the guest had no

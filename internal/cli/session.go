@@ -43,6 +43,7 @@ type sessionOptions struct {
 // session runs a process in a running VM, and returns its status as a
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
+	began := time.Now()
 	stream, err := session.Dial(ctx, where.Socket, channel.PortExec)
 	if err != nil {
 		return a.explainDial(ctx, c, where, err)
@@ -72,7 +73,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	restore() // what follows are lines
 	switch {
 	case errors.Is(err, session.ErrBroken):
-		return a.explainBreak(ctx, c, where, err)
+		return a.explainBreak(ctx, c, where, began, err)
 	case err != nil:
 		return err
 	}
@@ -143,8 +144,9 @@ func (a *app) untilSignal(ctx context.Context, do func(context.Context, <-chan o
 // breakWait is how long the daemon has to learn why a VM ended.
 const breakWait = 3 * time.Second
 
-// explainBreak says why a session's stream ended before its command.
-func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session, err error) error {
+// explainBreak says why the stream of a session that began then ended before its
+// command.
+func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session, began time.Time, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond) // the daemon pushes no news of a VM to a client
@@ -158,10 +160,10 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console, Hint: v.Ending.Hint,
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
 		}
-		if !v.AgentGoneSince.IsZero() {
+		if v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero() {
 			return &api.Fault{Code: api.CodeSilent,
-				Hint:    "where systemd runs it comes back within seconds; else banger vm restart " + v.Name + " (what was synced to its disk is kept)",
-				Message: fmt.Sprintf("the agent in the guest of VM %s is gone, and this session with it", where.Name)}
+				Hint:    "where systemd runs, the next one answers within seconds; else banger vm restart " + v.Name + " (what was synced to its disk is kept)",
+				Message: fmt.Sprintf("the agent in the guest of VM %s ended, and this session with it", where.Name)}
 		}
 		select {
 		case <-tick.C:
@@ -184,7 +186,7 @@ func (a *app) explainDial(ctx context.Context, c *api.Client, where api.Session,
 		}
 		return f
 	case errors.Is(err, session.ErrBroken):
-		return a.explainBreak(ctx, c, where, err)
+		return a.explainBreak(ctx, c, where, time.Now(), err)
 	}
 	return hint.Add(fmt.Errorf("VM %s: %w", where.Name, err), "banger vm health "+where.Name+" says how it is")
 }

@@ -20,15 +20,20 @@ func (g *guard) follow(ctx context.Context) {
 			}
 			continue
 		}
-		err := g.r.guest(g.m).Events(ctx, g.r.heard)
-		if ctx.Err() != nil {
-			return
-		}
-		g.r.log.Info("the guest's agent says no more", "err", err)
+		answered := false
+		err := g.r.guest(g.m).Events(ctx, func(e control.Event) {
+			answered = true
+			g.r.heard(e)
+		})
+		ended := time.Now().UTC()
 		select {
 		case <-time.After(endPause):
 		case <-ctx.Done():
 			return
+		}
+		g.r.log.Info("the guest's agent says no more", "err", err)
+		if answered {
+			g.r.update(func(s *Status) { s.AgentEndedAt = ended })
 		}
 		select {
 		case g.broke <- struct{}{}: // is it gone?

@@ -138,6 +138,7 @@ func (g *guard) agent(answers bool) {
 		s.AgentGoneSince = time.Time{}
 		if !answers {
 			s.AgentGoneSince = time.Now().UTC()
+			s.AgentEndedAt = s.AgentGoneSince
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestG7(t *testing.T) {
 	var longest time.Duration
 	for n := range *hogs {
 		kind := kinds[n%len(kinds)]
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 		cmd := g.command(ctx, append([]string{"vm", "exec", "g7", "--"}, hogKinds[kind]...)...)
 		var errs bytes.Buffer
 		cmd.Stderr = &errs

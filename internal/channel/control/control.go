@@ -65,7 +65,8 @@ type EndEvent struct {
 	Stage string `json:"stage"`
 }
 
-// Event is one line of what the agent has to say by itself.
+// Event is one line of what the agent has to say by itself. The first one comes at
+// once, and is empty if nothing has happened yet.
 type Event struct {
 	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
 }

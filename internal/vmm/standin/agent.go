@@ -92,6 +92,7 @@ func (g *guest) Measure(ctx context.Context) (control.Measure, error) {
 // its behaviour says.
 func (g *guest) Events(ctx context.Context, each func(control.Event)) error {
 	said := ""
+	each(control.Event{})
 	for {
 		if b := g.now(); b.OutOfMemory != said && b.OutOfMemory != "" {
 			said = b.OutOfMemory
