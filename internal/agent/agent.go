@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -34,14 +35,18 @@ type agent struct {
 	mu     sync.Mutex
 	words  *os.File // to PID 1; nil when it was told to go
 	ready  *control.Ready
-	init   string // path of the image's init, "" where the agent's PID 1 stays
+	init   string   // path of the image's init, "" where the agent's PID 1 stays
+	lock   *os.File // agentLock; nil before the root is joined
 	ending bool
 
-	exec command.Service
+	execs  net.Listener
+	exec   command.Service
+	memory *memory
 }
 
-// serve is the long-lived agent.
-func serve() error {
+// serve is the long-lived agent. again says that there was one before it in this
+// guest.
+func serve(again bool) error {
 	// The guest's memory is the user's: collect early, and give back.
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(24 << 20)
@@ -49,35 +54,62 @@ func serve() error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}}}
+	a := &agent{exec: command.Service{Agent: []string{programName}}, memory: newMemory()}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
 	}
 	a.release = unix.ByteSliceToString(uts.Release[:])
+	if again {
+		a.resume()
+	} else {
+		a.words = os.NewFile(wordsFD, "words")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), channelLimit)
+	defer cancel()
 	guest, err := channel.OpenGuest(ctx)
-	cancel()
 	if err != nil {
 		return err
 	}
-	controls, err := guest.Listen(channel.PortControl)
+	controls, err := listen(ctx, guest, channel.PortControl)
 	if err != nil {
 		return err
 	}
-	execs, err := guest.Listen(channel.PortExec)
-	if err != nil {
+	if a.execs, err = listen(ctx, guest, channel.PortExec); err != nil {
 		return err
 	}
-	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	go func() { // ends with the guest, or an error
+		if err := a.memory.watch(); err != nil {
+			say("read the kernel's log: %v", err)
+		}
+	}()
 	err = guest.Hello(context.Background(), channel.Hello{
-		Protocol: channel.Protocol, Agent: version(), Kernel: a.release, BootID: strings.TrimSpace(string(bootID)),
+		Protocol: channel.Protocol, Agent: version(), Kernel: a.release, BootID: bootID(),
 	})
-	if err != nil {
+	if err != nil && !again { // on vsock nobody hears a second one: the host asks for the first answer
 		return err
 	}
-	go a.exec.Serve(execs) // ends with the guest
+	if again {
+		go a.exec.Serve(a.execs) // ends with the agent
+	}
 	return control.Serve(controls, a)
+}
+
+// listen takes a port, which an agent before this one may have for a moment more.
+func listen(ctx context.Context, g channel.Guest, port uint32) (net.Listener, error) {
+	for {
+		l, err := g.Listen(port)
+		if !errors.Is(err, unix.EADDRINUSE) || ctx.Err() != nil {
+			return l, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// bootID is this boot's of the guest (random(4)).
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
 }
 
 func version() string {
@@ -103,7 +135,8 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 		say("%v", err)
 		return control.Ready{}, err
 	}
-	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init}
+	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init, BootID: bootID()}
+	go a.exec.Serve(a.execs) // ends with the agent
 	_, err = io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
 	a.words.Close()
 	a.words = nil
@@ -142,6 +175,13 @@ func (a *agent) join(id control.Identity) error {
 	}
 	if err := enterCgroup(); err != nil {
 		say("enter a control group: %v", err)
+	}
+	a.exec.Groups = openGroups()
+	if a.lock, err = lockAgent(); err == nil {
+		err = keepAgent("/", a.init)
+	}
+	if err != nil {
+		say("prepare for the agent's end: %v", err)
 	}
 	return nil
 }
@@ -211,6 +251,6 @@ func (a *agent) Grow(context.Context) error {
 
 // Measure times the guest's fork and exec.
 func (a *agent) Measure(ctx context.Context) (control.Measure, error) {
-	nanos, err := command.Measure(ctx)
+	nanos, err := a.exec.Measure(ctx)
 	return control.Measure{ForkExecNanos: nanos}, err
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +32,7 @@ const (
 	wordGo    = "go"    // agent: become the init named after it, or stay
 )
 
-// boot is PID 1. It returns only on an error, and where the agent died.
+// boot is PID 1. It returns only on an error.
 func boot() error {
 	for _, m := range []struct{ source, target, kind, data string }{
 		{"proc", "/proc", "proc", ""},
@@ -69,11 +70,11 @@ func boot() error {
 	if err := limitFiles(); err != nil {
 		say("limit open files: %v", err)
 	}
-	words, err := startAgent()
+	words, agent, err := startAgent()
 	if err != nil {
 		return err
 	}
-	return followAgent(words)
+	return followAgent(words, agent)
 }
 
 // showProgram binds this program to the path at which processes of the guest start it,
@@ -126,11 +127,11 @@ func loadModules() error {
 }
 
 // startAgent starts the long-lived agent with one end of a socket pair as its
-// descriptor 3, and returns the other.
-func startAgent() (*os.File, error) {
+// descriptor 3, and returns the other, and the agent's pid.
+func startAgent() (words *os.File, pid int, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "agent")
 	defer theirs.Close()
@@ -141,13 +142,13 @@ func startAgent() (*os.File, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the agent: %w", err)
+		return nil, 0, fmt.Errorf("start the agent: %w", err)
 	}
-	return os.NewFile(uintptr(fds[0]), "words"), nil
+	return os.NewFile(uintptr(fds[0]), "words"), cmd.Process.Pid, nil
 }
 
 // followAgent does what the agent says; its end without a word is an error.
-func followAgent(words *os.File) error {
+func followAgent(words *os.File, agent int) error {
 	lines := bufio.NewScanner(words)
 	for lines.Scan() {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
@@ -161,7 +162,7 @@ func followAgent(words *os.File) error {
 			}
 		case wordGo:
 			if rest == "" {
-				return reap()
+				return reap(agent)
 			}
 			words.Close()
 			say("root joined, starting %s", rest)
@@ -197,14 +198,28 @@ func enterRoot() error {
 	return os.Chdir("/")
 }
 
-// reap stays PID 1 of a guest without an init. It ends when the agent does.
-func reap() error {
+// reap stays PID 1 of a guest without an init, and starts the agent again at its
+// end.
+func reap(agent int) error {
 	say("root joined, no init is started")
 	for {
 		var ws unix.WaitStatus
-		_, err := unix.Wait4(-1, &ws, 0, nil)
-		if errors.Is(err, unix.ECHILD) {
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, unix.ECHILD):
 			return errors.New("the agent is gone")
+		case pid == agent:
+			time.Sleep(restartPause) // one that can't run ends at once
+			lock, err := lockAgent()
+			if err != nil {
+				return err
+			}
+			cmd, err := startAgain(lock)
+			lock.Close()
+			if err != nil {
+				return err
+			}
+			agent = cmd.Process.Pid
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"banger/internal/agent/program"
 )
@@ -41,7 +42,9 @@ func Main() {
 	case os.Getpid() == 1:
 		err = boot()
 	case os.Args[0] == Name:
-		err = serve()
+		err = serve(slices.Equal(os.Args[1:], []string{argAgain}))
+	case filepath.Base(os.Args[0]) == programName && slices.Equal(os.Args[1:], []string{argWatch}):
+		err = watch()
 	default:
 		fmt.Fprintln(os.Stderr, "banger-agent runs inside banger's guests")
 		os.Exit(2)

@@ -77,8 +77,14 @@ type VM struct {
 	SilentSince time.Time `json:"silent_since,omitzero"`
 	// AgentGoneSince is when the guest's agent stopped to answer.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
+	// AgentEndedAt is when an agent of this run last ended, and the sessions with it;
+	// another one may answer by now.
+	AgentEndedAt time.Time `json:"agent_ended_at,omitzero"`
 	// Held says why the VMM holds the guest still, in state paused.
 	Held string `json:"held,omitempty"`
+	// OutOfMemory is the last time in this run, or the last one, that the guest had no
+	// memory left and its kernel killed a process.
+	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
 	// NotRecorded says why the state shown could not be written to disk.
 	NotRecorded string `json:"not_recorded,omitempty"`
 	// NotSaved says why work in the VM was not saved.
@@ -128,6 +134,13 @@ type VMM struct {
 	Why      string   `json:"why"`
 	PID      int      `json:"pid,omitempty"` // 0 when none runs
 	Gaps     []string `json:"gaps,omitempty"`
+}
+
+// OutOfMemory is a process that the guest's kernel killed because the guest had no
+// memory left.
+type OutOfMemory struct {
+	At      time.Time `json:"at"`
+	Process string    `json:"process"` // its name, escaped
 }
 
 // Process is a process of a VM on the host.

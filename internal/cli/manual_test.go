@@ -63,7 +63,7 @@ progress, notices and errors go to stderr.
 | 125 | banger could not do it |
 | 130 | interrupted |
 | 141 | nobody reads the output |
-| another | the guest command's own, for ` + "`run`, `vm run`, `vm exec` and `vm ssh`" + ` |
+| another | the guest command's own, for ` + "`run`, `vm run`, `vm exec` and `vm ssh`" + `; 137 with a message if the guest ran out of memory |
 
 ` + list.String() + text.String()
 }

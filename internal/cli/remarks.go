@@ -23,8 +23,12 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 		add("held", "the VMM holds it still: "+v.Held, v.Held)
 	}
 	if !v.AgentGoneSince.IsZero() {
-		add("agent", "its agent is gone since "+moment(v.AgentGoneSince)+": commands can't run; banger vm restart "+v.Name,
+		add("agent", "its agent is gone since "+moment(v.AgentGoneSince)+": commands can't run; if it does not come back by itself: banger vm restart "+v.Name,
 			"agent gone since "+clock(v.AgentGoneSince, now))
+	}
+	if o := v.OutOfMemory; o != nil {
+		add("out of memory", "its kernel killed "+o.Process+" at "+moment(o.At)+": it has "+vm.FormatMiB(v.Spec.MemMiB)+
+			"; vm set --memory", "")
 	}
 	if v.Operation != "" {
 		add("under way", v.Operation, v.Operation+" is under way")

@@ -19,6 +19,7 @@ import (
 	"banger/internal/channel/exec"
 	"banger/internal/hint"
 	"banger/internal/session"
+	"banger/internal/vm"
 )
 
 // ttyFlags decide about the pseudo-terminal.
@@ -44,6 +45,7 @@ type sessionOptions struct {
 // session runs a process in a running VM, and returns its status as a
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
+	began := time.Now()
 	stream, err := a.dialGuest(ctx, c, where)
 	if err != nil {
 		return a.explainDial(ctx, c, where, err)
@@ -57,6 +59,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	if o.how.noStdin {
 		so.Stdin = nil
 	}
+	restore := func() error { return nil }
 	if tty.force || (!tty.never && terminals) {
 		t, err := openTerminal(a.stdin, a.stdout)
 		if err != nil {
@@ -64,6 +67,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 			return fmt.Errorf("prepare the terminal: %w", err)
 		}
 		defer t.close()
+		restore = t.close
 		so.Request.TTY, so.Request.Size, so.Sizes = true, t.size(), t.changes()
 		if v := os.Getenv("TERM"); v != "" {
 			so.Request.Env = exec.Args("TERM=" + v)
@@ -74,14 +78,18 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		so.Signals = signals
 		return session.Run(ctx, stream, so)
 	})
+	restore() // what follows are lines
 	switch {
 	case errors.Is(err, session.ErrBroken):
-		return a.explainBreak(ctx, c, where, err)
+		return a.explainBreak(ctx, c, where, began, err)
 	case err != nil:
 		return err
 	}
 	if status.Message != "" {
 		a.note("%s", status.Message)
+	}
+	if status.OutOfMemory > 0 {
+		a.note("%s", a.outOfMemory(ctx, c, where, status))
 	}
 	if code := status.ExitCode(); code != 0 {
 		return statusError(code)
@@ -118,6 +126,19 @@ func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (
 	defer telling.Wait()
 	defer close(done)
 	return session.Dial(ctx, where.Socket, channel.PortExec)
+}
+
+// outOfMemory says that the guest's kernel killed the command, or some of its
+// processes.
+func (a *app) outOfMemory(ctx context.Context, c *api.Client, where api.Session, status exec.Status) string {
+	text := "killed: out of memory"
+	if status.ExitCode() != 128+int(syscall.SIGKILL) { // the command went on
+		text = fmt.Sprintf("a process of the command was killed (%d in all): out of memory", status.OutOfMemory)
+	}
+	if v, err := c.ShowVM(ctx, string(where.ID)); err == nil {
+		text += ", the guest has " + vm.FormatMiB(v.Spec.MemMiB) + ": --memory"
+	}
+	return text
 }
 
 // untilSignal runs do with the session's own answer to signals: the first
@@ -162,8 +183,9 @@ func (a *app) untilSignal(ctx context.Context, do func(context.Context, <-chan o
 // breakWait is how long the daemon has to learn why a VM ended.
 const breakWait = 3 * time.Second
 
-// explainBreak says why a session's stream ended before its command.
-func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session, err error) error {
+// explainBreak says why the stream of a session that began then ended before its
+// command.
+func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session, began time.Time, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), breakWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond) // the daemon pushes no news of a VM to a client
@@ -177,9 +199,10 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console, Hint: v.Ending.Hint,
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
 		}
-		if !v.AgentGoneSince.IsZero() {
-			return &api.Fault{Code: api.CodeSilent, Hint: "banger vm restart " + v.Name + "; what was synced to its disk is kept",
-				Message: fmt.Sprintf("the agent in the guest of VM %s is gone: no command can run in it", where.Name)}
+		if v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero() {
+			return &api.Fault{Code: api.CodeSilent,
+				Hint:    "where systemd runs, the next one answers within seconds; else banger vm restart " + v.Name + " (what was synced to its disk is kept)",
+				Message: fmt.Sprintf("the agent in the guest of VM %s ended, and this session with it", where.Name)}
 		}
 		select {
 		case <-tick.C:
@@ -202,7 +225,7 @@ func (a *app) explainDial(ctx context.Context, c *api.Client, where api.Session,
 		}
 		return f
 	case errors.Is(err, session.ErrBroken):
-		return a.explainBreak(ctx, c, where, err)
+		return a.explainBreak(ctx, c, where, time.Now(), err)
 	}
 	return hint.Add(fmt.Errorf("VM %s: %w", where.Name, err), "banger vm health "+where.Name+" says how it is")
 }

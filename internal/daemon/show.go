@@ -20,7 +20,7 @@ func show(i *instance.Instance) api.VM {
 			DiskMiB: rec.Spec.DiskMiB, Driver: rec.Spec.Driver, TTLSeconds: rec.Spec.TTLSeconds},
 		ImageDigest: rec.ImageDigest, KernelDigest: rec.KernelDigest,
 		CreatedAt: rec.CreatedAt, StartedAt: rec.StartedAt, EndsAt: v.EndsAt(), BootID: rec.Run.BootID,
-		SilentSince: v.Silent, AgentGoneSince: v.Status.AgentGoneSince, Held: v.Status.Held,
+		SilentSince: v.Silent, AgentGoneSince: v.Status.AgentGoneSince, AgentEndedAt: v.Status.AgentEndedAt, Held: v.Status.Held,
 		NotRecorded: v.NotRecorded, NotSaved: rec.NotSaved, Remove: rec.Remove,
 		Dir: i.Dir(), DiskUsedBytes: i.DiskUsed(),
 	}
@@ -48,6 +48,9 @@ func show(i *instance.Instance) api.VM {
 	}
 	if !v.HasRun {
 		out.NotSaved = rec.Unsaved()
+	}
+	if o := rec.Run.OutOfMemory; o != nil {
+		out.OutOfMemory = &api.OutOfMemory{At: o.At, Process: o.Process}
 	}
 	if e := rec.Ending; e != nil {
 		out.Ending = &api.Ending{At: e.At, Cause: e.Cause, Detail: e.Detail, Hint: e.Hint, Forced: e.Forced, Console: e.Console}

@@ -145,7 +145,8 @@ func (i *Instance) hear(run int, s supervisor.Status) {
 		event = vm.Resume
 	}
 	learned := s.VMM != nil && (rec.Run.VMM == nil || *rec.Run.VMM != *s.VMM) ||
-		rec.Run.Supervisor == nil || s.BootID != "" && s.BootID != rec.Run.BootID
+		rec.Run.Supervisor == nil || s.BootID != "" && s.BootID != rec.Run.BootID ||
+		s.OutOfMemory != nil && (rec.Run.OutOfMemory == nil || *rec.Run.OutOfMemory != *s.OutOfMemory)
 	if event == "" && !learned {
 		return
 	}
@@ -157,6 +158,9 @@ func (i *Instance) hear(run int, s supervisor.Status) {
 		}
 		if s.BootID != "" {
 			r.Run.BootID = s.BootID
+		}
+		if s.OutOfMemory != nil {
+			r.Run.OutOfMemory = s.OutOfMemory
 		}
 	})
 }

@@ -259,6 +259,30 @@ func TestAgentBack(t *testing.T) {
 	g.wants(t, g.gone(t), vm.CauseStopped, "", false)
 }
 
+// What the guest's kernel kills for want of memory is said, while it runs and after.
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	g := start(t, self(t), standin.Behaviour{})
+	g.ready(t)
+	g.behave(t, standin.Behaviour{OutOfMemory: "pe\x1b[31mrl"})
+	s := g.until(t, "the kill", func(s supervisor.Status) bool { return s.OutOfMemory != nil })
+	if p := s.OutOfMemory.Process; p != `pe\x1b[31mrl` {
+		t.Errorf("the process is %q, want it escaped", p)
+	}
+	if d := time.Since(s.OutOfMemory.At); d < -time.Second || d > time.Minute {
+		t.Errorf("the kill was at %v", s.OutOfMemory.At)
+	}
+	if !s.AgentGoneSince.IsZero() {
+		t.Error("the agent is gone with it")
+	}
+	g.Stop(limited(t), supervisor.Stop{})
+	end := g.until(t, "the end", func(s supervisor.Status) bool { return s.Phase == supervisor.Gone })
+	g.wants(t, g.gone(t), vm.CauseStopped, "", false)
+	if end.OutOfMemory == nil || *end.OutOfMemory != *s.OutOfMemory {
+		t.Errorf("at the end it was %+v, want %+v", end.OutOfMemory, s.OutOfMemory)
+	}
+}
+
 func TestVMMStopped(t *testing.T) {
 	t.Parallel()
 	g := start(t, self(t), standin.Behaviour{})

@@ -78,10 +78,14 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 	fmt.Fprintf(console, "-- banger: %s %s %s\n", order.Name, how, time.Now().UTC().Format(time.RFC3339))
 	ending, failed := r.live()
 	close(r.over)
-	end := Status{Protocol: Protocol, ID: order.ID, Phase: Gone, Supervisor: self, Ending: &ending, Failed: failed}
+	last, _ := r.now()
+	end := Status{
+		Protocol: Protocol, ID: order.ID, Phase: Gone, Supervisor: self, Ending: &ending, Failed: failed,
+		Gaps: last.Gaps, BootID: last.BootID, OutOfMemory: last.OutOfMemory,
+	}
 	err = writeEnding(dir, end)
 	console.Close()
-	r.update(func(s *Status) { end.Gaps, end.BootID = s.Gaps, s.BootID; *s = end })
+	r.update(func(s *Status) { *s = end })
 	r.log.Info("run ended", "cause", ending.Cause, "detail", ending.Detail, "forced", ending.Forced)
 	<-guarding
 	door.close() // whoever follows the events has heard the end, written down or not

@@ -45,6 +45,12 @@ type Status struct {
 	// AgentGoneSince is when the guest's agent stopped to answer; zero if it
 	// answers.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
+	// AgentEndedAt is when an agent last ended, or was given up, and the sessions with
+	// it; zero if none did. Another one may answer by now.
+	AgentEndedAt time.Time `json:"agent_ended_at,omitzero"`
+	// OutOfMemory is the last time that the guest's kernel killed a process because
+	// the guest had no memory left; nil if it did not.
+	OutOfMemory *vm.OutOfMemory `json:"out_of_memory,omitempty"`
 	// Ending is set in the phase Gone.
 	Ending *vm.Ending `json:"ending,omitempty"`
 	// Failed says that the run ended before it was ready.

@@ -159,19 +159,38 @@ func (r *run) introduce(ctx context.Context, m vmm.Machine) error {
 		s.Phase, s.Text, s.BootID = Joining, "joining the root", escape(hello.BootID)
 	})
 	r.log.Info("guest said hello", "agent", fmt.Sprintf("%.64q", hello.Agent), "kernel", fmt.Sprintf("%.64q", hello.Kernel))
+	ready, err := r.guest(m).Identity(ctx, r.identity())
+	if err != nil {
+		return fmt.Errorf("join the guest's root: %w", err)
+	}
+	r.log.Info("guest is ready", "uptime_ms", ready.UptimeMillis)
+	return nil
+}
+
+// identity is who the guest is, as of now.
+func (r *run) identity() control.Identity {
 	entropy := make([]byte, 64)
 	rand.Read(entropy)
-	ready, err := r.guest(m).Identity(ctx, control.Identity{
+	return control.Identity{
 		Hostname: r.order.Name,
 		// A machine id is 128 bits; the VM's id is 64 of them, twice.
 		MachineID: string(r.order.ID) + string(r.order.ID),
 		UnixNano:  time.Now().UnixNano(),
 		Entropy:   entropy,
 		NoInit:    r.order.NoInit,
-	})
-	if err != nil {
-		return fmt.Errorf("join the guest's root: %w", err)
 	}
-	r.log.Info("guest is ready", "uptime_ms", ready.UptimeMillis)
+}
+
+// welcome takes an agent that answers again, perhaps a new one: it is told who the
+// guest is, and has to be in the same boot of it.
+func (r *run) welcome(ctx context.Context, m vmm.Machine) error {
+	ready, err := r.guest(m).Identity(ctx, r.identity())
+	if err != nil {
+		return fmt.Errorf("take the guest's agent again: %w", err)
+	}
+	if s, _ := r.now(); ready.BootID != "" && escape(ready.BootID) != s.BootID {
+		return fmt.Errorf("take the guest's agent again: it is in the boot %.64q of the guest", ready.BootID)
+	}
+	r.log.Info("the guest's agent is taken again", "again", ready.Again)
 	return nil
 }

@@ -28,6 +28,8 @@ const (
 	roomNeeded = 4 << 20
 	// vmmLimit is how long a VMM may take to answer on its own interface.
 	vmmLimit = 2 * time.Second
+	// lookPause is between two looks for an agent that is gone, or for its events.
+	lookPause = time.Second
 )
 
 // guard watches a VMM and its guest from the launch to the VMM's end: it keeps
@@ -37,12 +39,13 @@ type guard struct {
 	r      *run
 	m      vmm.Machine
 	events <-chan vmm.Event // nil if the VMM reports none
+	broke  chan struct{}    // the stream of the agent's events has ended
 	held   string           // the file that the VMM could not write
 	closed bool             // the guest has closed the channel, by the VMM's word
 }
 
 func newGuard(r *run, m vmm.Machine) *guard {
-	g := &guard{r: r, m: m}
+	g := &guard{r: r, m: m, broke: make(chan struct{}, 1)}
 	if rep, ok := m.(vmm.Reporter); ok {
 		g.events = rep.Events()
 	}
@@ -53,18 +56,29 @@ func newGuard(r *run, m vmm.Machine) *guard {
 func (g *guard) watch() {
 	room := time.NewTicker(roomPause)
 	defer room.Stop()
-	var pinging sync.WaitGroup
-	defer pinging.Wait()
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	asking.Go(func() { g.follow(ctx) }) // ends soon after ctx
 	pings := make(chan error, 1)
-	next := time.After(pingPause)
+	next, pinging := time.After(pingPause), false
+	look := func() {
+		if !pinging { // else its result comes soon
+			next = time.After(0)
+		}
+	}
 	for {
 		select {
 		case <-g.m.Done():
 			return
 		case e := <-g.events:
 			g.hear(e)
+			if e.Kind == vmm.AgentBack {
+				look()
+			}
+		case <-g.broke:
+			look()
 		case <-room.C:
 			s, _ := g.r.now()
 			if s.Held != "" && hasRoom(g.held) {
@@ -73,12 +87,16 @@ func (g *guard) watch() {
 		case <-next:
 			next = time.After(pingPause)
 			if !g.closed { // else the VMM tells when it is open again
-				next = nil
-				pinging.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
+				next, pinging = nil, true
+				asking.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
 			}
 		case err := <-pings:
+			pinging = false
 			g.judge(err)
 			next = time.After(pingPause)
+			if s, _ := g.r.now(); !s.AgentGoneSince.IsZero() {
+				next = time.After(lookPause)
+			}
 		}
 	}
 }
@@ -103,7 +121,9 @@ func (g *guard) hear(e vmm.Event) {
 		g.r.update(func(s *Status) { s.Held, s.HeldSince = "", time.Time{} })
 	case vmm.AgentGone, vmm.AgentBack:
 		g.closed = e.Kind == vmm.AgentGone
-		g.agent(!g.closed)
+		if g.closed {
+			g.agent(false)
+		}
 	}
 }
 
@@ -118,6 +138,7 @@ func (g *guard) agent(answers bool) {
 		s.AgentGoneSince = time.Time{}
 		if !answers {
 			s.AgentGoneSince = time.Now().UTC()
+			s.AgentEndedAt = s.AgentGoneSince
 		}
 	})
 }
@@ -131,10 +152,15 @@ func (g *guard) ping(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
+	var err error
 	if p, ok := g.m.Carrier().(interface{ Ping(context.Context) error }); ok {
-		return p.Ping(ctx)
+		err = p.Ping(ctx)
+	} else {
+		_, err = g.r.guest(g.m).Health(ctx)
 	}
-	_, err := g.r.guest(g.m).Health(ctx)
+	if s, _ := g.r.now(); err == nil && !s.AgentGoneSince.IsZero() {
+		err = g.r.welcome(ctx, g.m)
+	}
 	return err
 }
 

@@ -102,10 +102,20 @@ type Run struct {
 	ForWork bool `json:"for_work,omitempty"`
 	// BootID is the guest's own boot id; "" before the guest said hello.
 	BootID string `json:"boot_id,omitempty"`
+	// OutOfMemory is the last time that the guest ran out of memory; nil if it did
+	// not.
+	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
 	// Supervisor is the process that owns the run, VMM is the VMM's process; nil
 	// when it is not known or gone.
 	Supervisor *Process `json:"supervisor,omitempty"`
 	VMM        *Process `json:"vmm,omitempty"`
+}
+
+// OutOfMemory is a process that a guest's kernel killed because the guest had no
+// memory left.
+type OutOfMemory struct {
+	At      time.Time `json:"at"`      // by the host's clock
+	Process string    `json:"process"` // its name, escaped
 }
 
 // Ending is how a run of a VM ended.

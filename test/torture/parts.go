@@ -41,6 +41,9 @@ var parts = []part{
 	{"kills", "100 kills of CLI, daemon, supervisor and VMM during copies, commands, saves, runs with --rm and applies, with real guests: where the edits are", 10, 8 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestKills$", "./test/vm", "-args", "-kills=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"memory", "50 commands each that take more memory than the guest has, in guests of 512 MiB and of 1 GiB", 4, 8 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestG7$", "./test/vm", "-args", "-hogs=25", "-memory=" + []string{"512M", "1G"}[n%2], fmt.Sprintf("-seed=%d", n+1)}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}

@@ -25,6 +25,7 @@ type process struct {
 	stdout, stderr *os.File
 	terminal       *os.File // nil without one
 	tty            bool     // a pseudo-terminal
+	group          *group   // nil if it has none of its own
 }
 
 // self is the running program, whatever its path has become.
@@ -33,7 +34,7 @@ const self = "/proc/self/exe"
 // start starts what req asks for with env over root's own; without a process
 // the status says why. A request of the agent's own program gets agent before its
 // arguments.
-func start(req exec.Request, env, agent []string) (*process, exec.Status) {
+func start(req exec.Request, env, agent []string, groups *Groups) (*process, exec.Status) {
 	who, err := findAccount(passwdFile, groupFile, req.User)
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
@@ -68,6 +69,8 @@ func start(req exec.Request, env, agent []string) (*process, exec.Status) {
 			files[0].Chown(int(who.uid), -1) // it can be opened by its path, as after a login
 		}
 	}
+	p.group = groups.newGroup()
+	p.group.starts(attr.Sys)
 	err = withoutAdvantages(func() (err error) {
 		p.proc, err = os.StartProcess(path, argv, attr)
 		return err
@@ -182,13 +185,15 @@ func (p *process) wait() exec.Status {
 		return exec.Status{Kind: exec.Failed, Message: err.Error()}
 	}
 	ws := state.Sys().(syscall.WaitStatus)
+	killed := p.group.outOfMemory()
 	if ws.Signaled() {
-		return exec.Status{Kind: exec.Signalled, Signal: int(ws.Signal())}
+		return exec.Status{Kind: exec.Signalled, Signal: int(ws.Signal()), OutOfMemory: killed}
 	}
-	return exec.Status{Kind: exec.Exited, Code: ws.ExitStatus()}
+	return exec.Status{Kind: exec.Exited, Code: ws.ExitStatus(), OutOfMemory: killed}
 }
 
 func (p *process) close() {
+	p.group.end()
 	for _, f := range []*os.File{p.stdin, p.stdout, p.stderr, p.terminal} {
 		if f != nil {
 			f.Close()

@@ -20,6 +20,8 @@ type Service struct {
 	// Agent is the argument vector of the agent's own program, without the
 	// arguments that a request has. It is set before Serve.
 	Agent []string
+	// Groups are where each process gets a control group. They are set before Serve.
+	Groups *Groups
 
 	count atomic.Int64
 }
@@ -49,7 +51,7 @@ func (s *Service) run(c net.Conn) {
 		out.WriteStatus(exec.Status{Kind: exec.Failed, Message: err.Error()})
 		return
 	}
-	p, status := start(req, s.Env, s.Agent)
+	p, status := start(req, s.Env, s.Agent, s.Groups)
 	if p == nil {
 		out.WriteStatus(status)
 		return

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -151,6 +152,29 @@ func (c *Client) End(ctx context.Context, e End, each func(EndEvent)) error {
 	return ctx.Err()
 }
 
+// Events passes on what the agent says by itself until the connection breaks, as it
+// does at the agent's end, or ctx ends.
+func (c *Client) Events(ctx context.Context, each func(Event)) error {
+	body, err := c.call(ctx, http.MethodGet, PathEvents, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 4<<10)
+	for lines.Scan() {
+		var e Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("read the guest's event: %w", err)
+		}
+		each(e)
+	}
+	if err := errors.Join(ctx.Err(), lines.Err()); err != nil {
+		return err
+	}
+	return io.ErrUnexpectedEOF
+}
+
 // Service is what the agent does when asked.
 type Service interface {
 	Identity(ctx context.Context, id Identity) (Ready, error)
@@ -160,6 +184,8 @@ type Service interface {
 	Measure(ctx context.Context) (Measure, error)
 	// End calls each with its stages and returns only where the guest goes on.
 	End(e End, each func(EndEvent)) error
+	// Events calls each with what happens until ctx ends.
+	Events(ctx context.Context, each func(Event)) error
 }
 
 // Serve answers on l until it is closed.
@@ -215,6 +241,14 @@ func handler(s Service) http.Handler {
 		if err != nil {
 			json.NewEncoder(w).Encode(EndEvent{Stage: err.Error()})
 		}
+	})
+	mux.HandleFunc("GET "+PathEvents, func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		rc.Flush()
+		s.Events(r.Context(), func(e Event) {
+			json.NewEncoder(w).Encode(e)
+			rc.Flush()
+		})
 	})
 	for _, add := range testRoutes {
 		add(mux, s)

@@ -27,6 +27,10 @@ func (f *fake) Grow(context.Context) error             { return nil }
 func (f *fake) Measure(context.Context) (Measure, error) {
 	return Measure{ForkExecNanos: make([]int64, 1<<20)}, nil // too large to be read
 }
+func (f *fake) Events(_ context.Context, each func(Event)) error {
+	each(Event{OutOfMemory: &OutOfMemory{Kills: 3, Process: "perl"}})
+	return nil
+}
 func (f *fake) End(e End, each func(EndEvent)) error {
 	each(EndEvent{"asked"})
 	time.Sleep(e.Grace())
@@ -66,6 +70,11 @@ func TestCalls(t *testing.T) {
 	}
 	if _, err := c.Measure(ctx); err == nil {
 		t.Error("an answer over the limit was taken")
+	}
+	killed := ""
+	err = c.Events(ctx, func(e Event) { killed = e.OutOfMemory.Process })
+	if err == nil || killed != "perl" {
+		t.Errorf("Events = %v and %q was killed; want perl, and an error, for the stream has ended", err, killed)
 	}
 	var stages []string
 	if err := c.End(ctx, End{GraceMillis: 1}, func(e EndEvent) { stages = append(stages, e.Stage) }); err != nil || strings.Join(stages, " ") != "asked forced" {

@@ -11,13 +11,14 @@ const (
 	PathEnd      = "/v1/end"      // POST End, streams EndEvent lines until the guest is gone
 	PathGrow     = "/v1/grow"     // POST, answers once the root is as large as its disk
 	PathMeasure  = "/v1/measure"  // POST, answers Measure
+	PathEvents   = "/v1/events"   // GET, streams Event lines until the agent ends
 )
 
 // MaxBody bounds any request or response body but End's stream, in bytes.
 const MaxBody = 64 << 10
 
 // Identity makes a waiting guest somebody. It is sent once a launch (and again
-// after a restore), never before hello.
+// after a restore, or to an agent that answers again), never before hello.
 type Identity struct {
 	Hostname  string `json:"hostname"`
 	MachineID string `json:"machine_id"` // 32 hex digits, from the VM's id
@@ -34,6 +35,10 @@ type Identity struct {
 type Ready struct {
 	UptimeMillis int64  `json:"uptime_millis"` // guest's uptime when the root was joined
 	Init         string `json:"init"`          // path of the image's init, or "" where the agent stays PID 1
+	// BootID is the guest's own, and Again says that the agent was started in it by
+	// another one's end.
+	BootID string `json:"boot_id,omitempty"`
+	Again  bool   `json:"again,omitempty"`
 }
 
 // Health is the guest's state as the agent sees it.
@@ -59,6 +64,21 @@ type EndEvent struct {
 	// Stage is "asked" (the init was told), "forced" (it took too long),
 	// "synced" (the agent itself synced and remounts read-only).
 	Stage string `json:"stage"`
+}
+
+// Event is one line of what the agent has to say by itself. The first one comes at
+// once, and is empty if nothing has happened yet.
+type Event struct {
+	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
+}
+
+// OutOfMemory says that the guest's kernel killed a process because the guest had no
+// memory left. It is said at each such kill, and of the last one at the stream's
+// beginning.
+type OutOfMemory struct {
+	Kills     int64  `json:"kills"`      // so far, as this agent saw them
+	AgoMillis int64  `json:"ago_millis"` // since the last one
+	Process   string `json:"process"`    // the killed process's name, as the kernel has it
 }
 
 // Measure is what the guest's own fork and exec of a static do-nothing program

@@ -57,6 +57,7 @@ func TestExitCode(t *testing.T) {
 	for s, want := range map[Status]int{
 		{Kind: Exited, Code: 42}: 42, {Kind: Exited}: 0, {Kind: Signalled, Signal: 9}: 137,
 		{Kind: NotFound}: 127, {Kind: NotExecutable}: 126, {Kind: Failed}: 125,
+		{Kind: Signalled, Signal: 9, OutOfMemory: 1}: 137, {Kind: Exited, Code: 2, OutOfMemory: 3}: 2,
 	} {
 		if got := s.ExitCode(); got != want {
 			t.Errorf("%+v: exit code %d, want %d", s, got, want)

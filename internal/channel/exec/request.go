@@ -125,6 +125,9 @@ type Status struct {
 	Kind   Kind `json:"kind"`
 	Code   int  `json:"code,omitempty"`
 	Signal int  `json:"signal,omitempty"`
+	// OutOfMemory is how many of the command's processes, its own or what it
+	// started, the guest's kernel killed because memory ran out.
+	OutOfMemory int `json:"out_of_memory,omitempty"`
 	// Message says why there was no process; it comes from the guest.
 	Message string `json:"message,omitempty"`
 }
@@ -151,6 +154,9 @@ func ParseStatus(p []byte) (Status, error) {
 	var s Status
 	if err := json.Unmarshal(p, &s); err != nil {
 		return s, fmt.Errorf("read exit status: %w", err)
+	}
+	if s.OutOfMemory < 0 {
+		return s, fmt.Errorf("%d processes can't have been killed", s.OutOfMemory)
 	}
 	switch s.Kind {
 	case Exited:

@@ -87,8 +87,26 @@ func (g *guest) Sync(ctx context.Context) error {
 
 // Measure implements control.Service.
 func (g *guest) Measure(ctx context.Context) (control.Measure, error) {
-	nanos, err := command.Measure(ctx)
+	nanos, err := g.exec.Measure(ctx)
 	return control.Measure{ForkExecNanos: nanos}, err
+}
+
+// Events implements control.Service: a guest without a kernel kills nothing, but as
+// its behaviour says.
+func (g *guest) Events(ctx context.Context, each func(control.Event)) error {
+	said := ""
+	each(control.Event{})
+	for {
+		if b := g.now(); b.OutOfMemory != said && b.OutOfMemory != "" {
+			said = b.OutOfMemory
+			each(control.Event{OutOfMemory: &control.OutOfMemory{Kills: 1, Process: said}})
+		}
+		select {
+		case <-time.After(20 * time.Millisecond): // nobody tells that a file has changed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // End implements control.Service: it ends the guest by a reset, in the stages

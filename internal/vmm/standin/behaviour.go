@@ -42,6 +42,9 @@ type Behaviour struct {
 	NoSync bool `json:"no_sync,omitempty"`
 	// AgentGone refuses new streams of all services; those that are open stay.
 	AgentGone bool `json:"agent_gone,omitempty"`
+	// OutOfMemory is the name of a process that the guest's kernel has killed for
+	// want of memory.
+	OutOfMemory string `json:"out_of_memory,omitempty"`
 	// DiskFull is a host's disk that takes nothing: from the guest's command fill
 	// on, the VMM holds the guest still until this is false. New streams wait, those
 	// that are open go on.
