@@ -48,7 +48,7 @@ func serve() error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}}}
+	a := &agent{words: os.NewFile(wordsFD, "words"), exec: command.Service{Agent: []string{programName}, Hear: hearTime}}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -111,6 +111,11 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 }
 
 func (a *agent) join(id control.Identity) error {
+	if id.UnixNano > 0 { // first: it was true when it was sent
+		if err := setTime(id.UnixNano); err != nil {
+			return err
+		}
+	}
 	if err := joinRoot(a.release); err != nil {
 		return err
 	}

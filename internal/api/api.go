@@ -51,6 +51,8 @@ type Spec struct {
 	Driver  string `json:"driver"` // "auto" or a driver's name
 	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
+	// TZ is the guest's time zone: "host", "UTC", or "" for the image's.
+	TZ string `json:"tz,omitempty"`
 }
 
 // VM is a VM as it is shown.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"banger/internal/channel"
 	"banger/internal/channel/exec"
@@ -42,6 +43,7 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	w := exec.NewWriter(s)
+	o.Request.UnixNano = time.Now().UnixNano()
 	if err := w.WriteRequest(o.Request); err != nil {
 		return exec.Status{}, fmt.Errorf("ask for the process: %w", err)
 	}

@@ -28,6 +28,10 @@ type Service struct {
 	// arguments that a request has. It is set before Serve.
 	Agent []string
 
+	// Hear, if it is set, is told the host's time that a request carries, before its
+	// process is started.
+	Hear func(unixNano int64)
+
 	count atomic.Int64
 }
 
@@ -55,6 +59,9 @@ func (s *Service) run(c net.Conn) {
 	if err != nil {
 		out.WriteStatus(exec.Status{Kind: exec.Failed, Message: err.Error()})
 		return
+	}
+	if s.Hear != nil && req.UnixNano > 0 {
+		s.Hear(req.UnixNano)
 	}
 	p, status := start(req, s.Env, s.Agent)
 	if p == nil {

@@ -152,6 +152,8 @@ type Service interface {
 	Health(ctx context.Context) (Health, error)
 	Sync(ctx context.Context) error
 	Measure(ctx context.Context) (Measure, error)
+	Clock(ctx context.Context) (Clock, error)
+	SetClock(ctx context.Context, s ClockSet) error
 	// End calls each with its stages and returns only where the guest goes on.
 	End(e End, each func(EndEvent)) error
 }
@@ -207,6 +209,7 @@ func handler(s Service) http.Handler {
 			json.NewEncoder(w).Encode(EndEvent{Stage: err.Error()})
 		}
 	})
+	handleClock(mux, s)
 	for _, add := range testRoutes {
 		add(mux, s)
 	}

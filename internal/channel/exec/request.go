@@ -22,6 +22,9 @@ type Request struct {
 	// there is no stderr.
 	TTY  bool `json:"tty,omitempty"`
 	Size Size `json:"size"`
+	// UnixNano is the host's time when the request was sent; 0 is unknown. The guest's
+	// clock is not behind it for longer.
+	UnixNano int64 `json:"unix_nano,omitempty"`
 }
 
 // Size of a terminal, in characters.
