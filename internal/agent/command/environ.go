@@ -34,6 +34,9 @@ func environment(req exec.Request, own []string) []string {
 		}
 		env = setenv(env, key, string(kv))
 	}
+	if term := getenv(env, "TERM"); term != "" && req.TTY {
+		env = setenv(env, "TERM", "TERM="+knownTerminal(term, append([]string{filepath.Join(home, ".terminfo")}, terminfoDirs...)))
+	}
 	return env
 }
 
