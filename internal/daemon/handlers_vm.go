@@ -39,6 +39,8 @@ func (d *Daemon) handlers() []handler {
 		events(api.SaveWork, d.saveWork),
 		plain(api.ListImages, d.listImages),
 		events(api.BuildImage, d.buildImage),
+		plain(api.ShowImage, d.showOneImage),
+		plain(api.DeleteImage, d.deleteImage),
 		plain(api.ListKernels, d.listKernels),
 		events(api.PullKernel, d.pullKernel),
 		plain(api.ListTrash, d.listTrash),

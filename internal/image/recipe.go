@@ -1,10 +1,31 @@
 package image
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"banger/internal/debian"
+)
+
+// format is the version of what makes an image of a recipe, the writer of the file
+// system included.
+const format = 2
+
+// recipe names what an image with these packages beside the default one's is made of,
+// as far as it does not come from Debian.
+func recipe(more []string) string {
+	text, _ := json.Marshal([]any{format, debian.Suite, packages, adapt, more}) // no value of it can fail
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
 // packages are the default image's, beside what apt itself needs. No udev: the
 // guest's kernel makes its devices, and booting without it is seconds shorter.
 var packages = []string{
 	"systemd-sysv", "dbus", "git", "ca-certificates", "iproute2", "kmod", "curl", "less", "vim-tiny",
 	"openssh-client", "procps", "sudo", "bash-completion",
+	"tzdata", "ncurses-term", "libpam-systemd", "nftables", "iptables", "e2fsprogs", "rsync", "jq", "zstd", "unzip",
 }
 
 // adapt makes the tree at $1 a sandbox's; sh runs it at the end, inside the
