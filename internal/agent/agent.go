@@ -54,7 +54,7 @@ func serve(again bool) error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{exec: command.Service{Agent: []string{programName}}, memory: newMemory()}
+	a := &agent{exec: command.Service{Agent: []string{programName}, Hear: hearTime}, memory: newMemory()}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -145,6 +145,11 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 }
 
 func (a *agent) join(id control.Identity) error {
+	if id.UnixNano > 0 { // first: it was true when it was sent
+		if err := setTime(id.UnixNano); err != nil {
+			return err
+		}
+	}
 	if err := joinRoot(a.release); err != nil {
 		return err
 	}
@@ -167,7 +172,7 @@ func (a *agent) join(id control.Identity) error {
 	}
 	// The first command may run before the init has done anything. A guest that
 	// lacks this is still of use.
-	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager()); err != nil {
+	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager(), makeNodes("/", a.release)); err != nil {
 		say("prepare for the first command: %v", err)
 	}
 	if !id.NoInit {

@@ -95,22 +95,19 @@ func awaitDevice(dev string) error {
 	}
 }
 
-// become makes the guest who id says: host name, machine id, time, entropy. It
+// become makes the guest who id says: host name, machine id, entropy, time zone. It
 // writes below root.
 func become(id control.Identity, root string) error {
-	if id.UnixNano > 0 {
-		tv := unix.NsecToTimeval(id.UnixNano)
-		if err := unix.Settimeofday(&tv); err != nil {
-			return fmt.Errorf("set the clock: %w", err)
-		}
-	}
 	if err := addEntropy(id.Entropy); err != nil {
 		return err
 	}
 	if err := unix.Sethostname([]byte(id.Hostname)); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}
-	return writeIdentity(id, filepath.Join(root, "etc"))
+	if err := writeIdentity(id, filepath.Join(root, "etc")); err != nil || id.Zone == nil {
+		return err
+	}
+	return setZone(root, *id.Zone)
 }
 
 func writeIdentity(id control.Identity, etc string) error {

@@ -51,6 +51,8 @@ type Spec struct {
 	Driver  string `json:"driver"` // "auto" or a driver's name
 	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
+	// TZ is the guest's time zone: "host", "UTC", or "" for the image's.
+	TZ string `json:"tz,omitempty"`
 }
 
 // VM is a VM as it is shown.
@@ -317,14 +319,23 @@ type Image struct {
 	SizeBytes int64     `json:"size_bytes"`
 	CreatedAt time.Time `json:"created_at"`
 	Source    string    `json:"source"` // "debian bookworm, mmdebstrap 1.3.5"
-	Default   bool      `json:"default"`
-	Path      string    `json:"path"`
+	// Packages are those that were asked for beside the default image's.
+	Packages []string `json:"packages,omitempty"`
+	Default  bool     `json:"default"`
+	// Outdated says that the default image is of an older recipe: the next VM that
+	// asks for it gets a new one.
+	Outdated bool   `json:"outdated,omitempty"`
+	Path     string `json:"path"`
+	// UsedBy are the names of the VMs that were made from it; only ShowImage tells.
+	UsedBy []string `json:"used_by,omitempty"`
 }
 
 // ImageBuild asks for the image behind Ref ("" is the default) to be built
 // anew even if it exists.
 type ImageBuild struct {
 	Ref string `json:"ref"`
+	// Packages are Debian's, beside the default image's; they need a Ref.
+	Packages []string `json:"packages,omitempty"`
 }
 
 // Kernel is a kernel with its modules.

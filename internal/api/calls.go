@@ -104,6 +104,14 @@ func (c *Client) BuildImage(ctx context.Context, in ImageBuild, each Each) (Imag
 	return stream(ctx, c, BuildImage, "", in, each)
 }
 
+func (c *Client) ShowImage(ctx context.Context, ref string) (Image, error) {
+	return answer(ctx, c, ShowImage, ref, None{})
+}
+
+func (c *Client) DeleteImage(ctx context.Context, ref string) (Image, error) {
+	return answer(ctx, c, DeleteImage, ref, None{})
+}
+
 func (c *Client) ListKernels(ctx context.Context) ([]Kernel, error) {
 	return answer(ctx, c, ListKernels, "", None{})
 }

@@ -66,6 +66,8 @@ var (
 
 	ListImages  = row[None, []Image]("image.list", http.MethodGet, "/v1/images", Plain, "List the base images")
 	BuildImage  = row[ImageBuild, Image]("image.build", http.MethodPost, "/v1/images/build", Events, "Build a base image anew")
+	ShowImage   = row[None, Image]("image.show", http.MethodGet, "/v1/images/{ref}", Plain, "Show a base image")
+	DeleteImage = row[None, Image]("image.delete", http.MethodDelete, "/v1/images/{ref}", Plain, "Remove a base image that no VM uses")
 	ListKernels = row[None, []Kernel]("kernel.list", http.MethodGet, "/v1/kernels", Plain, "List the kernels")
 	PullKernel  = row[KernelPull, Kernel]("kernel.pull", http.MethodPost, "/v1/kernels/pull", Events, "Get a kernel anew")
 

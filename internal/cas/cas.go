@@ -90,14 +90,11 @@ func (s *Store) Get(ref string) (Entry, error) {
 	if !validRef(ref) {
 		return Entry{}, fmt.Errorf("%.80q: %w", ref, ErrNotFound)
 	}
-	text, err := os.ReadFile(filepath.Join(s.dir, refsDir, ref))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Entry{}, fmt.Errorf("%q: %w", ref, ErrNotFound)
-	}
+	digest, err := s.refDigest(ref)
 	if err != nil {
 		return Entry{}, err
 	}
-	e, err := s.ByDigest(strings.TrimSpace(string(text)))
+	e, err := s.ByDigest(digest)
 	e.Ref = ref
 	return e, err
 }
@@ -171,8 +168,11 @@ func (s *Store) List() ([]Entry, error) {
 // Order is something to have.
 type Order struct {
 	Ref string
-	// Anew makes it in any case; else only where it is missing or damaged.
+	// Anew makes it in any case; else only where it is missing, damaged or stale.
 	Anew bool
+	// Stale, if it is set, reports whether what there is, by what was kept about it,
+	// is no longer what is asked for.
+	Stale func(meta json.RawMessage) bool
 	// Make fills the empty directory tmp with files and returns what is to be
 	// kept about them.
 	Make func(ctx context.Context, tmp string) (meta any, err error)
@@ -190,7 +190,7 @@ func (s *Store) Ensure(ctx context.Context, o Order) (Entry, error) {
 		return Entry{}, fmt.Errorf("%.80q: %w", o.Ref, ErrNotFound)
 	}
 	if !o.Anew {
-		if e, err := s.Get(o.Ref); !missing(err) {
+		if e, err := s.Get(o.Ref); !o.wants(e, err) {
 			return e, err
 		}
 	}
@@ -201,7 +201,7 @@ func (s *Store) Ensure(ctx context.Context, o Order) (Entry, error) {
 	}
 	defer unlock()
 	if !o.Anew || s.refStamp(o.Ref) != before { // somebody was quicker
-		if e, err := s.Get(o.Ref); !missing(err) {
+		if e, err := s.Get(o.Ref); !o.wants(e, err) {
 			return e, err
 		}
 	}
@@ -209,6 +209,11 @@ func (s *Store) Ensure(ctx context.Context, o Order) (Entry, error) {
 		return Entry{}, err
 	}
 	return s.make(ctx, o)
+}
+
+// wants reports whether o is to be made although Get says e and err.
+func (o Order) wants(e Entry, err error) bool {
+	return missing(err) || err == nil && o.Stale != nil && o.Stale(e.Meta)
 }
 
 func missing(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) }

@@ -28,7 +28,7 @@ func (t *text) Type() string       { return "text" }
 type vmFlags struct {
 	name, image, vmm   text
 	vcpu, memory, disk text
-	ttl                text
+	ttl, tz            text
 	start              startFlags
 	quiet, json        bool
 }
@@ -47,9 +47,11 @@ func (f *vmFlags) add(a *app, cmd *cobra.Command) {
 	fs.Var(&f.disk, "disk-size", "`SIZE` of its disk; the host's disk holds only what is written to it")
 	fs.Var(&f.vmm, "vmm", "`VMM` that runs it: "+strings.Join(vmms, ", ")+"; auto takes firecracker if KVM is real")
 	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d (default: never)")
+	fs.Var(&f.tz, "tz", "time `ZONE`: host (the host's) or UTC (default: the image's)")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
 	f.start.add(cmd)
 	cmd.RegisterFlagCompletionFunc("image", a.imageRefs)
+	cmd.RegisterFlagCompletionFunc("tz", cobra.FixedCompletions([]string{vm.ZoneHost, vm.ZoneUTC}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("vmm", cobra.FixedCompletions(vmms, cobra.ShellCompDirectiveNoFileComp))
 	for _, name := range []string{"name", "vcpu", "memory", "disk-size", "ttl"} {
 		cmd.RegisterFlagCompletionFunc(name, nothing)
@@ -136,6 +138,12 @@ func (f *vmFlags) create(a *app, cmd *cobra.Command) (api.Create, error) {
 	if typed("ttl") {
 		if s.TTLSeconds, err = parseTTL(f.ttl); err != nil {
 			return req, err
+		}
+	}
+	if typed("tz") {
+		s.TZ, whole.TZ = string(f.tz), string(f.tz)
+		if s.TZ == "" {
+			return req, fieldError("tz", fmt.Errorf("it is empty: use %s or %s", vm.ZoneHost, vm.ZoneUTC))
 		}
 	}
 	if err := whole.Check(); err != nil {

@@ -14,7 +14,7 @@ func (a *app) imageList() *cobra.Command {
 	listing(a, (*api.Client).ListImages, func(list []api.Image) error {
 		var out []artifact
 		for _, i := range list {
-			out = append(out, artifact{i.Ref, i.Digest, i.SizeBytes, i.CreatedAt, i.Source, i.Default})
+			out = append(out, artifact{i.Ref, i.Digest, i.SizeBytes, i.CreatedAt, i.Source, i.Default, i.Outdated})
 		}
 		return a.writeArtifacts(out)
 	})(cmd)

@@ -18,6 +18,7 @@ type artifact struct {
 	created     time.Time
 	source      string
 	isDefault   bool
+	outdated    bool // the next VM gets another
 }
 
 func (a *app) writeArtifacts(list []artifact) error {
@@ -25,7 +26,10 @@ func (a *app) writeArtifacts(list []artifact) error {
 		fmt.Fprintln(w, "REF\tDIGEST\tSIZE\tAGE\tSOURCE")
 		for _, i := range list {
 			ref := clean(i.ref)
-			if i.isDefault {
+			switch {
+			case i.outdated:
+				ref += " (default, outdated)"
+			case i.isDefault:
 				ref += " (default)"
 			}
 			fmt.Fprintf(w, "%s\t%.19s\t%s\t%s\t%s\n", ref, clean(i.digest), bytesText(i.size), age(i.created), clean(i.source))
@@ -87,5 +91,4 @@ func obtaining[T any](a *app, ref string, call func(ctx context.Context, c *api.
 	}
 }
 
-func imageText(i api.Image) string   { return i.Ref + " " + i.Digest }
 func kernelText(k api.Kernel) string { return k.Ref + " " + k.Release + " " + k.Digest }

@@ -14,7 +14,7 @@ func (a *app) kernelList() *cobra.Command {
 	listing(a, (*api.Client).ListKernels, func(list []api.Kernel) error {
 		var out []artifact
 		for _, k := range list {
-			out = append(out, artifact{k.Ref, k.Digest, k.SizeBytes, k.CreatedAt, k.Source + ", " + k.Release, k.Default})
+			out = append(out, artifact{k.Ref, k.Digest, k.SizeBytes, k.CreatedAt, k.Source + ", " + k.Release, k.Default, false})
 		}
 		return a.writeArtifacts(out)
 	})(cmd)

@@ -69,8 +69,10 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		defer t.close()
 		restore = t.close
 		so.Request.TTY, so.Request.Size, so.Sizes = true, t.size(), t.changes()
-		if v := os.Getenv("TERM"); v != "" {
-			so.Request.Env = exec.Args("TERM=" + v)
+		for _, key := range []string{"TERM", "COLORTERM"} {
+			if v := os.Getenv(key); v != "" {
+				so.Request.Env = append(so.Request.Env, []byte(key+"="+v))
+			}
 		}
 	}
 	o.how.fill(&so.Request, where.Dir)

@@ -16,6 +16,8 @@ import (
 type verb[T any] struct {
 	cmd *cobra.Command
 	do  func(ctx context.Context, c *api.Client, ref string, each api.Each) (T, error)
+	// images says that its references are images' names.
+	images bool
 	// check, if it is set, refuses flags before anything is asked of a daemon.
 	check func() error
 	// instant says that there is nothing to wait for: no progress is shown.
@@ -39,11 +41,15 @@ func vmName(v api.VM) string { return v.Name }
 // reference.
 func several[T any](a *app, v verb[T]) *cobra.Command {
 	var quiet, asJSON bool
-	v.cmd.Args = args(1, -1, "a VM: a name, an id, or the beginning of an id")
+	kind, ref := "VM", "a VM: a name, an id, or the beginning of an id"
+	if v.images {
+		kind, ref = "image", "an image's name"
+	}
+	v.cmd.Args = args(1, -1, ref)
 	if !v.instant {
 		v.cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	}
-	v.cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object for each VM")
+	v.cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object for each "+kind)
 	v.cmd.RunE = func(cmd *cobra.Command, refs []string) error {
 		if v.check != nil {
 			if err := v.check(); err != nil {

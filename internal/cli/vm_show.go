@@ -53,6 +53,9 @@ func writeVM(w io.Writer, v api.VM, now time.Time) {
 	line("vcpu", "%d", v.Spec.VCPUs)
 	line("memory", "%s", vm.FormatMiB(v.Spec.MemMiB))
 	line("disk", "%s, %s used", vm.FormatMiB(v.Spec.DiskMiB), bytesText(v.DiskUsedBytes))
+	if v.Spec.TZ != "" {
+		line("time zone", "%s", clean(v.Spec.TZ))
+	}
 	line("vmm", "%s", clean(v.Spec.Driver))
 	if m := v.VMM; m != nil && m.Driver != "" {
 		line("runs on", "%s %s, %s: %s", clean(m.Driver), clean(m.Version), clean(m.Accel), clean(m.Why))

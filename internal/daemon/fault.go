@@ -62,6 +62,7 @@ func codeOf(err error) api.Code {
 		silent    *instance.SilentError
 		memory    *instance.MemoryError
 		bound     *instance.BoundError
+		inUse     *instance.ImageInUseError
 	)
 	for _, row := range []struct {
 		is   bool
@@ -75,6 +76,7 @@ func codeOf(err error) api.Code {
 		{errors.As(err, &bound), api.CodeNoSpace},
 		{errors.As(err, &silent), api.CodeSilent},
 		{errors.As(err, &state), api.CodeState},
+		{errors.As(err, &inUse), api.CodeState},
 		{errors.Is(err, instance.ErrNotFound), api.CodeNotFound},
 		{errors.Is(err, disk.ErrNotInTrash), api.CodeNotFound},
 		{errors.Is(err, image.ErrNotFound), api.CodeNotFound},

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 
 	"banger/internal/api"
 	"banger/internal/disk"
+	"banger/internal/hint"
 	"banger/internal/image"
 	"banger/internal/kernel"
 	"banger/internal/process"
@@ -40,7 +42,7 @@ func (d *Daemon) stopDaemon(context.Context, request, api.None) (api.None, error
 
 func showImage(i image.Image) api.Image {
 	return api.Image{Ref: i.Ref, Digest: i.Digest, SizeBytes: i.SizeBytes, CreatedAt: i.CreatedAt,
-		Source: i.Source, Default: i.Ref == vm.DefImage, Path: i.Path}
+		Source: i.Source, Packages: i.Packages, Default: i.Ref == vm.DefImage, Outdated: i.Outdated, Path: i.Path}
 }
 
 func (d *Daemon) listImages(context.Context, request, api.None) ([]api.Image, error) {
@@ -52,7 +54,32 @@ func (d *Daemon) buildImage(ctx context.Context, _ request, in api.ImageBuild, s
 	if in.Ref == "" {
 		in.Ref = vm.DefImage
 	}
-	i, err := d.set.Images().Build(ctx, in.Ref, step)
+	i, err := d.set.Images().Build(ctx, in.Ref, in.Packages, step)
+	if name := (*image.NameError)(nil); errors.As(err, &name) {
+		field := "name"
+		if name.Package {
+			field = "package"
+		}
+		err = &vm.FieldError{Field: field, Err: err}
+	}
+	return showImage(i), err
+}
+
+func (d *Daemon) showOneImage(_ context.Context, r request, _ api.None) (api.Image, error) {
+	i, err := d.set.Images().Get(r.ref)
+	if errors.Is(err, image.ErrNotFound) {
+		err = hint.Add(err, "banger image list shows what there is")
+	}
+	if err != nil {
+		return api.Image{}, err
+	}
+	out := showImage(i)
+	out.UsedBy = d.set.ImageUsers(i)
+	return out, nil
+}
+
+func (d *Daemon) deleteImage(ctx context.Context, r request, _ api.None) (api.Image, error) {
+	i, err := d.set.DeleteImage(ctx, r.ref)
 	return showImage(i), err
 }
 

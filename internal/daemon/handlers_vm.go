@@ -39,6 +39,8 @@ func (d *Daemon) handlers() []handler {
 		events(api.SaveWork, d.saveWork),
 		plain(api.ListImages, d.listImages),
 		events(api.BuildImage, d.buildImage),
+		plain(api.ShowImage, d.showOneImage),
+		plain(api.DeleteImage, d.deleteImage),
 		plain(api.ListKernels, d.listKernels),
 		events(api.PullKernel, d.pullKernel),
 		plain(api.ListTrash, d.listTrash),
@@ -58,7 +60,7 @@ func (d *Daemon) listVMs(context.Context, request, api.None) ([]api.VM, error) {
 func (d *Daemon) createVM(ctx context.Context, r request, in api.Create, step progress.Func) (api.VM, error) {
 	o := instance.CreateOptions{
 		Spec: vm.Spec{Name: in.Name, Image: in.Spec.Image, Kernel: in.Spec.Kernel, VCPUs: in.Spec.VCPUs, MemMiB: in.Spec.MemMiB,
-			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds},
+			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds, TZ: in.Spec.TZ},
 		Start: in.Start, StartOptions: startOptions(r, in.Force, in.Wait),
 	}
 	if in.Remove {

@@ -69,6 +69,7 @@ func TestFaults(t *testing.T) {
 		{&instance.StateError{Name: "a", State: vm.Running, Verb: "deleted"}, api.CodeState},
 		{&instance.EndedByError{Name: "a", Verb: "start", By: "stop"}, api.CodeEnded},
 		{&instance.MemoryError{WantMiB: 1}, api.CodeMemory},
+		{&instance.ImageInUseError{Ref: "a", VMs: []string{"b"}}, api.CodeState},
 		{instance.ErrNotFound, api.CodeNotFound},
 		{store.ErrNameTaken, api.CodeExists},
 		{fmt.Errorf("x: %w", unix.ENOSPC), api.CodeNoSpace},

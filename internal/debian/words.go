@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,9 @@ var problems = []struct {
 		"banger doctor says whether user namespaces work here"},
 }
 
+// unknown is how apt says that it knows no package of that name, or has none of it.
+var unknown = regexp.MustCompile(`(?m)^E: (?:Unable to locate package (\S+)|Package '(\S+)' has no installation candidate)$`)
+
 var diskFull = regexp.MustCompile(`(?i)no space left on device|don't have enough free space|disk quota exceeded`)
 
 // explain makes an error of mmdebstrap's words.
@@ -96,6 +100,14 @@ func explain(t transcript, err error, dir string) error {
 	if diskFull.MatchString(t.all) {
 		return hint.Add(fmt.Errorf("get Debian's packages: %w (temporary files in %q)", unix.ENOSPC, dir),
 			"make room there, or set TMPDIR to a directory with more")
+	}
+	var names []string
+	for _, f := range unknown.FindAllStringSubmatch(t.all, -1) {
+		names = append(names, strconv.QuoteToGraphic(fmt.Sprintf("%.80s", f[1]+f[2])))
+	}
+	if len(names) > 0 {
+		return hint.Add(fmt.Errorf("get Debian's packages: Debian %s has no package %.400s", Suite, strings.Join(slices.Compact(names), ", ")),
+			"banger run --rm -- sh -c 'apt-get update && apt-cache search WORD' finds names")
 	}
 	// The words can hold a server's: they are quoted for a terminal.
 	q := strconv.QuoteToGraphic(fmt.Sprintf("%.400s", cause))

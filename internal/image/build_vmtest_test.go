@@ -116,7 +116,7 @@ func TestCancelledBuild(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			var cancelled time.Time
 			var said []string
-			_, err = s.Build(ctx, Default, func(p progress.Step) {
+			_, err = s.Build(ctx, Default, nil, func(p progress.Step) {
 				said = append(said, p.Text)
 				if p.Text == at && cancelled.IsZero() {
 					cancelled = time.Now()
@@ -149,7 +149,7 @@ func TestBuildWithoutNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Build(context.Background(), Default, progress.Discard); err == nil || !strings.Contains(hint.Of(err), "network") {
+	if _, err := s.Build(context.Background(), Default, nil, progress.Discard); err == nil || !strings.Contains(hint.Of(err), "network") {
 		t.Errorf("Build without a network: %v (hint %q)", err, hint.Of(err))
 	}
 }
@@ -176,7 +176,7 @@ func TestBuildOnAFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = s.Build(context.Background(), Default, progress.Discard)
+		_, err = s.Build(context.Background(), Default, nil, progress.Discard)
 		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), want) || hint.Of(err) == "" {
 			t.Errorf("Build: %v (hint %q); want ENOSPC, %q and a hint", err, hint.Of(err), want)
 		}

@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +26,7 @@ import (
 // ErrNotFound says that an image is not known, or not here.
 var ErrNotFound = errors.New("no such image")
 
-// Default is the one image that can be built by now.
+// Default is the image of a VM that names none.
 const Default = "debian-12"
 
 // What a build takes on the host's disk, in MiB, with a third to spare: the
@@ -54,11 +56,25 @@ type Image struct {
 	SizeBytes int64
 	CreatedAt time.Time
 	Source    string
+	// Packages are those that were asked for beside the default image's.
+	Packages []string
+	// Outdated says that the default image is one of another recipe: the next VM
+	// that asks for it gets a new one.
+	Outdated bool
 }
 
 type meta struct {
 	CreatedAt time.Time `json:"created_at"`
 	Source    string    `json:"source"`
+	Recipe    string    `json:"recipe"` // see recipe
+	Packages  []string  `json:"packages,omitempty"`
+}
+
+// outdated reports whether what is kept about the default image is not of this
+// program's recipe.
+func outdated(kept json.RawMessage) bool {
+	var m meta
+	return json.Unmarshal(kept, &m) != nil || m.Recipe != recipe(nil)
 }
 
 // Writer writes the entries of a tar, a file at its beginning, into a new ext4 at path,
@@ -120,7 +136,8 @@ func fromEntry(e cas.Entry, err error) (Image, error) {
 	if err := json.Unmarshal(e.Meta, &m); err != nil {
 		return Image{}, fmt.Errorf("read the record of image %s: %w", e.Digest, err)
 	}
-	i := Image{Ref: e.Ref, Digest: e.Digest, Path: filepath.Join(e.Dir, baseFile), CreatedAt: m.CreatedAt, Source: m.Source}
+	i := Image{Ref: e.Ref, Digest: e.Digest, Path: filepath.Join(e.Dir, baseFile), CreatedAt: m.CreatedAt, Source: m.Source,
+		Packages: m.Packages, Outdated: e.Ref == Default && outdated(e.Meta)}
 	fi, err := os.Stat(i.Path)
 	if err != nil {
 		return Image{}, err
@@ -129,41 +146,55 @@ func fromEntry(e cas.Entry, err error) (Image, error) {
 	return i, nil
 }
 
-// Ensure returns the image that ref stands for, building it where it is
-// missing.
+// Ensure returns the image that ref stands for. The default one is built where it
+// is missing or of another recipe.
 func (s *Store) Ensure(ctx context.Context, ref string, step progress.Func) (Image, error) {
-	return s.get(ctx, ref, false, step)
-}
-
-// Build builds the image anew: it takes the ref over, and VMs made with the
-// old one keep it.
-func (s *Store) Build(ctx context.Context, ref string, step progress.Func) (Image, error) {
-	return s.get(ctx, ref, true, step)
-}
-
-func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Func) (Image, error) {
-	if ref != Default {
-		if i, err := s.Get(ref); err == nil && !anew {
-			return i, nil
-		}
-		return Image{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger image list shows what there is; "+Default+" can be built")
+	if ref == Default {
+		return s.make(ctx, cas.Order{Ref: ref, Stale: outdated}, nil, step)
 	}
-	i, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
-		Ref: ref, Anew: anew, SpaceMiB: baseMiB,
-		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) },
-		Make:    func(ctx context.Context, tmp string) (any, error) { return s.build(ctx, tmp, step) },
-	}))
+	i, err := s.Get(ref)
+	if errors.Is(err, ErrNotFound) {
+		return Image{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger image list shows what there is, banger image build --name NAME makes one")
+	}
+	return i, err
+}
+
+// Build builds an image anew, of the default one's packages and those that are named:
+// it takes the ref over, and VMs made with the old one keep it. A ref or a package
+// that can't be meant is a *NameError.
+func (s *Store) Build(ctx context.Context, ref string, packages []string, step progress.Func) (Image, error) {
+	packages, err := check(ref, packages)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.make(ctx, cas.Order{Ref: ref, Anew: true}, packages, step)
+}
+
+// Delete removes the image that ref stands for. VMs made with it keep it.
+func (s *Store) Delete(ctx context.Context, ref string) error {
+	err := s.cas.Drop(ctx, ref)
+	if errors.Is(err, cas.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return err
+}
+
+func (s *Store) make(ctx context.Context, o cas.Order, packages []string, step progress.Func) (Image, error) {
+	o.SpaceMiB = baseMiB
+	o.Waiting = func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) }
+	o.Make = func(ctx context.Context, tmp string) (any, error) { return s.build(ctx, tmp, packages, step) }
+	i, err := fromEntry(s.cas.Ensure(ctx, o))
 	if err != nil {
 		if errors.Is(err, unix.ENOSPC) && hint.Of(err) == "" {
 			err = hint.Add(err, "make room where the path lies, or set XDG_CACHE_HOME to a directory with more")
 		}
-		return Image{}, fmt.Errorf("build image %q: %w", ref, err)
+		return Image{}, fmt.Errorf("build image %q: %w", o.Ref, err)
 	}
-	step(progress.Step{Stage: stage, Text: "image " + ref + " is here", Finished: true})
+	step(progress.Step{Stage: stage, Text: "image " + o.Ref + " is here", Finished: true})
 	return i, nil
 }
 
-func (s *Store) build(ctx context.Context, tmp string, step progress.Func) (m meta, err error) {
+func (s *Store) build(ctx context.Context, tmp string, more []string, step progress.Func) (m meta, err error) {
 	step(progress.Step{Stage: stage, Text: "building the Debian 12 image"})
 	tree, err := os.CreateTemp(tmp, "tree-*")
 	if err != nil {
@@ -174,7 +205,7 @@ func (s *Store) build(ctx context.Context, tmp string, step progress.Func) (m me
 		return m, err
 	}
 	err = debian.Tar(ctx, debian.Request{
-		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
+		Variant: "apt", Include: append(slices.Clone(packages), more...), Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		_, err := io.Copy(tree, r)
 		return err
@@ -191,5 +222,9 @@ func (s *Store) build(ctx context.Context, tmp string, step progress.Func) (m me
 	}
 	defer os.RemoveAll(machine)
 	entries, err := s.write(ctx, tree, filepath.Join(tmp, baseFile), machine, step)
-	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second), Source: fmt.Sprintf("Debian %s, %d files", debian.Suite, entries)}, err
+	source := fmt.Sprintf("Debian %s, %d files", debian.Suite, entries)
+	if len(more) > 0 {
+		source += ", with " + strings.Join(more, " ")
+	}
+	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second), Source: source, Recipe: recipe(more), Packages: more}, err
 }

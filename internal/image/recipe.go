@@ -1,10 +1,31 @@
 package image
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"banger/internal/debian"
+)
+
+// format is the version of what makes an image of a recipe, the writer of the file
+// system included.
+const format = 3
+
+// recipe names what an image with these packages beside the default one's is made of,
+// as far as it does not come from Debian.
+func recipe(more []string) string {
+	text, _ := json.Marshal([]any{format, debian.Suite, packages, adapt, more}) // no value of it can fail
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
 // packages are the default image's, beside what apt itself needs. No udev: the
 // guest's kernel makes its devices, and booting without it is seconds shorter.
 var packages = []string{
 	"systemd-sysv", "dbus", "git", "ca-certificates", "iproute2", "kmod", "curl", "less", "vim-tiny",
 	"openssh-client", "procps", "sudo", "bash-completion",
+	"tzdata", "ncurses-term", "libpam-systemd", "nftables", "iptables", "e2fsprogs", "rsync", "jq", "zstd", "unzip",
 }
 
 // adapt makes the tree at $1 a sandbox's; sh runs it at the end, inside the
@@ -28,7 +49,7 @@ mask() { for unit; do ln -sf /dev/null "etc/systemd/system/$unit"; done; }
 mask getty@tty1.service serial-getty@ttyS0.service console-getty.service getty-static.service
 # Nothing that fetches, cleans or checks by itself.
 mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-	fstrim.timer systemd-pstore.service systemd-firstboot.service
+	systemd-pstore.service systemd-firstboot.service
 # No waiting for a network: the agent has made it before systemd starts.
 mask systemd-networkd-wait-online.service
 
@@ -36,6 +57,10 @@ mkdir -p etc/systemd/journald.conf.d etc/systemd/system.conf.d
 # The journal lives in memory: the disk is for the user's work.
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nForwardToConsole=no\n' > etc/systemd/journald.conf.d/banger.conf
 # Below banger's own grace for a stop.
+# What is freed goes back to the host, if the VMM takes it: an hour is much in a VM's life.
+mkdir -p etc/systemd/system/timers.target.wants etc/systemd/system/fstrim.timer.d
+ln -sf /lib/systemd/system/fstrim.timer etc/systemd/system/timers.target.wants/fstrim.timer
+printf '[Timer]\nOnCalendar=\nPersistent=no\nOnBootSec=15min\nOnUnitActiveSec=1h\nRandomizedDelaySec=0\n' > etc/systemd/system/fstrim.timer.d/banger.conf
 printf '[Manager]\nDefaultTimeoutStopSec=8s\nDefaultDeviceTimeoutSec=10s\n' > etc/systemd/system.conf.d/banger.conf
 
 cat >> root/.bashrc <<'EOF'

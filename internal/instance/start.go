@@ -170,7 +170,7 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 		VCPUs: rec.Spec.VCPUs, MemMiB: rec.Spec.MemMiB, Found: choice.Found,
 		Disks: []vmm.Disk{{Path: data}},
 	}
-	o.Name, o.Driver = rec.Spec.Name, choice.Driver
+	o.Name, o.Driver, o.TZ = rec.Spec.Name, choice.Driver, rec.Spec.TZ
 	if b.kernel.Digest != noBase {
 		if o.Initrd, err = i.set.kernels.Initrd(ctx, b.kernel, i.set.cfg.Agent); err != nil {
 			return o, fmt.Errorf("pack the initramfs: %w", err)

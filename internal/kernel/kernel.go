@@ -66,7 +66,18 @@ type Kernel struct {
 	Source      string
 }
 
+// format is the version of what is made of a kernel's package: which modules the
+// initramfs has, and how the files are written.
+const format = 2
+
+// outdated reports whether what is kept about a kernel is of another format.
+func outdated(kept json.RawMessage) bool {
+	var m meta
+	return json.Unmarshal(kept, &m) != nil || m.Format != format
+}
+
 type meta struct {
+	Format    int       `json:"format"`
 	Release   string    `json:"release"`
 	CreatedAt time.Time `json:"created_at"`
 	Source    string    `json:"source"`
@@ -160,7 +171,7 @@ func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Fu
 		return Kernel{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger kernel list shows what there is; "+Default+" can be pulled")
 	}
 	k, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
-		Ref: ref, Anew: anew, SpaceMiB: kernelMiB,
+		Ref: ref, Anew: anew, Stale: outdated, SpaceMiB: kernelMiB,
 		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another pull of a kernel"}) },
 		Make:    func(ctx context.Context, tmp string) (any, error) { return pull(ctx, tmp, step) },
 	}))

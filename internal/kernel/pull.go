@@ -38,7 +38,7 @@ func pull(ctx context.Context, tmp string, step progress.Func) (meta, error) {
 	if err != nil {
 		return meta{}, err
 	}
-	return meta{Release: release, CreatedAt: time.Now().UTC().Truncate(time.Second),
+	return meta{Format: format, Release: release, CreatedAt: time.Now().UTC().Truncate(time.Second),
 		Source: "Debian " + debian.Suite + ", " + packageName}, nil
 }
 

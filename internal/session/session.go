@@ -44,6 +44,7 @@ func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) 
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	w := exec.NewWriter(s)
 	o.Request.Held = true
+	o.Request.UnixNano = time.Now().UnixNano()
 	stdin := newHeld(o.Stdin)
 	defer stdin.end()
 	defer time.AfterFunc(agentLimit, stdin.silent).Stop()

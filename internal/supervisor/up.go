@@ -93,6 +93,7 @@ func (r *run) attend(m vmm.Machine) (stop func()) {
 	var beside sync.WaitGroup
 	beside.Go(func() { io.Copy(r.console, m.Console()) })                                              // ends with the VMM
 	beside.Go(func() { newGuard(r, m).watch() })                                                       // ends with the VMM
+	beside.Go(func() { (&timekeeper{r: r, m: m}).keep() })                                             // ends with the VMM
 	beside.Go(func() { launch.EnterScope("banger-"+string(r.order.ID)+".scope", os.Getpid(), p.PID) }) // bounded by itself
 	return sync.OnceFunc(func() {
 		if err := m.Close(); err != nil {
@@ -178,6 +179,7 @@ func (r *run) identity() control.Identity {
 		UnixNano:  time.Now().UnixNano(),
 		Entropy:   entropy,
 		NoInit:    r.order.NoInit,
+		Zone:      zoneOf(r.order.TZ),
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 
 	DriverAuto    = "auto" // the first usable driver with KVM, else the first usable one
 	MaxTTLSeconds = 366 * 24 * 3600
+
+	ZoneHost = "host" // the host's time zone at each start
+	ZoneUTC  = "UTC"
 )
 
 // Spec is what a user asks for: the machine, not its progress. Sizes are MiB.
@@ -35,6 +38,8 @@ type Spec struct {
 	Driver string `json:"driver"`
 	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
+	// TZ is the guest's time zone: ZoneHost, ZoneUTC, or "" for the image's.
+	TZ string `json:"tz,omitempty"`
 }
 
 // FieldError is a Spec's field that cannot be used. Field is the flag's name
@@ -73,6 +78,9 @@ func (s Spec) Check() error {
 	}
 	if s.TTLSeconds < 0 || s.TTLSeconds > MaxTTLSeconds {
 		return &FieldError{"ttl", fmt.Errorf("%d s is not between 1 s and a year", s.TTLSeconds)}
+	}
+	if s.TZ != "" && s.TZ != ZoneHost && s.TZ != ZoneUTC {
+		return &FieldError{"tz", fmt.Errorf("%q is neither %s nor %s", s.TZ, ZoneHost, ZoneUTC)}
 	}
 	return nil
 }

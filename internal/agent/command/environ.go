@@ -41,6 +41,9 @@ func environment(req exec.Request, who account, own []string) []string {
 		}
 		env = setenv(env, key, string(kv))
 	}
+	if term := getenv(env, "TERM"); term != "" && req.TTY {
+		env = setenv(env, "TERM", "TERM="+knownTerminal(term, append([]string{filepath.Join(getenv(env, "HOME"), ".terminfo")}, terminfoDirs...)))
+	}
 	return env
 }
 

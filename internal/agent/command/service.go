@@ -23,6 +23,10 @@ type Service struct {
 	// Groups are where each process gets a control group. They are set before Serve.
 	Groups *Groups
 
+	// Hear, if it is set, is told the host's time that a request carries, before its
+	// process is started.
+	Hear func(unixNano int64)
+
 	count atomic.Int64
 }
 
@@ -50,6 +54,9 @@ func (s *Service) run(c net.Conn) {
 	if err != nil {
 		out.WriteStatus(exec.Status{Kind: exec.Failed, Message: err.Error()})
 		return
+	}
+	if s.Hear != nil && req.UnixNano > 0 {
+		s.Hear(req.UnixNano)
 	}
 	p, status := start(req, s.Env, s.Agent, s.Groups)
 	if p == nil {

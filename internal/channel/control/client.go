@@ -182,6 +182,8 @@ type Service interface {
 	Sync(ctx context.Context) error
 	Grow(ctx context.Context) error
 	Measure(ctx context.Context) (Measure, error)
+	Clock(ctx context.Context) (Clock, error)
+	SetClock(ctx context.Context, s ClockSet) error
 	// End calls each with its stages and returns only where the guest goes on.
 	End(e End, each func(EndEvent)) error
 	// Events calls each with what happens until ctx ends.
@@ -250,6 +252,7 @@ func handler(s Service) http.Handler {
 			rc.Flush()
 		})
 	})
+	handleClock(mux, s)
 	for _, add := range testRoutes {
 		add(mux, s)
 	}

@@ -12,7 +12,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-type fake struct{ got Identity }
+type fake struct {
+	got Identity
+	set ClockSet
+}
 
 func (f *fake) Identity(_ context.Context, id Identity) (Ready, error) {
 	f.got = id
@@ -31,6 +34,8 @@ func (f *fake) Events(_ context.Context, each func(Event)) error {
 	each(Event{OutOfMemory: &OutOfMemory{Kills: 3, Process: "perl"}})
 	return nil
 }
+func (f *fake) Clock(context.Context) (Clock, error)         { return Clock{1, 2, true}, nil }
+func (f *fake) SetClock(_ context.Context, s ClockSet) error { f.set = s; return nil }
 func (f *fake) End(e End, each func(EndEvent)) error {
 	each(EndEvent{"asked"})
 	time.Sleep(e.Grace())
@@ -67,6 +72,12 @@ func TestCalls(t *testing.T) {
 	}
 	if err := c.Sync(ctx); err != nil {
 		t.Errorf("Sync: %v", err)
+	}
+	if got, err := c.Clock(ctx); err != nil || got != (Clock{1, 2, true}) {
+		t.Errorf("Clock = %+v, %v", got, err)
+	}
+	if err := c.SetClock(ctx, ClockSet{7}); err != nil || f.set.BootUnixNano != 7 {
+		t.Errorf("SetClock: %v, the guest got %+v", err, f.set)
 	}
 	if _, err := c.Measure(ctx); err == nil {
 		t.Error("an answer over the limit was taken")

@@ -28,6 +28,14 @@ type Identity struct {
 	// NoInit leaves out the image's init: the agent's PID 1 stays, and no service
 	// starts.
 	NoInit bool `json:"no_init,omitempty"`
+	// Zone is the guest's time zone; nil leaves the image's.
+	Zone *Zone `json:"zone,omitempty"`
+}
+
+// Zone is a time zone.
+type Zone struct {
+	Name string `json:"name,omitempty"` // as Europe/Berlin; "" is unknown
+	Data []byte `json:"data,omitempty"` // its description (tzfile(5))
 }
 
 // Ready is the answer to Identity: the root is joined. The image's init has

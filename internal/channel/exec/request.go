@@ -34,6 +34,9 @@ type Request struct {
 	// way, so that signals and the stream's end pass input that nobody reads. The
 	// guest says how much the process took (TypeTaken), beginning with 0 at once.
 	Held bool `json:"held,omitempty"`
+	// UnixNano is the host's time when the request was sent; 0 is unknown. The guest's
+	// clock is not behind it for longer.
+	UnixNano int64 `json:"unix_nano,omitempty"`
 }
 
 // Size of a terminal, in characters.

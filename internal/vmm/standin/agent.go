@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/agent/command"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
@@ -107,6 +109,20 @@ func (g *guest) Events(ctx context.Context, each func(control.Event)) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Clock implements control.Service: the guest's clocks are the host's.
+func (g *guest) Clock(context.Context) (control.Clock, error) {
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return control.Clock{}, err
+	}
+	return control.Clock{BootNanos: boot.Nano(), UnixNano: time.Now().UnixNano()}, nil
+}
+
+// SetClock implements control.Service.
+func (g *guest) SetClock(context.Context, control.ClockSet) error {
+	return errors.New("the host's clock is not a guest's to set")
 }
 
 // End implements control.Service: it ends the guest by a reset, in the stages
