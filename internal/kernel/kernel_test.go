@@ -32,7 +32,7 @@ func stored(t *testing.T) (*Store, Kernel) {
 	}
 	_, err = s.cas.Ensure(context.Background(), cas.Order{Ref: Default, Make: func(ctx context.Context, tmp string) (any, error) {
 		release, err := build(ctx, bytes.NewReader(tree(t)), tmp)
-		return meta{Release: release, Source: "test"}, err
+		return meta{Format: format, Release: release, Source: "test"}, err
 	}})
 	if err != nil {
 		t.Fatal(err)
