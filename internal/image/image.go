@@ -196,7 +196,7 @@ func build(ctx context.Context, tmp string, more []string, step progress.Func) (
 	defer f.Close()
 	var stats ext4.Stats
 	err = debian.Tar(ctx, debian.Request{
-		Variant: "apt", Include: append(slices.Clone(packages), more...), Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
+		Variant: "apt", Include: append(slices.Clone(packages), more...), Doubtful: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		count := &counter{r: r, step: step}
 		var err error
