@@ -33,6 +33,9 @@ const (
 type Request struct {
 	Variant string   // mmdebstrap's: "extract" unpacks alone, "apt" installs
 	Include []string // packages
+	// Doubtful are those of them that may be misspelt: apt is asked before anything is
+	// installed.
+	Doubtful []string
 	// Hooks are shell lines that are run at the end with the tree as $1.
 	Hooks []string
 	// SpaceMiB is what the unpacked tree takes for a while, packages included.
@@ -135,6 +138,9 @@ func arguments(q Request) []string {
 	hook := "--customize-hook="
 	if q.Variant == "extract" {
 		hook = "--extract-hook=" // the last that this variant runs
+	}
+	if len(q.Doubtful) > 0 {
+		args = append(args, `--extract-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --simulate install -- `+strings.Join(q.Doubtful, " ")+" >/dev/null")
 	}
 	for _, h := range q.Hooks {
 		args = append(args, hook+h)

@@ -42,7 +42,7 @@ func fake(t *testing.T, script string) (tmp string) {
 }
 
 func request(t *testing.T) Request {
-	return Request{Variant: "apt", Include: []string{"a", "b"}, Hooks: []string{"echo hook"}, Note: filepath.Join(t.TempDir(), "note"),
+	return Request{Variant: "apt", Include: []string{"a", "b"}, Doubtful: []string{"b"}, Hooks: []string{"echo hook"}, Note: filepath.Join(t.TempDir(), "note"),
 		Stage: "test", Step: progress.Discard}
 }
 
@@ -89,7 +89,8 @@ env | sort`)
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
-	for _, want := range []string{"--mode=unshare\n", "--format=tar\n", "--variant=apt\n", "--include=a,b\n", "--customize-hook=echo hook\n", "\nbookworm\n-\n",
+	for _, want := range []string{"--mode=unshare\n", "--format=tar\n", "--variant=apt\n", "--include=a,b\n", "--customize-hook=echo hook\n",
+		"--extract-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --simulate install -- b >/dev/null\n", "\nbookworm\n-\n",
 		"\nSOURCE_DATE_EPOCH=1686355200\n", "\nTMPDIR=" + tmp + "/banger-debian-", "\nhttp_proxy=http://proxy:1\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("mmdebstrap saw\n%s\nwithout %q", got, want)

@@ -58,7 +58,9 @@ func follow(r io.Reader, q Request) transcript {
 		if text, ok := strings.CutPrefix(line, "E: "); ok && t.first == "" {
 			t.first = text
 		}
-		if text, ok := strings.CutPrefix(line, "I: "); ok {
+		// The hook that asks for the doubtful packages comes in the midst of the steps.
+		asking := len(q.Doubtful) > 0 && strings.HasPrefix(line, "I: running --extract-hook")
+		if text, ok := strings.CutPrefix(line, "I: "); ok && !asking {
 			for i, s := range steps {
 				if strings.HasPrefix(text, s.begins) {
 					q.Step(progress.Step{Stage: q.Stage, Text: s.text, Done: int64(i), Total: int64(len(steps)), Unit: "steps"})
@@ -107,7 +109,7 @@ func explain(t transcript, err error, dir string) error {
 	}
 	if len(names) > 0 {
 		return hint.Add(fmt.Errorf("get Debian's packages: Debian %s has no package %.400s", Suite, strings.Join(slices.Compact(names), ", ")),
-			"banger run --rm -- sh -c 'apt-get update && apt-cache search WORD' finds names")
+			"look for the name by apt-cache search on a machine with Debian 12")
 	}
 	// The words can hold a server's: they are quoted for a terminal.
 	q := strconv.QuoteToGraphic(fmt.Sprintf("%.400s", cause))

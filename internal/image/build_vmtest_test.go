@@ -91,7 +91,9 @@ func TestDefaultImage(t *testing.T) {
 		}
 	}
 	for _, p := range []string{"/usr/bin/git", "/usr/bin/curl", "/usr/bin/less", "/usr/bin/vi", "/usr/bin/ssh", "/usr/bin/ps", "/usr/bin/dbus-daemon",
-		"/usr/sbin/ip", "/usr/sbin/modprobe", "/etc/ssl/certs/ca-certificates.crt", "/usr/share/bash-completion/bash_completion", "/usr/lib/systemd/systemd"} {
+		"/usr/sbin/ip", "/usr/sbin/modprobe", "/etc/ssl/certs/ca-certificates.crt", "/usr/share/bash-completion/bash_completion", "/usr/lib/systemd/systemd",
+		"/usr/sbin/nft", "/usr/sbin/iptables-nft", "/usr/sbin/mke2fs", "/usr/bin/rsync", "/usr/bin/jq", "/usr/bin/zstd", "/usr/bin/unzip",
+		"/usr/share/zoneinfo/Europe/Berlin", "/usr/share/terminfo/a/alacritty", "/usr/lib/x86_64-linux-gnu/security/pam_systemd.so"} {
 		// debugfs does not follow /bin -> usr/bin or alternatives; the entry is enough.
 		if got := debugfs(t, path, "stat "+p); !strings.Contains(got, "Inode:") {
 			t.Errorf("%s is not in the image", p)

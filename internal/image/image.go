@@ -205,7 +205,7 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 		return m, err
 	}
 	err = debian.Tar(ctx, debian.Request{
-		Variant: "apt", Include: append(slices.Clone(packages), more...), Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
+		Variant: "apt", Include: append(slices.Clone(packages), more...), Doubtful: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		_, err := io.Copy(tree, r)
 		return err
