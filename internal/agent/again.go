@@ -59,6 +59,14 @@ KillMode=process
 OOMScoreAdjust=-1000
 `
 
+// mountConf keeps systemd from unmounting the agent's program when a shutdown begins:
+// it is in use. It is unmounted in the end, with all that is left. The name of the
+// mount's unit is its path, escaped as systemd-escape(1) does.
+const (
+	mountConf    = "[Unit]\nDefaultDependencies=no\n"
+	mountConfDir = unitDir + `/run-banger-banger\x2dagent.mount.d`
+)
+
 // keepAgent writes the unit below root if its init is systemd. It has to be there
 // when systemd begins.
 func keepAgent(root, init string) error {
@@ -66,7 +74,12 @@ func keepAgent(root, init string) error {
 	if err != nil || filepath.Base(path) != "systemd" {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Join(root, unitWant), 0o755); err != nil {
+	for _, dir := range []string{unitWant, mountConfDir} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, mountConfDir, "banger.conf"), []byte(mountConf), 0o644); err != nil {
 		return err
 	}
 	text := fmt.Sprintf(unit, lfs.Agent, argWatch)

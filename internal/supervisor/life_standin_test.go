@@ -251,7 +251,10 @@ func TestAgentBack(t *testing.T) {
 	g.behave(t, standin.Behaviour{AgentGone: true})
 	g.until(t, "the agent gone", func(s supervisor.Status) bool { return !s.AgentGoneSince.IsZero() })
 	g.behave(t, standin.Behaviour{})
-	g.until(t, "the agent back", func(s supervisor.Status) bool { return s.AgentGoneSince.IsZero() })
+	s := g.until(t, "the agent back", func(s supervisor.Status) bool { return s.AgentGoneSince.IsZero() })
+	if s.AgentEndedAt.IsZero() {
+		t.Error("the agent is back, and nothing says that its sessions ended")
+	}
 	if st, err := g.exec(t, "true"); err != nil || st.Code != 0 {
 		t.Errorf("exec: %+v, %v", st, err)
 	}
