@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -221,7 +222,10 @@ func (a *app) explainDial(ctx context.Context, c *api.Client, where api.Session,
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &refused):
-		f := &api.Fault{Code: api.Code(refused.Code), Message: fmt.Sprintf("VM %s: %v", where.Name, err), Hint: hint.Of(err)}
+		f := &api.Fault{Code: api.Code(refused.Code), Message: err.Error(), Hint: hint.Of(err)}
+		if !strings.HasPrefix(f.Message, "VM ") { // the supervisor names it mostly
+			f.Message = "VM " + where.Name + ": " + f.Message
+		}
 		if f.Code == "" {
 			f.Code = api.CodeInternal
 		}

@@ -109,7 +109,11 @@ func (r *run) reach(ctx context.Context, v verb, limit time.Duration, do func(co
 	}
 	m := *r.machine.Load()
 	refusal := func(why string) error {
-		return &Refusal{Code: CodeSilent, Message: fmt.Sprintf("VM %q: %s", r.order.Name, why)}
+		f := &Refusal{Code: CodeSilent, Message: fmt.Sprintf("VM %q: %s", r.order.Name, why)}
+		if stopped(m) {
+			f.Hint = fmt.Sprintf("kill -CONT %d lets it go on; banger vm kill %s ends it", m.Process().PID, r.order.Name)
+		}
+		return f
 	}
 	if s.Held != "" || s.agentGone() != "" {
 		return refusal(r.silence(m))

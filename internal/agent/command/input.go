@@ -14,7 +14,7 @@ const (
 	// how much the process took.
 	piece = 64 << 10
 	// unsaid is how much the process may have taken that the host was not told of.
-	unsaid = exec.Window / 4
+	unsaid = exec.Window / 2
 )
 
 // input is what the host sent and the process has not read: the stream's reader

@@ -30,7 +30,7 @@ const (
 	MaxRequest = 8 << 20   // above the kernel's own limit for arguments (a quarter of the stack's, 2 MiB by default)
 	// Window is how much of stdin may be on its way to a process that has not taken
 	// it, if the host holds it back (Request.Held).
-	Window    = 1 << 20
+	Window    = 2 << 20
 	headerLen = 5
 	firstData = 4 << 10 // what Copy has room for at first
 )
