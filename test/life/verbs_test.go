@@ -80,6 +80,10 @@ var verbCases = []verbCase{
 		_, err := c.SetVM(ctx, "a", api.Set{MemMiB: 256}, nil)
 		return err
 	}},
+	{name: "set --disk-size", before: vm.Running, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.SetVM(ctx, "a", api.Set{DiskMiB: 10 << 10}, nil)
+		return err
+	}},
 	{name: "keep", before: vm.Running, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
 		_, err := c.KeepVM(ctx, "a")
 		return err
