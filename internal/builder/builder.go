@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"banger/internal/channel"
+	"banger/internal/channel/control"
 	"banger/internal/channel/exec"
 	"banger/internal/session"
 	"banger/internal/untar"
@@ -92,12 +94,30 @@ func unpack(ctx context.Context, b Boot, tree io.Reader, path, dir string) (_ un
 	if _, err := m.Carrier().Hello(booting); err != nil {
 		return untar.Stats{}, fmt.Errorf("wait for its hello: %w", err)
 	}
+	bare := control.NewClient(func(ctx context.Context) (net.Conn, error) { return m.Carrier().Dial(ctx, channel.PortControl) })
+	if _, err := bare.Identity(booting, control.Identity{Bare: true}); err != nil {
+		return untar.Stats{}, err
+	}
 	stream, err := m.Carrier().Dial(booting, channel.PortExec)
 	if err != nil {
 		return untar.Stats{}, err
 	}
-	return ask(ctx, stream, tree)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	stall := time.AfterFunc(stallLimit, func() { giveUp(errStalled) })
+	defer stall.Stop()
+	got, err := ask(ctx, stream, &counter{r: tree, each: func(int64) { stall.Reset(stallLimit) }})
+	if errors.Is(context.Cause(ctx), errStalled) {
+		err = errStalled
+	}
+	return got, err
 }
+
+// stallLimit is how long the guest may take nothing, and how long to write what is in its
+// memory at the end.
+const stallLimit = 5 * time.Minute
+
+var errStalled = fmt.Errorf("the guest has taken nothing for %v", stallLimit)
 
 // maxAnswer bounds what a guest answers, in bytes.
 const maxAnswer = 64 << 10

@@ -28,6 +28,9 @@ type Identity struct {
 	// NoInit leaves out the image's init: the agent's PID 1 stays, and no service
 	// starts.
 	NoInit bool `json:"no_init,omitempty"`
+	// Bare leaves out the root as well, and all that the rest of an identity says: the
+	// guest has its initramfs, in which the agent's own program runs.
+	Bare bool `json:"bare,omitempty"`
 	// Zone is the guest's time zone; nil leaves the image's.
 	Zone *Zone `json:"zone,omitempty"`
 }
