@@ -28,11 +28,11 @@ func (a *app) vmConsole() *cobra.Command {
 console from now on, until the VM ends. Ctrl-] leaves the console; the VM goes
 on.
 
-On a terminal, a shell of root is started on the console, and ends with this
-command; this command ends with the shell. What is typed goes to the console, also
-if there is no shell: while the VM boots, or if its agent is gone. What is shown
-is not changed then, so trust the VM as with banger vm ssh. Somebody else may have
-the console: then what is typed goes there.`,
+On a terminal, and if the VM runs, a shell of root is started on the console, and
+ends with this command; this command ends with the shell. What is typed goes to the
+console, even if no shell can be started there: if the agent is gone, or another
+program has the console. What is shown is not changed then: trust the VM as with
+banger vm ssh. banger vm logs -f shows the console without a shell.`,
 		Example: `  banger vm console dev
   banger vm console --raw dev > boot.txt`,
 		Args:              args(1, 1, "a VM"),
