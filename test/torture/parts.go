@@ -41,8 +41,8 @@ var parts = []part{
 	{"kills", "100 kills of CLI, daemon, supervisor and VMM during copies, commands, saves, runs with --rm and applies, with real guests: where the edits are", 10, 8 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestKills$", "./test/vm", "-args", "-kills=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
-	{"memory", "50 commands each that take more memory than the guest has, in guests of 512 MiB and of 1 GiB", 4, 8 * time.Minute, func(n int) []string {
-		return []string{"-tags=vmtest", "-run=^TestG7$", "./test/vm", "-args", "-hogs=25", "-memory=" + []string{"512M", "1G"}[n%2], fmt.Sprintf("-seed=%d", n+1)}
+	{"memory", "50 commands each that take more memory than the guest has, in guests of 512 MiB and of 1 GiB", 10, 5 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestG7$", "./test/vm", "-args", "-hogs=10", "-memory=" + []string{"512M", "1G"}[n%2], fmt.Sprintf("-seed=%d", n+1)}
 	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
