@@ -103,6 +103,7 @@ func (s *Service) run(c net.Conn) {
 	}
 	draining.Wait()
 	out.WriteStatus(status)
+	p.group.end()
 	q.close()
 	for _, f := range []*os.File{p.stdin, p.terminal} {
 		if f != nil {
