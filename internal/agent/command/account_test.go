@@ -60,12 +60,6 @@ func TestG1User(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	run := func(dir string, orHome bool) (exec.Status, string) {
-		req := sh(`id -u; id -g; id -G; echo $USER $HOME; pwd`)
-		req.User, req.Dir, req.OrHome = "nobody", []byte(dir), orHome
-		c := open(t, req)
-		return c.end(t), string(c.stdout)
-	}
 	nobody, err := findAccount(passwdFile, groupFile, "nobody")
 	if err != nil {
 		t.Skip(err)
@@ -78,15 +72,30 @@ func TestG1User(t *testing.T) {
 	if nobody.enter(at) != nil {
 		at = "/"
 	}
-	if got, out := run(closed, true); got.Code != 0 || !strings.HasSuffix(out, "nobody "+nobody.home+"\n"+at+"\n") || strings.HasPrefix(out, "0\n") {
-		t.Errorf("status = %+v, output %q; want nobody, in %s", got, out, at)
+	run := func(name, dir string, orHome bool, want func(t *testing.T, got exec.Status, out string)) {
+		t.Run(name, func(t *testing.T) {
+			req := sh(`id -u; id -g; id -G; echo $USER $HOME; pwd`)
+			req.User, req.Dir, req.OrHome = "nobody", []byte(dir), orHome
+			c := open(t, req)
+			got := c.end(t)
+			want(t, got, string(c.stdout))
+		})
 	}
-	if got, _ := run(closed, false); got.Kind != exec.Failed || !strings.HasPrefix(got.Message, "enter working directory "+closed+" as nobody: permission denied") {
-		t.Errorf("status = %+v, want a refusal that names the directory", got)
-	}
-	if got, out := run("/usr", true); !strings.HasSuffix(out, "\n/usr\n") {
-		t.Errorf("status = %+v, output %q; want it in /usr", got, out)
-	}
+	run("home", closed, true, func(t *testing.T, got exec.Status, out string) {
+		if got.Code != 0 || !strings.HasSuffix(out, "nobody "+nobody.home+"\n"+at+"\n") || strings.HasPrefix(out, "0\n") {
+			t.Errorf("status = %+v, output %q; want nobody, in %s", got, out, at)
+		}
+	})
+	run("closed", closed, false, func(t *testing.T, got exec.Status, _ string) {
+		if got.Kind != exec.Failed || !strings.HasPrefix(got.Message, "enter working directory "+closed+" as nobody: permission denied") {
+			t.Errorf("status = %+v, want a refusal that names the directory", got)
+		}
+	})
+	run("open", "/usr", true, func(t *testing.T, got exec.Status, out string) {
+		if !strings.HasSuffix(out, "\n/usr\n") {
+			t.Errorf("status = %+v, output %q; want it in /usr", got, out)
+		}
+	})
 }
 
 func TestG1LoginVariables(t *testing.T) {
