@@ -95,6 +95,7 @@ func (x *b) measure(out string) error {
 		{"exec", x.exec},
 		{"floor and whole run", func() error { return x.boots(1.25) }},
 		{"bytes", x.raw},
+		{"root", x.root},
 		{"workspaces", x.workspaces},
 		{"many VMs", x.many},
 	}
@@ -117,7 +118,8 @@ type shown struct {
 	ID   string
 	Dir  string
 	Spec struct {
-		MemMiB int64 `json:"mem_mib"`
+		MemMiB  int64 `json:"mem_mib"`
+		DiskMiB int64 `json:"disk_mib"`
 	}
 	VMM struct {
 		Driver, Version, Accel string
