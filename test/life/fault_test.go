@@ -57,6 +57,7 @@ var modes = []string{"crash-before", "crash-after", "EIO", "ENOSPC", "EPERM", "h
 var elsewhere = map[string]string{
 	"base.image":         "only a VM with a kernel has an image; the stand-in boots nothing",
 	"base.kernel":        "the same",
+	"image.delete":       "the same",
 	"start.undo":         "reached only after another fault of the same start, which is tried",
 	"workspace.giveBack": "reached only after another fault of the same prepare, which is tried",
 }
