@@ -25,7 +25,7 @@ var (
 // it is given; a shell's word grows; tail keeps a line that does not end.
 var hogKinds = map[string][]string{
 	"perl":        {"perl", "-e", "for ($i = 0;; $i++) { push @all, $i x 100000 }"},
-	"shell":       {"env", "LC_ALL=C", "bash", "-c", "printf -v b %30000000s; while :; do a+=$b; done"},
+	"shell":       {"env", "LC_ALL=C", "bash", "-c", "b=x; for i in {1..25}; do b=$b$b; done; while :; do a+=$b; done"},
 	"line":        {"tail", "-n", "1", "/dev/zero"},
 	"child":       {"sh", "-c", "perl -e 'for ($i = 0;; $i++) { push @all, $i x 100000 }'; exit $?"},
 	"file system": {"sh", "-c", "perl -e 'for ($i = 0;; $i++) { push @all, $i x 100000 }' & head -c 100000000 /dev/urandom >/root/f; sync; wait $!"},
