@@ -8,7 +8,7 @@
 //	PID 1 (boot.go)            agent (agent.go)
 //	mounts, modules
 //	starts the agent      →    hello, waits for its identity
-//	                           joins the root (root.go)
+//	                           joins the root (join.go)
 //	moves the root        ←    "move"
 //	"moved"               →    chroots, answers ready
 //	execs the init        ←    "go"

@@ -9,8 +9,7 @@
 // refused by name.
 //
 // The result has no journal and no free blocks, and is marked read-only: a
-// lower layer for overlayfs, or a disk of modules. The same entries give the
-// same bytes.
+// disk of modules. The same entries give the same bytes.
 package ext4
 
 import (
