@@ -44,6 +44,9 @@ var parts = []part{
 	{"memory", "50 commands each that take more memory than the guest has, in guests of 512 MiB and of 1 GiB", 10, 5 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestG7$", "./test/vm", "-args", "-hogs=10", "-memory=" + []string{"512M", "1G"}[n%2], fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"root", "60 kills of the VMM in first boots, growth and trims of disks, with real guests", 6, 5 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestG6$", "./test/vm", "-args", "-cuts=10", fmt.Sprintf("-seed=%d", n+1)}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}
