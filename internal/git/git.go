@@ -130,20 +130,28 @@ func (g Git) Names(ctx context.Context, in io.Reader, each func(name []byte) err
 // be the beginning of one, and check-ignore knows no --literal-pathspecs.
 const Here = "./"
 
-// Ignored returns those of paths that the repository ignores, though it may track them.
+// Ignored returns those of paths that the repository ignores, though it may track them. A
+// directory's path may end with a slash. With one, check-ignore would ask the .gitignore in
+// the directory about it.
 func (g Git) Ignored(ctx context.Context, paths []string) (map[string]bool, error) {
 	var in bytes.Buffer
 	for _, name := range paths {
-		in.WriteString(Here + name + "\x00")
+		in.WriteString(Here + strings.TrimSuffix(name, "/") + "\x00")
 	}
-	ignored := map[string]bool{}
+	said := map[string]bool{}
 	err := g.Names(ctx, &in, func(name []byte) error {
-		ignored[strings.TrimPrefix(string(name), Here)] = true
+		said[strings.TrimPrefix(string(name), Here)] = true
 		return nil
 	}, "check-ignore", "-z", "--no-index", "--stdin")
 	var failed *Error
 	if errors.As(err, &failed) && failed.Status() == 1 { // it ignores none
 		err = nil
+	}
+	ignored := map[string]bool{}
+	for _, name := range paths {
+		if said[strings.TrimSuffix(name, "/")] {
+			ignored[name] = true
+		}
 	}
 	return ignored, err
 }

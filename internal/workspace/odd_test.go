@@ -76,6 +76,7 @@ func TestBrokenNested(t *testing.T) {
 		"an extension that is unknown":  `git init -q; git config core.repositoryformatversion 1; git config extensions.nope true`,
 		"an index that is none":         `git init -q; git add .; echo garbage >.git/index`,
 		"a link to nowhere":             `ln -s /nowhere .git`,
+		"one that ignores all":          `git init -q; git add i d/j; echo '*' >.gitignore`,
 		"one that is fine below it too": `git init -q; git init -q d; echo '[x' >>.git/config`,
 	} {
 		for _, own := range []string{":", "rm -rf .git"} {
