@@ -50,7 +50,7 @@ func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (
 		return nil, err
 	}
 	i := s.newInstance(rec)
-	v := verb{name: "create", rank: rankOther, key: "create"}
+	v := verb{name: "create", rank: rankOther, key: "create", clears: true}
 	err = i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error {
 		return i.create(ctx, step, choice, o)
 	})

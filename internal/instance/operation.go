@@ -26,6 +26,9 @@ type verb struct {
 	key string
 	// goesOn says that the operation goes on when all its callers left.
 	goesOn bool
+	// clears says that the body is run in any case, also if the operation was ended
+	// before its turn: it clears away what was made before.
+	clears bool
 }
 
 // operation is a verb under way, or waiting for its turn.
@@ -67,7 +70,7 @@ func (s *slot) do(ctx context.Context, v verb, step progress.Func, run func(cont
 	if s.life.Err() != nil {
 		return ErrClosing
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !v.clears {
 		return ctx.Err()
 	}
 	op, leave := s.enqueue(v, step, run)
@@ -126,7 +129,7 @@ func (s *slot) enqueue(v verb, step progress.Func, run func(context.Context, pro
 }
 
 // run waits for op's turn and runs it. An operation that is ended before its
-// turn does nothing, but its caller hears of it at once.
+// turn does nothing, unless it clears, but its caller hears of it at once.
 func (s *slot) run(op, before *operation, run func(context.Context, progress.Func) error) {
 	told := false
 	if before != nil {
@@ -142,7 +145,7 @@ func (s *slot) run(op, before *operation, run func(context.Context, progress.Fun
 		}
 	}
 	if !told {
-		if op.err = cause(op.ctx); op.err == nil {
+		if op.err = cause(op.ctx); op.err == nil || op.clears {
 			op.err = run(op.ctx, op.say)
 		}
 		var by *EndedByError

@@ -212,3 +212,23 @@ func TestCallersLeave(t *testing.T) {
 		})
 	}
 }
+
+// An operation that clears is run though its caller had left before.
+func TestClears(t *testing.T) {
+	for _, clears := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			gone, leave := context.WithCancel(t.Context())
+			leave()
+			c := b.do(gone, verb{name: "v", key: "v", clears: clears})
+			if err := c.answer(); !errors.Is(err, context.Canceled) {
+				t.Errorf("clears %v: the caller hears %v", clears, err)
+			}
+			if clears {
+				b.wantRan("v")
+			} else {
+				b.wantRan()
+			}
+		})
+	}
+}
