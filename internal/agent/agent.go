@@ -177,7 +177,7 @@ func (a *agent) join(id control.Identity) error {
 	}
 	// The first command may run before the init has done anything. A guest that
 	// lacks this is still of use.
-	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager(), makeNodes("/", a.release)); err != nil {
+	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager(), makeNodes("/", a.release), preventThrashing()); err != nil {
 		say("prepare for the first command: %v", err)
 	}
 	if !id.NoInit {
