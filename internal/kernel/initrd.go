@@ -106,7 +106,17 @@ func pack(name, boot, agentPath, sum string) (err error) {
 	if err := errors.Join(err, c.close(), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	// Another packer's stays: a VMM that is starting may open that file and no other.
+	err = unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case errors.Is(err, unix.EINVAL): // a file system that can't
+		return os.Rename(f.Name(), name)
+	case err != nil:
+		return &os.LinkError{Op: "rename", Old: f.Name(), New: name, Err: err}
+	}
+	return nil
 }
 
 // prune removes what was not asked for in a while, and what killed packers

@@ -3,8 +3,10 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -336,4 +338,34 @@ func FuzzLoadOrder(f *testing.F) {
 			seen[moduleName(m)] = true
 		}
 	})
+}
+
+// What a packer finds there when it is done stays: a VMM may be about to open it.
+func TestTwoPackers(t *testing.T) {
+	dir := t.TempDir()
+	boot, agent, name := filepath.Join(dir, "boot"), filepath.Join(dir, "agent"), filepath.Join(dir, "initrd-x.cpio")
+	for _, f := range []string{boot, agent} {
+		if err := os.WriteFile(f, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("x")))
+	var first os.FileInfo
+	for n := range 2 {
+		if err := pack(name, boot, agent, sum); err != nil {
+			t.Fatal(err)
+		}
+		fi, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			first = fi
+		} else if !os.SameFile(first, fi) {
+			t.Error("the second packer replaced the first one's")
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".initrd-*")); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
 }
