@@ -19,9 +19,11 @@ import (
 // Intervals and limits of watching a VMM and its guest.
 const (
 	// An agent answers in milliseconds, one that is emulated and busy in a second
-	// or two. An agent that hangs is noticed after both together.
+	// or two; on a host that is starved of its processors it has taken more than ten. So an
+	// agent hangs that answers none of several pings, which follow one another.
 	pingPause = 10 * time.Second
 	pingLimit = 10 * time.Second
+	pingTries = 3
 	// roomPause is between two looks for free space, roomNeeded how much (bytes)
 	// lets the guest go on.
 	roomPause  = time.Second
@@ -42,6 +44,7 @@ type guard struct {
 	broke  chan struct{}    // the stream of the agent's events has ended
 	held   string           // the file that the VMM could not write
 	closed bool             // the guest has closed the channel, by the VMM's word
+	late   int              // pings in a row that were not answered in their time
 }
 
 func newGuard(r *run, m vmm.Machine) *guard {
@@ -94,6 +97,9 @@ func (g *guard) watch() {
 			pinging = false
 			g.judge(err)
 			next = time.After(pingPause)
+			if g.late > 0 {
+				next = time.After(0)
+			}
 			if s, _ := g.r.now(); !s.AgentGoneSince.IsZero() {
 				next = time.After(lookPause)
 			}
@@ -168,11 +174,15 @@ func (g *guard) ping(ctx context.Context) error {
 // runs has hung: its sessions are ended, as they would be at its end.
 func (g *guard) judge(err error) {
 	s, _ := g.r.now()
+	late := g.late + 1
+	g.late = 0
 	switch {
 	case s.Phase != Ready || g.closed || errors.As(err, &channel.TooManyError{}):
 	case err == nil:
 		g.agent(true)
 	case s.Held != "" || vmmSilent(g.m) != nil:
+	case errors.Is(err, context.DeadlineExceeded) && s.AgentGoneSince.IsZero() && late < pingTries:
+		g.late = late
 	default:
 		g.r.log.Warn("ping the guest's agent", "err", err)
 		if s.AgentGoneSince.IsZero() {
