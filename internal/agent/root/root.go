@@ -50,9 +50,10 @@ func Open(disk, image string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
+	fresh := false
 	l, err := rootdisk.OfFile(size)
 	if err == nil {
-		err = check(f, l, base)
+		fresh, err = check(f, l, base)
 	}
 	if err != nil {
 		return "", fmt.Errorf("use the VM's disk: %w", err)
@@ -62,7 +63,7 @@ func Open(disk, image string) (path string, err error) {
 		return "", err
 	}
 	defer c.Close()
-	d, err := assemble(c, disk, image, l)
+	d, err := assemble(c, disk, image, l, fresh)
 	if err == nil {
 		err = checkPool(c)
 	}
@@ -76,34 +77,35 @@ func Open(disk, image string) (path string, err error) {
 	return path, nil
 }
 
-// check looks whether a disk is for this image, and makes a new one's header.
-func check(f *os.File, l rootdisk.Layout, base superblock) error {
+// check looks whether a disk is for this image. It makes a new one's header, and reports
+// that it is new.
+func check(f *os.File, l rootdisk.Layout, base superblock) (fresh bool, err error) {
 	head := make([]byte, rootdisk.HeaderBytes)
 	if _, err := f.ReadAt(head, 0); err != nil {
-		return err
+		return false, err
 	}
 	h, err := rootdisk.Decode(head)
 	if errors.Is(err, rootdisk.ErrNone) {
 		if err := checkNew(f, l); err != nil {
-			return err
+			return false, err
 		}
 		h = rootdisk.Header{BlockBytes: rootdisk.BlockBytes, Image: base.uuid(), ImageBytes: base.bytes()}
 		text, err := h.Encode()
 		if err != nil {
-			return err
+			return false, err
 		}
 		if _, err := f.WriteAt(text, 0); err != nil {
-			return err
+			return false, err
 		}
-		return f.Sync()
+		return true, f.Sync()
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if h.Image != base.uuid() || h.ImageBytes != base.bytes() {
-		return fmt.Errorf("it stands on the image %s of %d bytes, and this one is %s of %d", h.Image, h.ImageBytes, base.uuid(), base.bytes())
+		return false, fmt.Errorf("it stands on the image %s of %d bytes, and this one is %s of %d", h.Image, h.ImageBytes, base.uuid(), base.bytes())
 	}
-	return nil
+	return false, nil
 }
 
 // checkNew refuses a disk that has something where this program would write first.
@@ -126,7 +128,7 @@ func checkNew(f *os.File, l rootdisk.Layout) error {
 
 // assemble makes the pool and the root's device. The kernel makes a pool's metadata where
 // it finds zeroes, so that a first boot that was cut goes on.
-func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout) (d devmapper.Device, err error) {
+func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout, fresh bool) (d devmapper.Device, err error) {
 	var made []string
 	defer func() {
 		for n := len(made) - 1; n >= 0 && err != nil; n-- {
@@ -154,11 +156,16 @@ func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout) (d de
 	if _, err := create(poolName, pool); err != nil {
 		return d, err
 	}
-	if err := c.Message(poolName, fmt.Sprintf("create_thin %d", rootID)); err != nil && !errors.Is(err, unix.EEXIST) {
-		return d, err
-	}
 	root, err := rootTarget(c, image, l)
 	if err != nil {
+		return d, err
+	}
+	if !fresh { // the kernel complains on the console of one that is made a second time
+		if d, err = create(rootName, root); err == nil {
+			return d, nil
+		} // the first boot may have been cut before
+	}
+	if err := c.Message(poolName, fmt.Sprintf("create_thin %d", rootID)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return d, err
 	}
 	return create(rootName, root)
