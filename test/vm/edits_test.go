@@ -112,12 +112,15 @@ func (k *killed) entries(repo, tree string) map[string]bool {
 }
 
 // treeOf is the tree of all of the user's files.
-func (k *killed) treeOf() string {
+func (k *killed) treeOf() string { return k.treeFrom("HEAD") }
+
+// treeFrom is treeOf with what rev tracks counted as tracked: git may ignore it.
+func (k *killed) treeFrom(rev string) string {
 	k.t.Helper()
 	index := filepath.Join(k.dir, "index")
 	k.env = []string{"GIT_INDEX_FILE=" + index}
 	defer func() { k.env = nil; os.Remove(index) }()
-	k.git(k.repo, "read-tree", "HEAD")
+	k.git(k.repo, "read-tree", rev)
 	k.git(k.repo, "add", "-A")
 	return k.git(k.repo, "write-tree")
 }

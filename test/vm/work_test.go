@@ -48,14 +48,14 @@ func TestRandomWork(t *testing.T) {
 		for range 2 + k.r.IntN(5) {
 			fmt.Fprintf(&script, "n=%d%d; r=%d; (%s) >/dev/null 2>&1\n", n+1, script.Len(), k.r.IntN(10), edits[k.r.IntN(len(edits))])
 		}
-		script.WriteString(`export GIT_INDEX_FILE=/tmp/index; cp .git/index /tmp/index; git add -A; git write-tree; git for-each-ref --format='%(objectname) %(refname:lstrip=2)' refs/heads`)
+		script.WriteString(`export GIT_INDEX_FILE=/tmp/index; cp -p .git/index /tmp/index; git add -A; git write-tree; git for-each-ref --format='%(objectname) %(refname:lstrip=2)' refs/heads`)
 		k.log = append(k.log, script.String())
 		tree, heads, _ := strings.Cut(string(k.must("vm", "exec", "dev", "--", "sh", "-c", script.String())), "\n")
 		k.must("apply", "--yes", "dev")
-		if now := k.treeOf(); now != tree {
+		k.must("fetch", "dev")
+		if now := k.treeFrom("refs/banger/dev/work"); now != tree {
 			t.Errorf("case %d: after apply the host's tree is %s, the guest's %s", n+1, now, tree)
 		}
-		k.must("fetch", "dev")
 		if got := k.git(k.repo, "for-each-ref", "--format=%(objectname) %(refname:lstrip=4)", "refs/banger/dev/heads"); got != strings.TrimSpace(heads) {
 			t.Errorf("case %d: the guest's branches are\n%s\nwhat was fetched is\n%s", n+1, heads, got)
 		}
