@@ -17,11 +17,11 @@ import (
 
 	"banger/internal/channel"
 	"banger/internal/channel/control"
-	"banger/internal/channel/exec"
 	"banger/internal/session"
 	"banger/internal/untar"
 	"banger/internal/vm"
 	"banger/internal/vmm"
+	"banger/internal/vmm/program"
 )
 
 // Boot is what a builder's machine boots from.
@@ -79,14 +79,14 @@ func unpack(ctx context.Context, b Boot, tree io.Reader, path, dir string) (_ un
 	if err != nil {
 		return untar.Stats{}, err
 	}
-	console := &tail{}
+	console := program.NewTail(tailBytes)
 	read := make(chan struct{})
 	go func() { io.Copy(console, m.Console()); close(read) }() // ends with the machine
 	defer func() {
 		m.Close()
 		<-read
 		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("%w; its console ends with %q", err, console.text())
+			err = fmt.Errorf("%w; its console ends with %q", err, console.String())
 		}
 	}()
 	booting, cancel := context.WithTimeout(ctx, bootLimit)
@@ -123,18 +123,12 @@ var errStalled = fmt.Errorf("the guest has taken nothing for %v", stallLimit)
 const maxAnswer = 64 << 10
 
 func ask(ctx context.Context, stream channel.Stream, tree io.Reader) (untar.Stats, error) {
-	var out, errs limited
-	status, err := session.Run(ctx, stream, session.Options{
-		Request: exec.Request{Argv: exec.Args(untar.Program, "/dev/vda"), Agent: true},
-		Stdin:   tree, Stdout: &out, Stderr: &errs,
-	})
-	if err != nil {
+	var out limited
+	if err := session.RunAgentOn(ctx, stream, []string{untar.Program, "/dev/vda"}, tree, &out); err != nil {
 		return untar.Stats{}, err
 	}
 	var r untar.Result
 	switch {
-	case status.ExitCode() != 0:
-		return r.Stats, fmt.Errorf("its agent ended with status %d: %.500q", status.ExitCode(), string(errs)+status.Message)
 	case json.Unmarshal(out, &r) != nil:
 		return r.Stats, fmt.Errorf("its agent says %.200q", string(out))
 	case r.Error != "":
@@ -151,20 +145,8 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tail keeps the end of what is written.
-type tail struct{ b []byte }
-
+// tailBytes is how much of the guest's console an error quotes.
 const tailBytes = 1 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if n := len(t.b) - tailBytes; n > 0 {
-		t.b = append(t.b[:0], t.b[n:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) text() string { return string(t.b) }
 
 // counter tells how much was read.
 type counter struct {

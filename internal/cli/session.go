@@ -70,11 +70,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		defer t.close()
 		restore = t.close
 		so.Request.TTY, so.Request.Size, so.Sizes = true, t.size(), t.changes()
-		for _, key := range []string{"TERM", "COLORTERM"} {
-			if v := os.Getenv(key); v != "" {
-				so.Request.Env = append(so.Request.Env, []byte(key+"="+v))
-			}
-		}
+		so.Request.Env = terminalEnv()
 	}
 	o.how.fill(&so.Request, where.Dir)
 	status, err := a.untilSignal(ctx, func(ctx context.Context, signals <-chan os.Signal) (exec.Status, error) {
@@ -142,6 +138,16 @@ func (a *app) outOfMemory(ctx context.Context, c *api.Client, where api.Session,
 		text += ", the guest has " + vm.FormatMiB(v.Spec.MemMiB) + ": --memory"
 	}
 	return text
+}
+
+// terminalEnv is what the environment says of the user's terminal.
+func terminalEnv() (env [][]byte) {
+	for _, key := range []string{"TERM", "COLORTERM"} {
+		if v := os.Getenv(key); v != "" {
+			env = append(env, []byte(key+"="+v))
+		}
+	}
+	return env
 }
 
 // untilSignal runs do with the session's own answer to signals: the first

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"banger/internal/api"
@@ -74,10 +73,7 @@ func (a *app) consoleShell(ctx context.Context, where api.Session, t *terminal) 
 	if err != nil {
 		return exec.Status{}, err
 	}
-	req := exec.Request{Console: true, Size: t.size()}
-	if v := os.Getenv("TERM"); v != "" {
-		req.Env = exec.Args("TERM=" + v)
-	}
+	req := exec.Request{Console: true, Size: t.size(), Env: terminalEnv()}
 	return session.Run(ctx, s, session.Options{Request: req, Stdout: io.Discard, Stderr: io.Discard, Sizes: t.changes()})
 }
 

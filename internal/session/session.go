@@ -90,6 +90,11 @@ func RunAgent(ctx context.Context, socket string, args []string, in io.Reader, o
 	if err != nil {
 		return err
 	}
+	return RunAgentOn(ctx, s, args, in, out)
+}
+
+// RunAgentOn is RunAgent on a stream to the guest's exec port.
+func RunAgentOn(ctx context.Context, s channel.Stream, args []string, in io.Reader, out io.Writer) error {
 	errs := &head{left: 2 << 10}
 	status, err := Run(ctx, s, Options{Request: exec.Request{Argv: exec.Args(args...), Agent: true}, Stdin: in, Stdout: out, Stderr: errs})
 	switch {
