@@ -250,7 +250,10 @@ func (a *agent) Sync(context.Context) error {
 }
 
 // Grow makes the root as large as its disk.
-func (a *agent) Grow(context.Context) error {
+func (a *agent) Grow(ctx context.Context, g control.Grow) error {
+	if err := root.AwaitSize(ctx, diskDev, g.Bytes); err != nil {
+		return err
+	}
 	a.mu.Lock() // one at a time
 	defer a.mu.Unlock()
 	if a.ready == nil {

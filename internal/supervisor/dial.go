@@ -78,19 +78,21 @@ func (r *run) serveGrow(w http.ResponseWriter, req *http.Request) {
 		if !can {
 			return fmt.Errorf("%s gives a disk its size at the start", r.order.Driver)
 		}
+		var bytes int64
 		for n, d := range r.order.Disks {
 			if d.ReadOnly {
 				continue
 			}
 			fi, err := os.Stat(d.Path)
 			if err == nil {
-				err = grower.Grow(ctx, n, fi.Size())
+				bytes = fi.Size()
+				err = grower.Grow(ctx, n, bytes)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		return r.guest(m).Grow(ctx)
+		return r.guest(m).Grow(ctx, bytes)
 	})
 	if err != nil {
 		refuse(w, err)

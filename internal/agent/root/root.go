@@ -5,6 +5,7 @@ package root
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -208,6 +210,24 @@ func rootTarget(c *devmapper.Control, image string, l rootdisk.Layout) (t devmap
 	pool, err := c.Find(poolName)
 	return devmapper.Target{Sectors: uint64(l.DataBytes) / sector, Kind: "thin", Params: fmt.Sprintf("%s %d %s", pool.Number(), rootID, image)}, err
 }
+
+// AwaitSize returns when the disk has so many bytes. The guest's kernel asks the VMM for a
+// disk's size some time after the interrupt that says it has changed.
+func AwaitSize(ctx context.Context, disk string, bytes int64) error {
+	for {
+		size, err := deviceBytes(disk)
+		if err != nil || size >= bytes {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the guest's kernel still gives the disk %d bytes, it has %d: %w", size, bytes, context.Cause(ctx))
+		case <-time.After(sizePause):
+		}
+	}
+}
+
+const sizePause = 5 * time.Millisecond
 
 // Grow makes pool, root and the file system mounted at dir as large as the disk is now.
 func Grow(disk, image, dir string) error {

@@ -115,9 +115,9 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.decode(ctx, http.MethodPost, PathSync, nil, nil)
 }
 
-// Grow returns when the guest's root is as large as its disk, which has grown.
-func (c *Client) Grow(ctx context.Context) error {
-	return c.decode(ctx, http.MethodPost, PathGrow, nil, nil)
+// Grow returns when the guest's root is as large as its disk, which has grown to so many bytes.
+func (c *Client) Grow(ctx context.Context, bytes int64) error {
+	return c.decode(ctx, http.MethodPost, PathGrow, Grow{Bytes: bytes}, nil)
 }
 
 // Measure lets the guest measure its own fork and exec.
@@ -180,7 +180,7 @@ type Service interface {
 	Identity(ctx context.Context, id Identity) (Ready, error)
 	Health(ctx context.Context) (Health, error)
 	Sync(ctx context.Context) error
-	Grow(ctx context.Context) error
+	Grow(ctx context.Context, g Grow) error
 	Measure(ctx context.Context) (Measure, error)
 	Clock(ctx context.Context) (Clock, error)
 	SetClock(ctx context.Context, s ClockSet) error
@@ -214,7 +214,10 @@ func handler(s Service) http.Handler {
 		answer(w, struct{}{}, s.Sync(r.Context()))
 	})
 	mux.HandleFunc("POST "+PathGrow, func(w http.ResponseWriter, r *http.Request) {
-		answer(w, struct{}{}, s.Grow(r.Context()))
+		var g Grow
+		if read(w, r, &g) {
+			answer(w, struct{}{}, s.Grow(r.Context(), g))
+		}
 	})
 	mux.HandleFunc("POST "+PathMeasure, func(w http.ResponseWriter, r *http.Request) {
 		m, err := s.Measure(r.Context())

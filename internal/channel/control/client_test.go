@@ -26,7 +26,7 @@ func (f *fake) Identity(_ context.Context, id Identity) (Ready, error) {
 }
 func (f *fake) Health(context.Context) (Health, error) { return Health{Init: "systemd"}, nil }
 func (f *fake) Sync(context.Context) error             { return nil }
-func (f *fake) Grow(context.Context) error             { return nil }
+func (f *fake) Grow(context.Context, Grow) error       { return nil }
 func (f *fake) Measure(context.Context) (Measure, error) {
 	return Measure{ForkExecNanos: make([]int64, 1<<20)}, nil // too large to be read
 }

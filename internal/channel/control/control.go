@@ -9,7 +9,7 @@ const (
 	PathHealth   = "/v1/health"   // GET Health
 	PathSync     = "/v1/sync"     // POST, answers once all file systems are synced
 	PathEnd      = "/v1/end"      // POST End, streams EndEvent lines until the guest is gone
-	PathGrow     = "/v1/grow"     // POST, answers once the root is as large as its disk
+	PathGrow     = "/v1/grow"     // POST Grow, answers once the root is as large as its disk
 	PathMeasure  = "/v1/measure"  // POST, answers Measure
 	PathEvents   = "/v1/events"   // GET, streams Event lines until the agent ends
 )
@@ -50,6 +50,11 @@ type Ready struct {
 	// another one's end.
 	BootID string `json:"boot_id,omitempty"`
 	Again  bool   `json:"again,omitempty"`
+}
+
+// Grow says that the VM's own disk has grown to so many bytes.
+type Grow struct {
+	Bytes int64 `json:"bytes"`
 }
 
 // Health is the guest's state as the agent sees it.

@@ -75,7 +75,7 @@ func (g *guest) Health(context.Context) (control.Health, error) {
 }
 
 // Grow implements control.Service. A stand-in has the host's file system.
-func (g *guest) Grow(context.Context) error { return nil }
+func (g *guest) Grow(context.Context, control.Grow) error { return nil }
 
 // Sync implements control.Service. The host's kernel has what was written
 // already, and keeps it beyond the VMM's end.
