@@ -81,6 +81,8 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	switch {
 	case errors.Is(err, session.ErrBroken):
 		return a.explainBreak(ctx, c, where, began, err)
+	case errors.As(err, new(*session.OldAgentError)):
+		return hint.Add(fmt.Errorf("VM %s: %w", where.Name, err), "banger vm restart "+where.Name)
 	case err != nil:
 		return err
 	}

@@ -39,6 +39,8 @@ type Status struct {
 	Text string `json:"text,omitempty"`
 	// BootID is the guest's own; "" before its hello.
 	BootID string `json:"boot_id,omitempty"`
+	// AgentProtocol is the channel.Protocol of the guest's agent; 0 before its hello.
+	AgentProtocol int `json:"agent_protocol,omitempty"`
 	// Held says why the VMM holds the guest still; "" if it does not.
 	Held      string    `json:"held,omitempty"`
 	HeldSince time.Time `json:"held_since,omitzero"`
