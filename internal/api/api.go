@@ -77,6 +77,8 @@ type VM struct {
 	Session *Session `json:"session,omitempty"`
 	// SilentSince is when the supervisor stopped to answer; zero while it does.
 	SilentSince time.Time `json:"silent_since,omitzero"`
+	// GuestSilent says why the guest does not answer now, if nothing else here does.
+	GuestSilent string `json:"guest_silent,omitempty"`
 	// AgentGoneSince is when the guest's agent stopped to answer.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
 	// AgentEndedAt is when an agent of this run last ended, and the sessions with it;

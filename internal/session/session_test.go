@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,5 +198,20 @@ func TestOldAgent(t *testing.T) {
 		if test.old && len(asked) > 0 {
 			t.Errorf("%+v was asked of an old agent", test.request)
 		}
+	}
+}
+
+// What a supervisor says of its guest's silence is passed on, and its own end ends that.
+func TestWatch(t *testing.T) {
+	socket := supervisor(t, func(c net.Conn, _ *bufio.Reader, req *http.Request) {
+		if req.URL.Path != "/v1/events" {
+			t.Errorf("Watch asks for %q", req.URL.Path)
+		}
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"+`{"protocol":2,"phase":"ready"}{"silent":"it sleeps"}{"held":"no room"}{"agent_protocol":2}`)
+	})
+	var got []string
+	err := Watch(t.Context(), socket, func(silent string) { got = append(got, silent) })
+	if want := []string{"", "it sleeps", "no room", ""}; !slices.Equal(got, want) || err == nil || errors.Is(err, ErrSilent) {
+		t.Errorf("Watch heard %q and ended with %v; want %q, and an error", got, err, want)
 	}
 }
