@@ -32,8 +32,11 @@ const (
 	vmmLimit = 2 * time.Second
 	// lateLimit is when it is said that an agent takes long for its answer.
 	lateLimit = 4 * time.Second
-	// lookPause is between two looks for an agent that is gone, or for its events.
+	// lookPause is between two looks for an agent that is gone, or for its events;
+	// soonPause while it has been gone for less than soonLimit, as most are back then.
 	lookPause = time.Second
+	soonPause = 100 * time.Millisecond
+	soonLimit = 15 * time.Second
 )
 
 // guard watches a VMM and its guest from the launch to the VMM's end: it keeps
@@ -108,7 +111,11 @@ func (g *guard) watch() {
 				next = time.After(0)
 			}
 			if s, _ := g.r.now(); !s.AgentGoneSince.IsZero() {
-				next = time.After(lookPause)
+				pause := lookPause
+				if time.Since(s.AgentGoneSince) < soonLimit {
+					pause = soonPause
+				}
+				next = time.After(pause)
 			}
 		}
 	}
