@@ -45,7 +45,8 @@ const (
 
 // unit is what systemd keeps running. Nothing that ends units, a shutdown
 // included, ends it before systemd ends all processes, and its own end takes
-// nothing along. The agent that it starts is in no unit (agentCgroup).
+// nothing along. The agent that it starts is in no unit (agentCgroup). It goes before
+// all that is started again with it.
 const unit = `[Unit]
 Description=Start banger's agent again if it was killed
 DefaultDependencies=no
@@ -55,6 +56,8 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart=%s %s
 Restart=always
+RestartSec=20ms
+Nice=-15
 KillMode=process
 OOMScoreAdjust=-1000
 `
@@ -107,8 +110,10 @@ func lockAgent() (*os.File, error) {
 	return lock, nil
 }
 
-// watch starts the agent whenever there is none. It returns only on an error.
+// watch starts the agent whenever there is none. It returns only on an error, a while
+// after it: systemd starts it again at once.
 func watch() error {
+	defer func() { time.Sleep(restartPause) }()
 	for {
 		lock, err := lockAgent()
 		if err != nil {

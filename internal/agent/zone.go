@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func setZone(root string, z control.Zone) error {
 		described = err == nil && fi.Mode().IsRegular()
 	}
 	if !described && len(z.Data) == 0 {
-		return nil // UTC is what there is without a description
+		return fmt.Errorf("set the time zone %q: neither the image nor the host describes it", z.Name)
 	}
 	if err := os.Remove(local); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

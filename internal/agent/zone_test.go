@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"banger/internal/channel/control"
@@ -19,6 +20,9 @@ func TestSetZone(t *testing.T) {
 		}
 		return root
 	}
+	if err := setZone(image(t), control.Zone{Name: "Test/Zone"}); err == nil || !strings.Contains(err.Error(), `"Test/Zone"`) {
+		t.Errorf("setZone of what nobody describes = %v, want an error that names it", err)
+	}
 	const berlin = "usr/share/zoneinfo/Test/Zone"
 	for name, c := range map[string]struct {
 		files      []string
@@ -30,7 +34,6 @@ func TestSetZone(t *testing.T) {
 		"not Debian":      {[]string{berlin}, control.Zone{Name: "Test/Zone"}, "/" + berlin, "", ""},
 		"unknown":         {nil, control.Zone{Name: "Test/Zone", Data: []byte("TZif")}, "", "TZif", ""},
 		"without a name":  {[]string{berlin}, control.Zone{Data: []byte("TZif")}, "", "TZif", ""},
-		"neither":         {nil, control.Zone{Name: "Test/Zone"}, "", "", ""},
 		"out of the tree": {[]string{"etc/passwd"}, control.Zone{Name: "../../../etc/passwd", Data: []byte("TZif")}, "", "TZif", ""},
 		"a directory":     {[]string{berlin}, control.Zone{Name: "Test", Data: []byte("TZif")}, "", "TZif", ""},
 	} {

@@ -51,7 +51,8 @@ type Spec struct {
 	Driver  string `json:"driver"` // "auto" or a driver's name
 	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
-	// TZ is the guest's time zone: "host", "UTC", or "" for the image's.
+	// TZ is the guest's time zone: "host", "UTC", a name as "Europe/Berlin", or "" for
+	// what the guest has.
 	TZ string `json:"tz,omitempty"`
 }
 
@@ -77,6 +78,8 @@ type VM struct {
 	Session *Session `json:"session,omitempty"`
 	// SilentSince is when the supervisor stopped to answer; zero while it does.
 	SilentSince time.Time `json:"silent_since,omitzero"`
+	// GuestSilent says why the guest does not answer now, if nothing else here does.
+	GuestSilent string `json:"guest_silent,omitempty"`
 	// AgentGoneSince is when the guest's agent stopped to answer.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`
 	// AgentEndedAt is when an agent of this run last ended, and the sessions with it;
@@ -228,6 +231,8 @@ type Set struct {
 	DiskMiB int64  `json:"disk_mib,omitempty"` // larger than it is
 	// TTLSeconds is a new time to live of each run; -1 takes it away.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
+	// TZ is a new time zone, from the next start on; "none" takes it away.
+	TZ string `json:"tz,omitempty"`
 }
 
 // WaitFor asks for the moment when a VM has a state.

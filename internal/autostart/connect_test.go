@@ -16,6 +16,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/hint"
+	"banger/internal/paths"
 	"banger/internal/unixsock"
 )
 
@@ -196,7 +197,7 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Connect(t.Context(), o)
-	if err == nil || !strings.Contains(err.Error(), o.Dirs.State) || !strings.Contains(err.Error(), "belongs to") || !strings.Contains(hint.Of(err), "run banger as ") {
+	if err == nil || !strings.Contains(err.Error(), o.Dirs.State) || !strings.Contains(err.Error(), "belongs to") || !strings.Contains(err.Error(), paths.From("XDG_STATE_HOME")) || !strings.Contains(hint.Of(err), "run banger as ") {
 		t.Errorf("Connect with another user's state = %v, hint %q; want the directory and the user to be", err, hint.Of(err))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"banger/internal/hint"
+	"banger/internal/paths"
 )
 
 // CheckOwner refuses a state directory of another user: sudo with the user's HOME
@@ -23,7 +24,7 @@ func CheckOwner(dir string) error {
 		return nil
 	}
 	owner, self := userName(int(st.Uid)), userName(os.Geteuid())
-	return hint.Add(fmt.Errorf("the state directory %q belongs to %s, and this program runs as %s", dir, owner, self),
+	return hint.Add(fmt.Errorf("the state directory %q (by %s) belongs to %s, and this program runs as %s", dir, paths.From("XDG_STATE_HOME"), owner, self),
 		fmt.Sprintf("run banger as %s; or set XDG_STATE_HOME (or HOME) to a directory of %s's own", owner, self))
 }
 

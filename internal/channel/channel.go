@@ -23,9 +23,12 @@ const (
 )
 
 // Protocol is the version of everything said on the channel. The host keeps
-// the last two: agents live on in snapshots.
+// the last two: agents live on in snapshots, and in VMs that run on over an upgrade.
+// An agent ignores what it does not know, so what has to be heeded needs a version
+// (Needs of what is said): 2 brought a command's user, the shell on the console, a
+// disk's size, and time zone, no init and no root of an identity.
 const (
-	Protocol    = 1
+	Protocol    = 2
 	ProtocolMin = 1
 )
 

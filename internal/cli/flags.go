@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/config"
+	"banger/internal/hint"
 	"banger/internal/paths"
 	"banger/internal/vm"
 )
@@ -47,7 +49,7 @@ func (f *vmFlags) add(a *app, cmd *cobra.Command) {
 	fs.Var(&f.disk, "disk-size", "`SIZE` of its disk; the host's disk holds only what is written to it")
 	fs.Var(&f.vmm, "vmm", "`VMM` that runs it: "+strings.Join(vmms, ", ")+"; auto takes firecracker if KVM is real")
 	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d (default: never)")
-	fs.Var(&f.tz, "tz", "time `ZONE`: host (the host's) or UTC (default: the image's)")
+	fs.Var(&f.tz, "tz", "time `ZONE`: host (the host's), UTC, or a name as Europe/Berlin (default: the image's)")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
 	f.start.add(cmd)
 	cmd.RegisterFlagCompletionFunc("image", a.imageRefs)
@@ -143,7 +145,7 @@ func (f *vmFlags) create(a *app, cmd *cobra.Command) (api.Create, error) {
 	if typed("tz") {
 		s.TZ, whole.TZ = string(f.tz), string(f.tz)
 		if s.TZ == "" {
-			return req, fieldError("tz", fmt.Errorf("it is empty: use %s or %s", vm.ZoneHost, vm.ZoneUTC))
+			return req, errNoZone
 		}
 	}
 	if err := whole.Check(); err != nil {
@@ -151,6 +153,9 @@ func (f *vmFlags) create(a *app, cmd *cobra.Command) (api.Create, error) {
 	}
 	return req, nil
 }
+
+// errNoZone is an empty --tz.
+var errNoZone = fieldError("tz", fmt.Errorf("it is empty: use %s, %s, a name as Europe/Berlin, or %s", vm.ZoneHost, vm.ZoneUTC, vm.ZoneNone))
 
 func parseVCPUs(t text) (int, error) {
 	n, err := strconv.Atoi(string(t))
@@ -167,7 +172,10 @@ func configuration() (c config.Config, file string, err error) {
 		return c, "", err
 	}
 	file = filepath.Join(d.Config, config.File)
-	c, err = config.Load(file)
+	if c, err = config.Load(file); errors.Is(err, fs.ErrPermission) {
+		err = hint.Add(fmt.Errorf("use the file below the directory that %s names: %w", paths.From("XDG_CONFIG_HOME"), err),
+			"make it readable for you, or set XDG_CONFIG_HOME to a directory of your own")
+	}
 	return c, file, err
 }
 

@@ -19,6 +19,9 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 		text := "its supervisor does not answer since " + moment(v.SilentSince)
 		add("silent", text, "does not answer since "+clock(v.SilentSince, now))
 	}
+	if v.GuestSilent != "" {
+		add("silent", v.GuestSilent, "does not answer")
+	}
 	if v.Held != "" {
 		add("held", "the VMM holds it still: "+v.Held, v.Held)
 	}

@@ -73,14 +73,18 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 		so.Request.Env = terminalEnv()
 	}
 	o.how.fill(&so.Request, where.Dir)
+	stop := a.tellSilence(ctx, where, so.Request.TTY)
 	status, err := a.untilSignal(ctx, func(ctx context.Context, signals <-chan os.Signal) (exec.Status, error) {
 		so.Signals = signals
 		return session.Run(ctx, stream, so)
 	})
+	stop()
 	restore() // what follows are lines
 	switch {
 	case errors.Is(err, session.ErrBroken):
 		return a.explainBreak(ctx, c, where, began, err)
+	case errors.As(err, new(*session.OldAgentError)):
+		return hint.Add(fmt.Errorf("VM %s: %w", where.Name, err), "banger vm restart "+where.Name)
 	case err != nil:
 		return err
 	}
@@ -125,6 +129,49 @@ func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (
 	defer telling.Wait()
 	defer close(done)
 	return session.Dial(ctx, where.Socket, channel.PortExec)
+}
+
+// watchAfter is how long a session has lasted before its guest is watched: most end
+// sooner.
+const watchAfter = 2 * time.Second
+
+// tellSilence says on stderr when the guest of a session does not answer any more, and
+// when it does again, until stop is called. raw says that the terminal is in raw mode.
+func (a *app) tellSilence(ctx context.Context, where api.Session, raw bool) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	begin, end := "", "\n"
+	if raw && term.IsTerminal(int(a.stderr.Fd())) {
+		begin, end = "\r\n", "\r\n"
+	}
+	said := ""
+	tell := func(silent string) {
+		if silent == said || ctx.Err() != nil {
+			return
+		}
+		said = silent
+		text := "answers again"
+		if silent != "" {
+			text = "does not answer: " + clean(silent) + "; going on waiting"
+		}
+		fmt.Fprintf(a.stderr, "%sbanger: VM %s %s%s", begin, where.Name, text, end)
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() { // ends with ctx
+		for wait := watchAfter; ; wait = breakWait {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
+			if err := session.Watch(ctx, where.Socket, tell); errors.Is(err, session.ErrSilent) {
+				tell(err.Error())
+			}
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // outOfMemory says that the guest's kernel killed the command, or some of its

@@ -10,7 +10,7 @@ import (
 )
 
 // setFlags are the flags of vm set as they were typed.
-type setFlags struct{ name, vcpu, memory, disk, ttl text }
+type setFlags struct{ name, vcpu, memory, disk, ttl, tz text }
 
 // ttlNone takes a time to live away.
 const ttlNone = "none"
@@ -22,14 +22,17 @@ func (a *app) vmSet() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "set [flags] VM",
-		Short: "Change a VM's CPUs, memory, disk, name or time to live",
+		Short: "Change a VM's CPUs, memory, disk, name, time to live or time zone",
 		Long: `Change what a VM is. CPUs and memory can be changed only while it does not run;
-its disk can grow at any time, and not shrink; a new time to live counts from the start of the run that it has.`,
+its disk can grow at any time, and not shrink; a new time to live counts from the start
+of the run that it has; a new time zone is set at the next start, and stays in the guest
+if it is taken away.`,
 		Example: `  banger vm set dev --vcpu 4 --memory 8G
   banger vm set dev --disk-size 40G
   banger vm set dev --name old
   banger vm set dev --ttl 8h
-  banger vm set dev --ttl none`,
+  banger vm set dev --ttl none
+  banger vm set dev --tz Europe/Berlin`,
 		Args:              args(1, 1, "a VM"),
 		ValidArgsFunction: a.names(1),
 		RunE: func(cmd *cobra.Command, refs []string) error {
@@ -59,11 +62,13 @@ its disk can grow at any time, and not shrink; a new time to live counts from th
 	fs.Var(&f.memory, "memory", "memory `SIZE`, as 512M or 4G; a bare number is MiB")
 	fs.Var(&f.disk, "disk-size", "root disk `SIZE`, as 20G, larger than it is; also while it runs")
 	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d; none takes that away")
+	fs.Var(&f.tz, "tz", "time `ZONE` from the next start on: host (the host's), UTC, a name as Europe/Berlin, or none for what the guest has")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	fs.BoolVar(&asJSON, "json", false, "print the VM as JSON")
 	for _, name := range []string{"name", "vcpu", "memory", "disk-size", "ttl"} {
 		cmd.RegisterFlagCompletionFunc(name, nothing)
 	}
+	cmd.RegisterFlagCompletionFunc("tz", cobra.FixedCompletions([]string{vm.ZoneHost, vm.ZoneUTC, vm.ZoneNone}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -100,6 +105,11 @@ func (f *setFlags) request(cmd *cobra.Command) (req api.Set, err error) {
 			req.TTLSeconds = -1
 		} else if req.TTLSeconds, err = parseTTL(f.ttl); err != nil {
 			return req, err
+		}
+	}
+	if typed("tz") {
+		if req.TZ, whole.TZ = string(f.tz), string(f.tz); req.TZ == "" {
+			return req, errNoZone
 		}
 	}
 	if err := whole.Check(); err != nil {

@@ -116,7 +116,7 @@ func (d *Daemon) showVM(_ context.Context, r request, _ api.None) (api.VM, error
 
 func (d *Daemon) setVM(ctx context.Context, r request, in api.Set, step progress.Func) (api.VM, error) {
 	return d.on(r, func(i *instance.Instance) error {
-		return i.Set(ctx, instance.Change{Name: in.Name, VCPUs: in.VCPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, TTLSeconds: in.TTLSeconds}, step)
+		return i.Set(ctx, instance.Change{Name: in.Name, VCPUs: in.VCPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, TTLSeconds: in.TTLSeconds, TZ: in.TZ}, step)
 	})
 }
 

@@ -34,7 +34,7 @@ func checkOwner(dir string) error {
 	if u, err := user.LookupId(who); err == nil {
 		who = u.Username
 	}
-	return hint.Add(fmt.Errorf("the state directory %q belongs to user %s, and bangerd runs as uid %d", dir, who, os.Geteuid()),
+	return hint.Add(fmt.Errorf("the state directory %q (by %s) belongs to user %s, and bangerd runs as uid %d", dir, paths.From("XDG_STATE_HOME"), who, os.Geteuid()),
 		"run banger as "+who+", or set HOME and XDG_STATE_HOME to your own")
 }
 

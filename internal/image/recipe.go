@@ -25,7 +25,7 @@ func recipe(more []string) string {
 var packages = []string{
 	"systemd-sysv", "dbus", "git", "ca-certificates", "iproute2", "kmod", "curl", "less", "vim-tiny",
 	"openssh-client", "procps", "sudo", "bash-completion",
-	"tzdata", "ncurses-term", "libpam-systemd", "nftables", "iptables", "e2fsprogs", "rsync", "jq", "zstd", "unzip",
+	"tzdata", "ncurses-term", "libpam-systemd", "dbus-user-session", "nftables", "iptables", "e2fsprogs", "rsync", "jq", "zstd", "unzip",
 }
 
 // adapt makes the tree at $1 a sandbox's; sh runs it at the end, inside the

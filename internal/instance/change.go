@@ -25,6 +25,8 @@ type Change struct {
 	DiskMiB int64
 	// TTLSeconds is a new time to live; -1 takes it away.
 	TTLSeconds int64
+	// TZ is a new time zone, from the next start on; vm.ZoneNone takes it away.
+	TZ string
 }
 
 // Set changes a VM. CPUs and memory of a running one are refused; a name, a
@@ -60,11 +62,23 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	if c.TTLSeconds != 0 {
 		to.TTLSeconds = max(c.TTLSeconds, 0)
 	}
+	switch c.TZ {
+	case "":
+	case vm.ZoneNone:
+		to.TZ = ""
+	default:
+		to.TZ = c.TZ
+	}
 	if err := to.Check(); err != nil {
 		return err
 	}
 	if err := fitsHost(to); err != nil {
 		return err
+	}
+	if to.TZ != spec.TZ {
+		if err := supervisor.CheckZone(to.TZ); err != nil {
+			return err
+		}
 	}
 	if to.VCPUs != spec.VCPUs {
 		if _, err := i.set.cfg.Drivers.Choose(ctx, to.Driver, to.VCPUs); err != nil {

@@ -90,10 +90,16 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 	fill(&spec.VCPUs, def.VCPUs)
 	fill(&spec.MemMiB, def.MemMiB)
 	fill(&spec.DiskMiB, def.DiskMiB)
+	if spec.TZ == vm.ZoneNone {
+		spec.TZ = ""
+	}
 	if err := spec.Check(); err != nil {
 		return spec, vmm.Choice{}, err
 	}
 	if err := fitsHost(spec); err != nil {
+		return spec, vmm.Choice{}, err
+	}
+	if err := supervisor.CheckZone(spec.TZ); err != nil {
 		return spec, vmm.Choice{}, err
 	}
 	choice, err := s.cfg.Drivers.Choose(ctx, spec.Driver, spec.VCPUs)

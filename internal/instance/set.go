@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"banger/internal/disk"
 	"banger/internal/durable"
 	"banger/internal/fault"
+	"banger/internal/hint"
 	"banger/internal/image"
 	"banger/internal/kernel"
 	"banger/internal/paths"
@@ -76,17 +78,17 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	dirs := cfg.Dirs
 	for _, dir := range []string{dirs.VMs(), dirs.Base(), dirs.Work(), dirs.Cache} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make directory: %w", err)
+			return nil, closed(dirs, fmt.Errorf("make directory: %w", err))
 		}
 	}
 	if s.store, err = store.Open(ctx, dirs.Database()); err != nil {
 		return nil, err
 	}
 	if s.images, err = image.Open(dirs.Images(), s.writeImage); err != nil {
-		return nil, err
+		return nil, closed(dirs, err)
 	}
 	if s.kernels, err = kernel.Open(dirs.Kernels()); err != nil {
-		return nil, err
+		return nil, closed(dirs, err)
 	}
 	if s.trash, err = disk.OpenTrash(dirs.Trash(), trashLimits); err != nil {
 		return nil, err
@@ -102,6 +104,20 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	s.sweepWork()
 	s.work.Go(s.tend) // ends with life
 	return s, nil
+}
+
+// closed names the variable by which a directory was chosen that this user can't use, as
+// another user's.
+func closed(dirs paths.Dirs, err error) error {
+	var at *fs.PathError
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &at) {
+		return err
+	}
+	variable := "XDG_STATE_HOME"
+	if at.Path == dirs.Cache || strings.HasPrefix(at.Path, dirs.Cache+"/") {
+		variable = "XDG_CACHE_HOME"
+	}
+	return hint.Add(fmt.Errorf("use the directory that %s names: %w", paths.From(variable), err), "make it yours, or set "+variable+" to a directory that is")
 }
 
 // Close gives up operations under way, leaves all VMs running, and closes the

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
@@ -19,10 +20,7 @@ const scopeLimit = time.Second
 // session, takes them not along. Where there is no such manager, or it does not
 // answer within a second, nothing is lost but that.
 func EnterScope(name string, pids ...int) {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		dir = "/run/user/" + strconv.Itoa(os.Getuid())
-	}
+	dir := runtimeDir()
 	ctx, cancel := context.WithTimeout(context.Background(), scopeLimit)
 	defer cancel()
 	// The manager's own socket: it is there without a session bus too, and
@@ -58,4 +56,15 @@ func EnterScope(name string, pids ...int) {
 	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// runtimeDir is this user's runtime directory: su keeps another's in XDG_RUNTIME_DIR.
+func runtimeDir() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if fi, err := os.Stat(dir); err == nil {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Getuid() {
+			return dir
+		}
+	}
+	return "/run/user/" + strconv.Itoa(os.Getuid())
 }

@@ -71,6 +71,15 @@ func resolve(getenv func(string) string, home func() (string, error)) (Dirs, err
 	return d, nil
 }
 
+// From is what of the environment says where a directory lies: the variable of that name
+// if it is set, else HOME.
+func From(variable string) string {
+	if os.Getenv(variable) != "" {
+		return variable
+	}
+	return "HOME"
+}
+
 // Socket is bangerd's API socket.
 func (d Dirs) Socket() string { return filepath.Join(d.State, "bangerd.sock") }
 

@@ -27,6 +27,8 @@ const Upgrade = "banger-stream"
 const (
 	Header   = "Banger-Supervisor"
 	Protocol = 2
+	// AgentHeader carries the channel.Protocol of the guest's agent on a dial's answer.
+	AgentHeader = "Banger-Agent"
 )
 
 // dialLimit bounds the opening of a stream: the guest's agent answers in
@@ -46,7 +48,8 @@ func (r *Refusal) Error() string { return r.Message }
 // answer comes first; after it, reads go to the connection itself.
 type stream struct {
 	*net.UnixConn
-	rest []byte
+	rest  []byte
+	agent int // the channel.Protocol of the guest's agent
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -105,7 +108,11 @@ func ask(c *net.UnixConn, path string) (channel.Stream, error) {
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		rest, _ := r.Peek(r.Buffered())
-		return &stream{c, rest}, nil
+		agent, err := strconv.Atoi(resp.Header.Get(AgentHeader))
+		if err != nil { // a supervisor of an earlier version does not know
+			agent = channel.ProtocolMin
+		}
+		return &stream{c, rest, agent}, nil
 	}
 	defer resp.Body.Close()
 	return nil, refusal(resp)

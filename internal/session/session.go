@@ -25,6 +25,14 @@ import (
 // daemon knows which.
 var ErrBroken = errors.New("the connection to the guest broke")
 
+// OldAgentError is a guest's agent of an earlier version, which would leave out a part
+// of what is asked of it without a word.
+type OldAgentError struct{ What string }
+
+func (e *OldAgentError) Error() string {
+	return "the guest's agent is of an earlier version of banger, and does not know " + e.What
+}
+
 // Options are one session's ends.
 type Options struct {
 	Request        exec.Request
@@ -42,6 +50,11 @@ type Options struct {
 func Run(ctx context.Context, s channel.Stream, o Options) (exec.Status, error) {
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if s, ok := s.(*stream); ok {
+		if protocol, what := o.Request.Needs(); s.agent < protocol {
+			return exec.Status{}, &OldAgentError{what}
+		}
+	}
 	w := exec.NewWriter(s)
 	o.Request.Held = true
 	o.Request.UnixNano = time.Now().UnixNano()

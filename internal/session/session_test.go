@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -157,5 +158,60 @@ func TestRun(t *testing.T) {
 func TestBroken(t *testing.T) {
 	if _, _, _, err := process(t, func(*exec.Writer) {}, exec.Status{}); !errors.Is(err, ErrBroken) {
 		t.Errorf("Run whose stream ends = %v, want ErrBroken", err)
+	}
+}
+
+// What an agent of an earlier version would leave out without a word is refused, and
+// nothing is asked of it. A supervisor of an earlier version does not say which one
+// it is.
+func TestOldAgent(t *testing.T) {
+	user := exec.Request{Argv: exec.Args("id"), User: "alice"}
+	for _, test := range []struct {
+		says    string
+		request exec.Request
+		old     bool
+	}{
+		{"", user, true},
+		{AgentHeader + ": 1\r\n", user, true},
+		{AgentHeader + ": 1\r\n", exec.Request{Console: true}, true},
+		{AgentHeader + ": 2\r\n", user, false},
+		{"", exec.Request{Argv: exec.Args("id"), Env: exec.Args("A=1"), Dir: []byte("/"), TTY: true}, false},
+	} {
+		var asked []byte
+		socket := supervisor(t, func(c net.Conn, r *bufio.Reader, _ *http.Request) {
+			io.WriteString(c, strings.TrimSuffix(switching, "\r\n")+test.says+"\r\n")
+			asked, _ = r.Peek(1)
+			if len(asked) > 0 {
+				exec.NewWriter(c).WriteStatus(exec.Status{Kind: exec.Exited})
+			}
+			io.Copy(io.Discard, r)
+		})
+		s, err := Dial(t.Context(), socket, channel.PortExec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Run(t.Context(), s, Options{Request: test.request})
+		var old *OldAgentError
+		if errors.As(err, &old) != test.old || (err != nil) != test.old {
+			t.Errorf("Run of %+v, where %q is said = %v; want refusal %v", test.request, test.says, err, test.old)
+		}
+		if test.old && len(asked) > 0 {
+			t.Errorf("%+v was asked of an old agent", test.request)
+		}
+	}
+}
+
+// What a supervisor says of its guest's silence is passed on, and its own end ends that.
+func TestWatch(t *testing.T) {
+	socket := supervisor(t, func(c net.Conn, _ *bufio.Reader, req *http.Request) {
+		if req.URL.Path != "/v1/events" {
+			t.Errorf("Watch asks for %q", req.URL.Path)
+		}
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"+`{"protocol":2,"phase":"ready"}{"silent":"it sleeps"}{"held":"no room"}{"agent_protocol":2}`)
+	})
+	var got []string
+	err := Watch(t.Context(), socket, func(silent string) { got = append(got, silent) })
+	if want := []string{"", "it sleeps", "no room", ""}; !slices.Equal(got, want) || err == nil || errors.Is(err, ErrSilent) {
+		t.Errorf("Watch heard %q and ended with %v; want %q, and an error", got, err, want)
 	}
 }

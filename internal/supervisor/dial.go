@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"banger/internal/channel"
+	"banger/internal/channel/control"
 	"banger/internal/vmm"
 )
 
@@ -40,7 +41,7 @@ func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
 		refuse(w, err)
 		return
 	}
-	conn, buffered, err := upgrade(w)
+	conn, buffered, err := r.upgrade(w)
 	if err != nil {
 		stream.Close()
 		return
@@ -49,12 +50,14 @@ func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
 }
 
 // upgrade turns a request's connection into one of raw bytes.
-func upgrade(w http.ResponseWriter) (net.Conn, io.Reader, error) {
+func (r *run) upgrade(w http.ResponseWriter) (net.Conn, io.Reader, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", Header, Protocol, Upgrade)
+	s, _ := r.now()
+	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s: %d\r\n%s: %d\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n",
+		Header, Protocol, AgentHeader, s.AgentProtocol, Upgrade)
 	return conn, buffered, nil
 }
 
@@ -73,6 +76,10 @@ func (r *run) serveHealth(w http.ResponseWriter, req *http.Request) {
 
 // serveGrow tells the VMM the sizes of the VM's own disks, and the guest's agent to use them.
 func (r *run) serveGrow(w http.ResponseWriter, req *http.Request) {
+	if err := r.knows(control.Grow{}); err != nil {
+		refuse(w, &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.order.Name, err), Hint: "banger vm restart " + r.order.Name})
+		return
+	}
 	err := r.reach(req.Context(), verbGrow, growLimit, func(ctx context.Context, m vmm.Machine) error {
 		grower, can := m.(vmm.Grower)
 		if !can {

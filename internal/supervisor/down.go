@@ -22,10 +22,11 @@ const (
 	launchLimit = time.Second // for a launch that was given up, to give back what it took
 
 	// askLimit is how long an agent may take to accept an end, goneLimit how long a
-	// VM may go on whose agent is known to be gone, heldLimit how long one that
-	// could not be let go on.
+	// VM may go on whose agent is known to be gone, and is not back backLimit after its
+	// end, heldLimit how long one that could not be let go on.
 	askLimit  = 15 * time.Second
 	goneLimit = 3 * time.Second
+	backLimit = 12 * time.Second
 	heldLimit = 5 * time.Second
 	askAgain  = time.Second
 	// stageLimit is how long an agent's last words may take after the VMM's end: they
@@ -173,7 +174,7 @@ func (r *run) shutDown(m vmm.Machine, grace time.Duration) (force string, next *
 			case s.Held != "" && time.Since(begin) > heldLimit && time.Since(s.HeldSince) > heldLimit:
 				return s.Held, nil
 			case accepted:
-			case s.agentGone() != "" && time.Since(begin) > goneLimit:
+			case s.agentGone() != "" && time.Since(begin) > goneLimit && time.Since(s.AgentGoneSince) > backLimit:
 				return s.agentGone(), nil
 			case !asking:
 				asking = true

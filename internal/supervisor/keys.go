@@ -37,7 +37,7 @@ func (r *run) serveKeys(w http.ResponseWriter, req *http.Request) {
 		refuse(w, err)
 		return
 	}
-	conn, keys, err := upgrade(w)
+	conn, keys, err := r.upgrade(w)
 	if err != nil {
 		shown.Close()
 		return

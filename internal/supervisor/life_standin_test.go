@@ -297,6 +297,7 @@ func TestVMMStopped(t *testing.T) {
 	}
 	defer h.Close()
 	words := fmt.Sprintf("the VMM (pid %d) does not answer", p.PID)
+	g.until(t, "silence", func(s supervisor.Status) bool { return strings.HasPrefix(s.Silent, "a signal has stopped the VMM") })
 	if _, _, refusal := g.dial(t, channel.PortExec); refusal == nil || !strings.Contains(refusal.Message, words) {
 		t.Errorf("dial: %+v, want %q", refusal, words)
 	}

@@ -123,6 +123,9 @@ var statuses = map[string]int{
 // Header carries the Protocol of each side, in every request and every answer.
 const Header = "Banger-Supervisor"
 
+// AgentHeader carries the channel.Protocol of the guest's agent on a dial's answer.
+const AgentHeader = "Banger-Agent"
+
 // Paths of the supervisor's socket, HTTP/1.1.
 const (
 	pathStatus  = "/v1/status"  // GET Status

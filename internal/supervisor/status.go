@@ -39,9 +39,14 @@ type Status struct {
 	Text string `json:"text,omitempty"`
 	// BootID is the guest's own; "" before its hello.
 	BootID string `json:"boot_id,omitempty"`
+	// AgentProtocol is the channel.Protocol of the guest's agent; 0 before its hello.
+	AgentProtocol int `json:"agent_protocol,omitempty"`
 	// Held says why the VMM holds the guest still; "" if it does not.
 	Held      string    `json:"held,omitempty"`
 	HeldSince time.Time `json:"held_since,omitzero"`
+	// Silent says why the guest does not answer now, although neither Held nor its agent's
+	// end does; "" if it answers, as far as that is known.
+	Silent string `json:"silent,omitempty"`
 	// AgentGoneSince is when the guest's agent stopped to answer; zero if it
 	// answers.
 	AgentGoneSince time.Time `json:"agent_gone_since,omitzero"`

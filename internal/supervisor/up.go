@@ -157,14 +157,28 @@ func (r *run) introduce(ctx context.Context, m vmm.Machine) error {
 		return fmt.Errorf("the guest's agent speaks protocol %d, this program %d to %d", hello.Protocol, channel.ProtocolMin, channel.Protocol)
 	}
 	r.update(func(s *Status) {
-		s.Phase, s.Text, s.BootID = Joining, "joining the root", escape(hello.BootID)
+		s.Phase, s.Text, s.BootID, s.AgentProtocol = Joining, "joining the root", escape(hello.BootID), hello.Protocol
 	})
 	r.log.Info("guest said hello", "agent", fmt.Sprintf("%.64q", hello.Agent), "kernel", fmt.Sprintf("%.64q", hello.Kernel))
-	ready, err := r.guest(m).Identity(ctx, r.identity())
+	id := r.identity()
+	if err := r.knows(id); err != nil {
+		return err
+	}
+	ready, err := r.guest(m).Identity(ctx, id)
 	if err != nil {
 		return fmt.Errorf("join the guest's root: %w", err)
 	}
 	r.log.Info("guest is ready", "uptime_ms", ready.UptimeMillis)
+	return nil
+}
+
+// knows returns an error if the guest's agent is too old to heed all of what is to be
+// said to it.
+func (r *run) knows(said interface{ Needs() (int, string) }) error {
+	s, _ := r.now()
+	if protocol, what := said.Needs(); s.AgentProtocol < protocol {
+		return fmt.Errorf("the guest's agent is of an earlier version of banger, and does not know %s", what)
+	}
 	return nil
 }
 

@@ -30,8 +30,13 @@ const (
 	roomNeeded = 4 << 20
 	// vmmLimit is how long a VMM may take to answer on its own interface.
 	vmmLimit = 2 * time.Second
-	// lookPause is between two looks for an agent that is gone, or for its events.
+	// lateLimit is when it is said that an agent takes long for its answer.
+	lateLimit = 4 * time.Second
+	// lookPause is between two looks for an agent that is gone, or for its events;
+	// soonPause while it has been gone for less than soonLimit, as most are back then.
 	lookPause = time.Second
+	soonPause = 100 * time.Millisecond
+	soonLimit = 15 * time.Second
 )
 
 // guard watches a VMM and its guest from the launch to the VMM's end: it keeps
@@ -45,6 +50,7 @@ type guard struct {
 	held   string           // the file that the VMM could not write
 	closed bool             // the guest has closed the channel, by the VMM's word
 	late   int              // pings in a row that were not answered in their time
+	asked  time.Time        // when the first ping was sent that is not answered yet; zero if all are
 }
 
 func newGuard(r *run, m vmm.Machine) *guard {
@@ -66,7 +72,7 @@ func (g *guard) watch() {
 	asking.Go(func() { g.follow(ctx) }) // ends soon after ctx
 	pings := make(chan error, 1)
 	next, pinging := time.After(pingPause), false
-	look := func() {
+	soon := func() {
 		if !pinging { // else its result comes soon
 			next = time.After(0)
 		}
@@ -78,19 +84,23 @@ func (g *guard) watch() {
 		case e := <-g.events:
 			g.hear(e)
 			if e.Kind == vmm.AgentBack {
-				look()
+				soon()
 			}
 		case <-g.broke:
-			look()
+			soon()
 		case <-room.C:
 			s, _ := g.r.now()
 			if s.Held != "" && hasRoom(g.held) {
 				letGo(g.r, g.m)
 			}
+			g.look()
 		case <-next:
 			next = time.After(pingPause)
 			if !g.closed { // else the VMM tells when it is open again
 				next, pinging = nil, true
+				if g.asked.IsZero() {
+					g.asked = time.Now()
+				}
 				asking.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
 			}
 		case err := <-pings:
@@ -101,7 +111,11 @@ func (g *guard) watch() {
 				next = time.After(0)
 			}
 			if s, _ := g.r.now(); !s.AgentGoneSince.IsZero() {
-				next = time.After(lookPause)
+				pause := lookPause
+				if time.Since(s.AgentGoneSince) < soonLimit {
+					pause = soonPause
+				}
+				next = time.After(pause)
 			}
 		}
 	}
@@ -176,6 +190,9 @@ func (g *guard) judge(err error) {
 	s, _ := g.r.now()
 	late := g.late + 1
 	g.late = 0
+	if !errors.Is(err, context.DeadlineExceeded) || s.Phase != Ready {
+		g.asked = time.Time{}
+	}
 	switch {
 	case s.Phase != Ready || g.closed || errors.As(err, &channel.TooManyError{}):
 	case err == nil:
@@ -189,6 +206,22 @@ func (g *guard) judge(err error) {
 			g.m.Carrier().Drop()
 		}
 		g.agent(false)
+	}
+}
+
+// look notes why the guest does not answer now, beside what is noted otherwise.
+func (g *guard) look() {
+	s, _ := g.r.now()
+	silent := ""
+	switch {
+	case s.Held != "" || s.agentGone() != "" || s.Phase != Ready:
+	case stopped(g.m):
+		silent = fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", g.m.Process().PID)
+	case !g.asked.IsZero() && time.Since(g.asked) > lateLimit:
+		silent = "the guest's agent has not answered since " + g.asked.Format(time.RFC3339)
+	}
+	if silent != s.Silent {
+		g.r.update(func(s *Status) { s.Silent = silent })
 	}
 }
 

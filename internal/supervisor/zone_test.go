@@ -61,7 +61,10 @@ func TestUTC(t *testing.T) {
 	if name, offset := time.Now().In(l).Zone(); name != "UTC" || offset != 0 {
 		t.Errorf("the time is in %q, %d s", name, offset)
 	}
-	if zoneOf("") != nil {
+	if zoneOf("") != nil || zoneOf(vm.ZoneNone) != nil {
 		t.Error("a VM without a wish gets a time zone")
+	}
+	if z := zoneOf("No/Such"); z.Name != "No/Such" || z.Data != nil {
+		t.Errorf("a zone that the host does not know is %+v", z)
 	}
 }

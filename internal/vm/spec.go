@@ -2,6 +2,7 @@ package vm
 
 import (
 	"fmt"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ const (
 
 	ZoneHost = "host" // the host's time zone at each start
 	ZoneUTC  = "UTC"
+	ZoneNone = "none" // whatever the guest has, as without a wish
 )
 
 // Spec is what a user asks for: the machine, not its progress. Sizes are MiB.
@@ -38,7 +40,8 @@ type Spec struct {
 	Driver string `json:"driver"`
 	// TTLSeconds is how long a run lasts before the VM is stopped; 0 is for good.
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
-	// TZ is the guest's time zone: ZoneHost, ZoneUTC, or "" for the image's.
+	// TZ is the guest's time zone: ZoneHost, ZoneUTC, a name as Europe/Berlin, or "" for
+	// what the guest has, at first the image's.
 	TZ string `json:"tz,omitempty"`
 }
 
@@ -79,10 +82,21 @@ func (s Spec) Check() error {
 	if s.TTLSeconds < 0 || s.TTLSeconds > MaxTTLSeconds {
 		return &FieldError{"ttl", fmt.Errorf("%d s is not between 1 s and a year", s.TTLSeconds)}
 	}
-	if s.TZ != "" && s.TZ != ZoneHost && s.TZ != ZoneUTC {
-		return &FieldError{"tz", fmt.Errorf("%q is neither %s nor %s", s.TZ, ZoneHost, ZoneUTC)}
+	if s.TZ != "" && !isZone(s.TZ) {
+		return &FieldError{"tz", fmt.Errorf("%q is neither %s, %s nor a time zone's name, as Europe/Berlin", s.TZ, ZoneHost, ZoneUTC)}
 	}
 	return nil
+}
+
+// maxZoneName bounds a time zone's name, in bytes; the longest known has 32.
+const maxZoneName = 64
+
+// isZone reports whether tz can be a time zone's name: a path below the directory that
+// describes them, of the letters that names have (tz database, theory.html).
+func isZone(tz string) bool {
+	return len(tz) <= maxZoneName && tz != "." && fs.ValidPath(tz) && !strings.ContainsFunc(tz, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_+-/", r)
+	})
 }
 
 // Defaults returns the machine that a host with cpus cores and memMiB of

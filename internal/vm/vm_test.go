@@ -77,6 +77,12 @@ func TestSpecCheck(t *testing.T) {
 	if err := good.Check(); err != nil {
 		t.Fatalf("Check of the defaults: %v", err)
 	}
+	for _, tz := range []string{ZoneHost, ZoneUTC, "Europe/Berlin", "America/Port-au-Prince", "Etc/GMT+1"} {
+		s := good
+		if s.TZ = tz; s.Check() != nil {
+			t.Errorf("Check with the time zone %q: %v", tz, s.Check())
+		}
+	}
 	for field, spoil := range map[string]func(*Spec){
 		"name":      func(s *Spec) { s.Name = "A" },
 		"vcpu":      func(s *Spec) { s.VCPUs = 0 },
@@ -85,6 +91,7 @@ func TestSpecCheck(t *testing.T) {
 		"image":     func(s *Spec) { s.Image = "" },
 		"vmm":       func(s *Spec) { s.Driver = "" },
 		"ttl":       func(s *Spec) { s.TTLSeconds = -1 },
+		"tz":        func(s *Spec) { s.TZ = "Europe/../../etc" },
 	} {
 		s := good
 		spoil(&s)

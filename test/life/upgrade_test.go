@@ -85,3 +85,39 @@ func TestUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// What the agent of a guest from before an upgrade would leave out without a word is
+// refused with words, and the rest is done.
+func TestOldAgent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustStart()
+	v := w.create("a", false)
+	w.behave(v.ID, `{"protocol": 1}`)
+	if _, err := w.client.StartVM(w.ctx(), "a", api.Start{Force: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.command("vm", "exec", "-e", "A=1", "-w", "/", "a", "--", "sh", "-c", "echo $A $PWD").CombinedOutput()
+	if err != nil || string(out) != "1 /\n" {
+		t.Errorf("exec -e -w: %v, %q", err, out)
+	}
+	const want = "the guest's agent is of an earlier version of banger, and does not know "
+	for what, args := range map[string][]string{
+		"a command's user": {"vm", "exec", "-u", "nobody", "a", "--", "id"},
+		"a larger disk":    {"vm", "set", "a", "--disk-size", "128M"},
+	} {
+		cmd := w.command(args...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 125 || !strings.Contains(string(out), want+what) || !strings.Contains(string(out), "banger vm restart a") {
+			t.Errorf("%v: %v\n%s\nwant status 125, and %q", args, err, out, want+what)
+		}
+	}
+	w.behave(v.ID, "")
+	if _, err := w.client.RestartVM(w.ctx(), "a", api.Start{Force: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	// A stand-in may not be allowed to become another user.
+	if out, err := w.command("vm", "exec", "-u", "nobody", "a", "--", "id").CombinedOutput(); strings.Contains(string(out), want) {
+		t.Errorf("exec -u after a restart: %v, %q", err, out)
+	}
+}

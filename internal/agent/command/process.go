@@ -71,8 +71,12 @@ func start(req exec.Request, env, agent []string, groups *Groups) (*process, exe
 	}
 	p.group = groups.newGroup()
 	p.group.starts(attr.Sys)
+	var set limits
+	if !req.Agent {
+		set = who.loginLimits(groupFile, limitsFile, limitsFiles)
+	}
 	err = withoutAdvantages(func() (err error) {
-		p.proc, err = os.StartProcess(path, argv, attr)
+		p.proc, err = startLimited(path, argv, attr, set)
 		return err
 	})
 	for _, f := range files {

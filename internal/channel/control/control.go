@@ -35,6 +35,19 @@ type Identity struct {
 	Zone *Zone `json:"zone,omitempty"`
 }
 
+// Needs is as of an exec.Request.
+func (id Identity) Needs() (protocol int, what string) {
+	switch {
+	case id.Bare:
+		return 2, "a guest without its root"
+	case id.NoInit:
+		return 2, "a guest without its init"
+	case id.Zone != nil:
+		return 2, "a time zone"
+	}
+	return 1, ""
+}
+
 // Zone is a time zone.
 type Zone struct {
 	Name string `json:"name,omitempty"` // as Europe/Berlin; "" is unknown
@@ -56,6 +69,9 @@ type Ready struct {
 type Grow struct {
 	Bytes int64 `json:"bytes"`
 }
+
+// Needs is as of an exec.Request.
+func (Grow) Needs() (protocol int, what string) { return 2, "a larger disk" }
 
 // Health is the guest's state as the agent sees it.
 type Health struct {

@@ -39,6 +39,19 @@ type Request struct {
 	UnixNano int64 `json:"unix_nano,omitempty"`
 }
 
+// Needs is the version of the channel's protocol from which on agents heed all of r,
+// and for what: an older one would leave that out without a word. What is only of
+// use, as Held, needs none.
+func (r Request) Needs() (protocol int, what string) {
+	switch {
+	case r.User != "":
+		return 2, "a command's user"
+	case r.Console:
+		return 2, "a shell on the console"
+	}
+	return 1, ""
+}
+
 // Size of a terminal, in characters.
 type Size struct {
 	Rows uint16 `json:"rows"`

@@ -33,6 +33,8 @@ type Behaviour struct {
 	// hello. At start.
 	HelloDelayMillis int64 `json:"hello_delay_ms,omitempty"`
 	NoHello          bool  `json:"no_hello,omitempty"`
+	// Protocol is the agent's channel.Protocol; 0 is this version's. At start.
+	Protocol int `json:"protocol,omitempty"`
 	// EndDelayMillis is how long the guest's services take to end when the host
 	// asks the guest to; what is longer than the host's grace is forced. NoEnd is
 	// a guest that was asked and goes on.

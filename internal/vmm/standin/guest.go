@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (g *guest) hello(agent string) error {
 		return err
 	}
 	text, err := json.Marshal(channel.Hello{
-		Protocol: channel.Protocol, Agent: agent, Kernel: Name, BootID: strings.TrimSpace(string(id)),
+		Protocol: cmp.Or(g.now().Protocol, channel.Protocol), Agent: agent, Kernel: Name, BootID: strings.TrimSpace(string(id)),
 	})
 	if err != nil {
 		return err

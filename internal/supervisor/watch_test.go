@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"banger/internal/channel"
+	"banger/internal/vm"
+	"banger/internal/vmm"
+)
+
+// pinged is a machine whose agent is pinged by a test. It counts the carrier's drops.
+type pinged struct {
+	vmm.Machine
+	pid   int
+	drops int
+}
+
+// dropped is its carrier.
+type dropped struct {
+	channel.Carrier
+	m *pinged
+}
+
+func (c dropped) Drop() { c.m.drops++ }
+
+func (m *pinged) Process() vm.Process      { return vm.Process{PID: m.pid} }
+func (m *pinged) Carrier() channel.Carrier { return dropped{m: m} }
+
+func newPinged(pid int) (*guard, *pinged) {
+	m := &pinged{pid: pid}
+	r := &run{log: slog.New(slog.DiscardHandler), board: board{status: Status{Phase: Ready}, changed: make(chan struct{})}}
+	return newGuard(r, m), m
+}
+
+// An agent hangs that answers none of three pings in a row. One that is refused has
+// ended.
+func TestJudge(t *testing.T) {
+	late := fmt.Errorf("ping: %w", context.DeadlineExceeded)
+	refused := errors.New("connection reset")
+	tooMany := fmt.Errorf("ping: %w", channel.TooManyError{})
+	for name, test := range map[string]struct {
+		pings []error
+		gone  bool
+	}{
+		"once late":               {[]error{late}, false},
+		"twice late":              {[]error{late, late}, false},
+		"three times late":        {[]error{late, late, late}, true},
+		"an answer in between":    {[]error{late, late, nil, late, late}, false},
+		"full in between":         {[]error{late, late, tooMany, late, late}, false},
+		"refused":                 {[]error{refused}, true},
+		"refused after late ones": {[]error{late, refused}, true},
+		"late, then back":         {[]error{late, late, late, nil}, false},
+	} {
+		g, m := newPinged(os.Getpid())
+		for _, err := range test.pings {
+			g.judge(err)
+		}
+		s, _ := g.r.now()
+		if gone := !s.AgentGoneSince.IsZero(); gone != test.gone {
+			t.Errorf("%s: the agent is gone: %v, want %v", name, gone, test.gone)
+		}
+		if ended := !s.AgentEndedAt.IsZero(); ended != (m.drops == 1) || m.drops > 1 {
+			t.Errorf("%s: its sessions were dropped %d times, and the status says %v", name, m.drops, s.AgentEndedAt)
+		}
+	}
+}
+
+// A guest that does not answer is said so: its VMM is stopped, or its agent late.
+func TestC57Look(t *testing.T) {
+	process := exec.Command("sleep", "1000")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer process.Wait()
+	defer process.Process.Kill()
+	g, m := newPinged(process.Process.Pid)
+	says := func(want string) {
+		t.Helper()
+		g.look()
+		if s, _ := g.r.now(); !strings.HasPrefix(s.Silent, want) || (want == "") != (s.Silent == "") {
+			t.Errorf("the guest is silent because %q, want %q", s.Silent, want)
+		}
+	}
+	says("")
+	g.asked = time.Now()
+	says("")
+	g.asked = time.Now().Add(-2 * lateLimit)
+	says("the guest's agent has not answered since ")
+	g.judge(nil)
+	says("")
+	process.Process.Signal(syscall.SIGSTOP)
+	for end := time.Now().Add(20 * time.Second); !stopped(m) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	says(fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", m.pid))
+	g.r.update(func(s *Status) { s.Held = "the disk is full" })
+	says("")
+}
