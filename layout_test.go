@@ -53,7 +53,7 @@ var imports = map[string]string{
 	"internal/image":    "cas debian hint progress",
 	"internal/kernel":   "cas debian ext4 hint progress",
 	"internal/rootdisk": "",
-	"internal/untar":    "",
+	"internal/untar":    "unpack",
 	"internal/disk":     "durable hint paths process rootdisk vm",
 
 	// What runs it.
