@@ -26,7 +26,6 @@ var imports = map[string]string{
 	"internal/vm":              "",
 	"internal/hint":            "",
 	"internal/progress":        "",
-	"internal/ext4":            "",
 	"internal/unixsock":        "hint",
 	"internal/durable":         "",
 	"internal/lease":           "",
@@ -51,7 +50,7 @@ var imports = map[string]string{
 	"internal/cas":      "durable",
 	"internal/debian":   "hint progress",
 	"internal/image":    "cas debian hint progress",
-	"internal/kernel":   "cas debian ext4 hint progress",
+	"internal/kernel":   "cas debian hint progress unpack",
 	"internal/rootdisk": "",
 	"internal/untar":    "unpack",
 	"internal/disk":     "durable hint paths process rootdisk vm",
@@ -99,7 +98,7 @@ var imports = map[string]string{
 	"test/bench":   "channel channel/control channel/exec session",
 
 	"test/smoke":          "",
-	"test/smoke/testhost": "debian ext4 progress",
+	"test/smoke/testhost": "builder debian kernel progress vmm/qemu",
 	"test/smoke/shell":    "",
 }
 

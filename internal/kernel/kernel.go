@@ -36,14 +36,14 @@ const stage = "kernel"
 // Files of a kernel in the store.
 const (
 	vmlinuxFile = "vmlinux"
-	modulesFile = "modules.ext4"
+	modulesFile = "modules.ext4" // also in the tree, see hook
 	bootFile    = "modules.cpio" // the initramfs but for the agent
 	initrdGlob  = "initrd-*.cpio"
 )
 
 // What a pull takes on the host's disk, in MiB, with a third to spare.
 const (
-	treeMiB   = 500
+	treeMiB   = 600
 	kernelMiB = 350
 )
 
@@ -68,7 +68,7 @@ type Kernel struct {
 
 // format is the version of what is made of a kernel's package: which modules the
 // initramfs has, and how the files are written.
-const format = 2
+const format = 3
 
 // outdated reports whether what is kept about a kernel is of another format.
 func outdated(kept json.RawMessage) bool {
