@@ -20,10 +20,11 @@ func (s *Set) writeImage(ctx context.Context, tree *os.File, path, dir string, s
 	if b.Driver, err = s.cfg.Drivers.Find(choice.Driver); err != nil {
 		return 0, err
 	}
-	k, err := s.kernels.Ensure(ctx, vm.DefKernel, step)
+	k, release, err := s.kernels.EnsureHeld(ctx, vm.DefKernel, step)
 	if err != nil {
 		return 0, err
 	}
+	defer release()
 	b.Kernel = k.Vmlinux
 	if b.Initrd, err = s.kernels.Initrd(ctx, k, s.cfg.Agent); err != nil {
 		return 0, err

@@ -157,6 +157,19 @@ func (s *Store) Ensure(ctx context.Context, ref string, step progress.Func) (Ker
 	return s.get(ctx, ref, false, step)
 }
 
+// EnsureHeld is Ensure for who uses the files of this store: they stay until release.
+func (s *Store) EnsureHeld(ctx context.Context, ref string, step progress.Func) (k Kernel, release func(), err error) {
+	for range 3 { // what is superseded between the two is gone
+		if k, err = s.Ensure(ctx, ref, step); err != nil {
+			return k, nil, err
+		}
+		if release, err = s.cas.Hold(k.Digest); !errors.Is(err, cas.ErrNotFound) {
+			break
+		}
+	}
+	return k, release, err
+}
+
 // Pull gets the kernel anew: a newer one, where Debian has one, takes the ref
 // over, and VMs made with the old one keep it.
 func (s *Store) Pull(ctx context.Context, ref string, step progress.Func) (Kernel, error) {
