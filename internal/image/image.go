@@ -180,6 +180,8 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 }
 
 func (s *Store) make(ctx context.Context, o cas.Order, packages []string, step progress.Func) (Image, error) {
+	step, stop := progress.Steady(step)
+	defer stop()
 	o.SpaceMiB = baseMiB
 	o.Waiting = func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) }
 	o.Make = func(ctx context.Context, tmp string) (any, error) { return s.build(ctx, tmp, packages, step) }
@@ -222,6 +224,7 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	}
 	defer os.RemoveAll(machine)
 	entries, err := s.write(ctx, tree, filepath.Join(tmp, baseFile), machine, step)
+	step(progress.Step{Stage: stage, Text: "hashing the image"})
 	source := fmt.Sprintf("Debian %s, %d files", debian.Suite, entries)
 	if len(more) > 0 {
 		source += ", with " + strings.Join(more, " ")

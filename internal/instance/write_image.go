@@ -12,6 +12,7 @@ import (
 // writeImage writes an image's file system in a builder's guest, on the VMM that a VM
 // would get, with the default kernel.
 func (s *Set) writeImage(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error) {
+	step(progress.Step{Stage: "image", Text: "starting a guest that writes the file system"})
 	choice, err := s.cfg.Drivers.Choose(ctx, vm.DriverAuto, 1)
 	if err != nil {
 		return 0, err

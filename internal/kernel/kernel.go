@@ -183,6 +183,8 @@ func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Fu
 		}
 		return Kernel{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger kernel list shows what there is; "+Default+" can be pulled")
 	}
+	step, stop := progress.Steady(step)
+	defer stop()
 	k, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
 		Ref: ref, Anew: anew, Stale: outdated, SpaceMiB: kernelMiB,
 		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another pull of a kernel"}) },

@@ -197,12 +197,14 @@ func takeBoot(in *tar.Reader, dir string) error {
 
 // grow makes the file system one of rootMiB.
 func grow(ctx context.Context, path string) error {
-	program, err := tool("resize2fs")
-	if err != nil {
-		return err
-	}
-	if out, err := exec.CommandContext(ctx, program, path, fmt.Sprintf("%dM", rootMiB)).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", program, err, out)
+	for _, args := range [][]string{{"e2fsck", "-fp", path}, {"resize2fs", path, fmt.Sprintf("%dM", rootMiB)}} {
+		program, err := tool(args[0])
+		if err != nil {
+			return err
+		}
+		if out, err := exec.CommandContext(ctx, program, args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", args, err, out)
+		}
 	}
 	return nil
 }
