@@ -6,6 +6,7 @@ package untar
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string) (Stats, error) {
 	defer unix.Close(fd)
 	u := &unpacker{root: fd, buf: make([]byte, 256<<10)}
 	defer u.closeDir()
-	in := tar.NewReader(r)
+	in := tar.NewReader(bufio.NewReaderSize(r, 256<<10)) // a header is 512 bytes, and a read of a pipe is dear in a guest
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
