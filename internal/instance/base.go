@@ -76,7 +76,8 @@ func (s *Set) keepBase(ctx context.Context, imageDigest, kernelDigest string) (b
 }
 
 // pruneBase removes images and kernels that no VM was made from any more, deleted
-// ones in the trash included, and then those of the cache that are superseded. Where one of their records can't be read, all stay.
+// ones in the trash included, and then those of the cache that are superseded. Where one
+// of their records can't be read, all stay.
 func (s *Set) pruneBase(ctx context.Context, recs []vm.Record) error {
 	used := map[string]bool{}
 	for _, rec := range recs {
