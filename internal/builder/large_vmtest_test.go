@@ -87,7 +87,7 @@ func testBoot(t *testing.T) (b Boot, base, modules string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	images, err := image.Open(filepath.Join(cache, "banger", "images"), nil)
+	images, err := image.Open(filepath.Join(cache, "banger", "images"), image.Writer{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func TestCancelledBuild(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			temporary(t)
 			dir := t.TempDir()
-			s, err := Open(dir, nil)
+			s, err := Open(dir, Writer{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +148,7 @@ func TestCancelledBuild(t *testing.T) {
 func TestBuildWithoutNetwork(t *testing.T) {
 	temporary(t)
 	t.Setenv("http_proxy", "http://127.0.0.1:9") // discard: nobody answers
-	s, err := Open(t.TempDir(), nil)
+	s, err := Open(t.TempDir(), Writer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestBuildOnAFullDisk(t *testing.T) {
 		return dir
 	}
 	check := func(t *testing.T, store, want string) {
-		s, err := Open(store, nil)
+		s, err := Open(store, Writer{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,12 @@ import (
 	"banger/internal/vm"
 )
 
+// prepareImage gets what writeImage boots from.
+func (s *Set) prepareImage(ctx context.Context, step progress.Func) error {
+	_, err := s.kernels.Ensure(ctx, vm.DefKernel, step)
+	return err
+}
+
 // writeImage writes an image's file system in a builder's guest, on the VMM that a VM
 // would get, with the default kernel.
 func (s *Set) writeImage(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error) {
