@@ -26,11 +26,11 @@ var imports = map[string]string{
 	"internal/vm":              "",
 	"internal/hint":            "",
 	"internal/progress":        "",
-	"internal/ext4":            "",
 	"internal/unixsock":        "hint",
 	"internal/durable":         "",
 	"internal/lease":           "",
 	"internal/fault":           "",
+	"internal/shtest":          "",
 	"internal/watch":           "",
 	"internal/ballast":         "durable",
 	"internal/landlock":        "",
@@ -51,9 +51,9 @@ var imports = map[string]string{
 	"internal/cas":      "durable",
 	"internal/debian":   "hint progress",
 	"internal/image":    "cas debian hint progress",
-	"internal/kernel":   "cas debian ext4 hint progress",
+	"internal/kernel":   "cas debian hint progress unpack",
 	"internal/rootdisk": "",
-	"internal/untar":    "",
+	"internal/untar":    "unpack",
 	"internal/disk":     "durable hint paths process rootdisk vm",
 
 	// What runs it.
@@ -99,7 +99,7 @@ var imports = map[string]string{
 	"test/bench":   "channel channel/control channel/exec session",
 
 	"test/smoke":          "",
-	"test/smoke/testhost": "debian ext4 progress",
+	"test/smoke/testhost": "builder debian kernel progress vmm/qemu",
 	"test/smoke/shell":    "",
 }
 
@@ -121,6 +121,7 @@ var mayExec = map[string]string{
 	"internal/agent":       "starts processes in the guest",
 	"internal/doctor":      "asks programs for their versions",
 	"internal/autostart":   "starts bangerd",
+	"internal/shtest":      "runs the scripts of tests",
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",

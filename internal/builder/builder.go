@@ -67,7 +67,7 @@ func Write(ctx context.Context, b Boot, tree *os.File, path, dir string, each fu
 	return got, nil
 }
 
-func unpack(ctx context.Context, b Boot, tree io.Reader, path, dir string) (_ untar.Stats, err error) {
+func unpack(ctx context.Context, b Boot, tree *counter, path, dir string) (_ untar.Stats, err error) {
 	run := filepath.Join(dir, "run")
 	if err := os.Mkdir(run, 0o700); err != nil {
 		return untar.Stats{}, err
@@ -104,9 +104,9 @@ func unpack(ctx context.Context, b Boot, tree io.Reader, path, dir string) (_ un
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	stall := time.AfterFunc(stallLimit, func() { giveUp(errStalled) })
-	defer stall.Stop()
-	got, err := ask(ctx, stream, &counter{r: tree, each: func(int64) { stall.Reset(stallLimit) }})
+	tree.stall = time.AfterFunc(stallLimit, func() { giveUp(errStalled) })
+	defer tree.stall.Stop()
+	got, err := ask(ctx, stream, tree)
 	if errors.Is(context.Cause(ctx), errStalled) {
 		err = errStalled
 	}
@@ -148,11 +148,12 @@ func (l *limited) Write(p []byte) (int, error) {
 // tailBytes is how much of the guest's console an error quotes.
 const tailBytes = 1 << 10
 
-// counter tells how much was read.
+// counter tells how much was read, and puts stall off.
 type counter struct {
-	r    io.Reader
-	each func(int64)
-	n    int64
+	r     io.Reader
+	each  func(int64)
+	stall *time.Timer
+	n     int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -161,6 +162,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return n, err
 	}
+	c.stall.Reset(stallLimit)
 	c.each(c.n)
 	return n, err
 }

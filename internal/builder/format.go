@@ -99,6 +99,7 @@ func format(ctx context.Context, path string, s size) error {
 	perInode := int64(bytesPerInode)
 	blocks := s.blocks + 2*s.names/blockBytes // half of a directory's blocks may be free
 	blocks += blocks/16 + journalBlocks + 2048
+	blocks = max(blocks, 3*journalBlocks) // mke2fs wants twice as much free
 	if inodes := int64(s.entries) + int64(s.entries)/8 + 64; blocks*blockBytes/perInode < inodes {
 		perInode = max(blocks*blockBytes/inodes/1024*1024, 2048)
 	}

@@ -184,7 +184,8 @@ type Order struct {
 
 // Ensure returns what o asks for. Makers take turns, in this process and among
 // processes; who waited gets what was made meanwhile. After an error the ref
-// stands for what it stood for before, and nothing else is left.
+// stands for what it stood for before, and nothing else is left. What was made takes
+// the place of what nothing needs any more (RemoveSuperseded).
 func (s *Store) Ensure(ctx context.Context, o Order) (Entry, error) {
 	if !validRef(o.Ref) {
 		return Entry{}, fmt.Errorf("%.80q: %w", o.Ref, ErrNotFound)
@@ -253,6 +254,7 @@ func (s *Store) make(ctx context.Context, o Order) (Entry, error) {
 	if err := durable.Replace(filepath.Join(s.dir, refsDir, o.Ref), []byte(digest+"\n")); err != nil {
 		return Entry{}, err
 	}
+	s.removeSuperseded() // what it can't remove, the next maker tries again
 	return s.Get(o.Ref)
 }
 

@@ -137,7 +137,7 @@ func TestMakeAndFind(t *testing.T) {
 	}
 }
 
-// A new thing takes the ref over; who has the old digest keeps it.
+// A new thing takes the ref over; who holds the old one keeps it.
 func TestAnew(t *testing.T) {
 	s := open(t)
 	old := ensure(t, s, order("r", map[string]string{"f": "old"}))
@@ -146,6 +146,11 @@ func TestAnew(t *testing.T) {
 		t.Errorf("Ensure made it anew without being asked")
 	}
 	o.Anew = true
+	release, err := s.Hold(old.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
 	if e := ensure(t, s, o); e.Digest == old.Digest {
 		t.Errorf("Ensure(Anew) = the old one")
 	}
@@ -154,7 +159,7 @@ func TestAnew(t *testing.T) {
 	}
 	o = order("r", map[string]string{"f": "old"})
 	o.Anew = true
-	if e := ensure(t, s, o); e.Digest != old.Digest || len(contents(t, s)) != 2 {
+	if e := ensure(t, s, o); e.Digest != old.Digest || len(contents(t, s)) != 1 {
 		t.Errorf("making the same again gave %+v and leaves %v", e, contents(t, s))
 	}
 }

@@ -44,7 +44,7 @@ func (s *Store) Drop(ctx context.Context, ref string) error {
 	if err := durable.SyncDir(refs); err != nil || !known {
 		return err
 	}
-	return os.RemoveAll(dir)
+	return s.remove(dir)
 }
 
 // refDigest reads the digest that ref stands for.

@@ -32,7 +32,12 @@ func (s *Store) Keep(ctx context.Context, from *Store, digest string) (Entry, er
 	if !missing(err) { // somebody was quicker
 		return own, err
 	}
-	src, srcErr := from.ByDigest(digest)
+	var src Entry
+	release, srcErr := from.Hold(digest)
+	if srcErr == nil {
+		defer release()
+		src, srcErr = from.ByDigest(digest)
+	}
 	if errors.Is(srcErr, ErrNotFound) {
 		return Entry{}, err // of the two, this one says more
 	}
@@ -142,7 +147,7 @@ func (s *Store) Prune(ctx context.Context, inUse func(digest string) bool) error
 		if !ok || !e.IsDir() || kept[digest] || inUse(digest) {
 			continue
 		}
-		err = errors.Join(err, os.RemoveAll(dir))
+		err = errors.Join(err, s.remove(dir))
 	}
 	return err
 }

@@ -54,8 +54,11 @@ type jsonDisplay struct{ a *app }
 func (d jsonDisplay) event(_ string, e api.Event) { json.NewEncoder(d.a.stderr).Encode(e) }
 func (d jsonDisplay) close()                      {}
 
-// plainDisplay prints a line when a stage begins, one when it ends, and one now
-// and then between.
+// stepEvery is how long a step must go on to be told if stderr is no terminal.
+const stepEvery = time.Second
+
+// plainDisplay prints a line when a stage begins, one when it ends, and one between for
+// each step that takes a while, and now and then.
 type plainDisplay struct {
 	a      *app
 	now    func() time.Time
@@ -64,7 +67,7 @@ type plainDisplay struct {
 
 type plainStage struct {
 	begin, last time.Time
-	text        string // of the last event that had one
+	text        string // of the last line
 }
 
 func (d *plainDisplay) event(who string, e api.Event) {
@@ -89,7 +92,7 @@ func (d *plainDisplay) event(who string, e api.Event) {
 		}
 		d.a.note("%s", finished(key, e, now.Sub(s.begin)))
 		delete(d.stages, key)
-	case now.Sub(s.last) >= stageEvery:
+	case now.Sub(s.last) >= stageEvery, e.Text != s.text && now.Sub(s.last) >= stepEvery:
 		s.last, s.text = now, e.Text
 		d.a.note("%s: %s%s", key, e.Text, amount(e))
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // In a pipe a stage is a line when it begins and one when it ends, and between
-// them one in ten seconds, however many events come.
+// them one for a step that lasts, and one in ten seconds, however many events come.
 func TestPlainDisplay(t *testing.T) {
 	a, o := newApp(t)
 	now := time.Unix(0, 0)
@@ -26,6 +26,11 @@ func TestPlainDisplay(t *testing.T) {
 	for range 2500 {
 		say(10*time.Millisecond, "", api.Event{Stage: "kernel", Text: "pulling", Done: 1 << 20, Total: 2 << 20, Unit: "bytes"})
 	}
+	say(0, "", api.Event{Stage: "kernel", Text: "short", Total: 8, Unit: "steps"})
+	say(900*time.Millisecond, "", api.Event{Stage: "kernel", Text: "unpacking", Done: 1, Total: 8, Unit: "steps"})
+	for range 3 {
+		say(time.Second, "", api.Event{Stage: "kernel", Text: "installing", Done: 2, Total: 8, Unit: "steps"})
+	}
 	say(0, "", api.Event{Stage: "kernel", Text: "is here", Finished: true})
 	say(0, "", api.Event{Notice: "a \x1b[31mnotice"})
 	say(0, "a", api.Event{Stage: "boot", Text: "starting"})
@@ -37,7 +42,9 @@ func TestPlainDisplay(t *testing.T) {
 		"banger: kernel: pulling",
 		"banger: kernel: pulling (1 MiB of 2 MiB)",
 		"banger: kernel: pulling (1 MiB of 2 MiB)",
-		"banger: kernel: is here (25.0 s)",
+		"banger: kernel: short (0 of 8)",
+		"banger: kernel: installing (2 of 8)",
+		"banger: kernel: is here (28.9 s)",
 		`banger: a \x1b[31mnotice`,
 		"banger: a: boot: starting",
 		"banger: b: boot: starting",

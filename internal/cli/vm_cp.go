@@ -15,6 +15,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/filecopy"
+	"banger/internal/hint"
 	"banger/internal/session"
 	"banger/internal/vm"
 	"banger/internal/workspace"
@@ -22,6 +23,7 @@ import (
 
 func (a *app) vmCp() *cobra.Command {
 	var withGit, quiet bool
+	var most text
 	cmd := &cobra.Command{
 		Use:     "cp [flags] PATH… VM:PATH | VM:PATH… PATH",
 		Aliases: []string{"copy"},
@@ -32,7 +34,9 @@ path if that is a directory that is there; else that is its new name. Files that
 there are replaced, each as a whole; directories of the same name become one.
 
 Out of a VM, whatever is called .git is left out unless --with-git is given: its
-configuration and hooks would run at your next git command.`,
+configuration and hooks would run at your next git command. What a guest sends ends
+before this host's file system is full: a twentieth of it, at most 1 GiB, stays free.
+--max-size says how much may come.`,
 		Example: `  banger vm cp notes.txt dev:
   banger vm cp src dev:/srv
   banger vm cp dev:/var/log/syslog .
@@ -42,6 +46,15 @@ configuration and hooks would run at your next git command.`,
 			ref, from, to, into, err := splitCopy(paths)
 			if err != nil {
 				return err
+			}
+			var maxMiB int64
+			if cmd.Flags().Changed("max-size") {
+				if maxMiB, err = vm.ParseMiB(string(most)); err == nil && (into || maxMiB < 1) {
+					err = errors.New("it is a size of at least 1M, of what comes out of a VM")
+				}
+				if err != nil {
+					return fieldError("max-size", err)
+				}
 			}
 			ctx := cmd.Context()
 			c, err := a.connect(ctx)
@@ -54,7 +67,7 @@ configuration and hooks would run at your next git command.`,
 			}
 			show := a.display(quiet, false)
 			defer show.close()
-			cp := &fileCopy{app: a, socket: where.Socket, show: show, withGit: withGit}
+			cp := &fileCopy{app: a, socket: where.Socket, show: show, withGit: withGit, max: maxMiB << 20}
 			if into {
 				err = cp.into(ctx, from, to)
 			} else {
@@ -67,6 +80,8 @@ configuration and hooks would run at your next git command.`,
 		},
 	}
 	cmd.Flags().BoolVar(&withGit, "with-git", false, "out of a VM: take what is called .git along")
+	cmd.Flags().Var(&most, "max-size", "out of a VM: copy nothing if it is more than `SIZE`, as 500M")
+	cmd.RegisterFlagCompletionFunc("max-size", nothing)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		names, _ := a.names(1, vm.Running)(cmd, nil, typed)
@@ -118,6 +133,7 @@ type fileCopy struct {
 	socket  string
 	show    display
 	withGit bool
+	max     int64 // bytes that come out; 0 is no bound
 	last    time.Time
 }
 
@@ -206,7 +222,7 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 		out.CloseWithError(err)
 		ended <- err
 	}()
-	o := filecopy.Options{Dest: to, Dir: here, Names: names, Progress: c.say}
+	o := filecopy.Options{Dest: to, Dir: here, Names: names, MaxBytes: c.max, KeepFree: true, Progress: c.say}
 	left := 0
 	if !c.withGit {
 		o.Skip = func(name string) bool {
@@ -221,6 +237,9 @@ func (c *fileCopy) out(ctx context.Context, from []string, to string) error {
 	in.CloseWithError(errors.New("nobody reads any more"))
 	cancel()
 	<-ended
+	if errors.Is(err, filecopy.ErrTooMuch) {
+		return hint.Add(errors.New(clean(err.Error())), "make room, or copy less of it; --max-size SIZE says how much may come")
+	}
 	if err != nil {
 		return errors.New(clean(err.Error()))
 	}

@@ -5,26 +5,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	guestworkspace "banger/internal/agent/workspace"
+	"banger/internal/shtest"
 	"banger/internal/workspace"
 )
 
 // sh runs a script in dir.
-func sh(t *testing.T, dir, script string) string {
-	t.Helper()
-	cmd := osexec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+var sh = shtest.Run
 
 // savedSubmodules makes saved works of VM dev of a repository with a submodule lib, in
 // both of which something was committed, and returns the repository.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,18 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/lease"
+	"banger/internal/shtest"
 )
 
-func sh(t *testing.T, dir, script string) string {
-	t.Helper()
-	cmd := exec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+var sh = shtest.Run
 
 // copyAll sends paths of from and receives them in to.
 func copyAll(t *testing.T, from string, paths []string, o Options) (Result, error) {

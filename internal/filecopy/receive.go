@@ -31,6 +31,11 @@ type Options struct {
 	Names []string
 	// Skip reports whether a name is left out, with all below it; nil skips none.
 	Skip func(name string) bool
+	// MaxBytes bounds what may come, with some KiB for each entry; 0 is no bound.
+	MaxBytes int64
+	// KeepFree ends a copy that would take the last of the file system's space: a
+	// twentieth of it, at most 1 GiB, stays free.
+	KeepFree bool
 	// Progress hears how many bytes of how many have come; nil is nobody.
 	Progress func(done, total int64)
 }
@@ -62,7 +67,8 @@ func Receive(ctx context.Context, in io.Reader, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer temp.Close()
-	c := &receiver{o: o, total: h.Bytes, temp: temp.Dir, times: map[string]time.Time{}}
+	c := &receiver{o: o, total: h.Bytes, temp: temp.Dir, times: map[string]time.Time{},
+		bound: bound{dir: temp.Dir, max: o.MaxBytes, keep: o.KeepFree}}
 	if err := c.unpack(ctx, r); err != nil {
 		return c.got, err
 	}
@@ -126,6 +132,7 @@ type receiver struct {
 	got   Result
 	tops  map[string]bool
 	times map[string]time.Time
+	bound bound
 }
 
 func (c *receiver) unpack(ctx context.Context, r *tar.Reader) error {
@@ -193,6 +200,9 @@ func (c *receiver) entry(d *unpack.Dir, name string, h *tar.Header, r io.Reader)
 		// It says how large its holes are, and nothing has to come for them.
 		h.Typeflag = tar.TypeGNUSparse
 	}
+	if err := c.bound.take(entryBytes); err != nil {
+		return err
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		c.times[name] = h.ModTime
@@ -202,7 +212,8 @@ func (c *receiver) entry(d *unpack.Dir, name string, h *tar.Header, r io.Reader)
 		_, err := d.Link(name, h.Linkname, h.ModTime)
 		return err
 	case tar.TypeReg:
-		n, _, err := d.File(unpack.File{Name: name, Perm: fs.FileMode(h.Mode), Time: h.ModTime, Holes: true}, r)
+		c.bound.in = r
+		n, _, err := d.File(unpack.File{Name: name, Perm: fs.FileMode(h.Mode), Time: h.ModTime, Holes: true}, &c.bound)
 		c.got.Files++
 		c.got.Bytes += n
 		if c.o.Progress != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +112,7 @@ func TestCancelledBuild(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			temporary(t)
 			dir := t.TempDir()
-			s, err := Open(dir, nil)
+			s, err := Open(dir, Writer{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +137,7 @@ func TestCancelledBuild(t *testing.T) {
 				t.Errorf("left in the store: %v", left)
 			}
 			// The build says what it does, step by step.
-			got, want := strings.Join(said, "; "), "building the Debian 12 image; reading Debian's package lists; downloading packages; unpacking packages"
+			got, want := strings.Join(slices.Compact(said), "; "), "building the Debian 12 image; reading Debian's package lists; downloading packages; unpacking packages"
 			if !strings.HasPrefix(got, want) {
 				t.Errorf("the steps are %q, want %q first", got, want)
 			}
@@ -147,7 +148,7 @@ func TestCancelledBuild(t *testing.T) {
 func TestBuildWithoutNetwork(t *testing.T) {
 	temporary(t)
 	t.Setenv("http_proxy", "http://127.0.0.1:9") // discard: nobody answers
-	s, err := Open(t.TempDir(), nil)
+	s, err := Open(t.TempDir(), Writer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func TestBuildOnAFullDisk(t *testing.T) {
 		return dir
 	}
 	check := func(t *testing.T, store, want string) {
-		s, err := Open(store, nil)
+		s, err := Open(store, Writer{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,23 +77,28 @@ func outdated(kept json.RawMessage) bool {
 	return json.Unmarshal(kept, &m) != nil || m.Recipe != recipe(nil)
 }
 
-// Writer writes the entries of a tar, a file at its beginning, into a new ext4 at path,
-// and returns how many there were. dir is an empty directory for what it needs meanwhile.
-type Writer func(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error)
+// Writer writes images' file systems.
+type Writer struct {
+	// Prepare gets what Write needs. It is called while the packages are got.
+	Prepare func(ctx context.Context, step progress.Func) error
+	// Write writes the entries of a tar, a file at its beginning, into a new ext4 at path,
+	// and returns how many there were. dir is an empty directory for what it needs meanwhile.
+	Write func(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error)
+}
 
 // Store keeps images. Its methods may be called at once, by several processes.
 type Store struct {
-	cas   *cas.Store
-	write Writer
+	cas    *cas.Store
+	writer Writer
 }
 
-// Open opens the store in dir. Its images are written by write.
-func Open(dir string, write Writer) (*Store, error) {
+// Open opens the store in dir. Its images are written by w.
+func Open(dir string, w Writer) (*Store, error) {
 	c, err := cas.Open(dir, sweep)
 	if err != nil {
 		return nil, fmt.Errorf("open the images: %w", err)
 	}
-	return &Store{c, write}, nil
+	return &Store{c, w}, nil
 }
 
 // sweep removes what a killed build left outside of its directory.
@@ -180,6 +185,8 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 }
 
 func (s *Store) make(ctx context.Context, o cas.Order, packages []string, step progress.Func) (Image, error) {
+	step, stop := progress.Steady(step)
+	defer stop()
 	o.SpaceMiB = baseMiB
 	o.Waiting = func() { step(progress.Step{Stage: stage, Text: "waiting for another build of an image"}) }
 	o.Make = func(ctx context.Context, tmp string) (any, error) { return s.build(ctx, tmp, packages, step) }
@@ -204,13 +211,14 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	if err := os.Remove(tree.Name()); err != nil { // it lives as long as it is open
 		return m, err
 	}
-	err = debian.Tar(ctx, debian.Request{
+	prepared := s.prepare(ctx, step)
+	err = debian.Tar(prepared.ctx, debian.Request{
 		Variant: "apt", Include: append(slices.Clone(packages), more...), Doubtful: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		_, err := io.Copy(tree, r)
 		return err
 	})
-	if err != nil {
+	if err := prepared.wait(err); err != nil {
 		return m, err
 	}
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
@@ -221,7 +229,8 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 		return m, err
 	}
 	defer os.RemoveAll(machine)
-	entries, err := s.write(ctx, tree, filepath.Join(tmp, baseFile), machine, step)
+	entries, err := s.writer.Write(ctx, tree, filepath.Join(tmp, baseFile), machine, step)
+	step(progress.Step{Stage: stage, Text: "hashing the image"})
 	source := fmt.Sprintf("Debian %s, %d files", debian.Suite, entries)
 	if len(more) > 0 {
 		source += ", with " + strings.Join(more, " ")

@@ -41,7 +41,7 @@ func putOf(t *testing.T, s *Store, ref, text, recipe string) Image {
 
 func open(t *testing.T) *Store {
 	t.Helper()
-	s, err := Open(t.TempDir(), nil)
+	s, err := Open(t.TempDir(), Writer{})
 	if err != nil {
 		t.Fatal(err)
 	}

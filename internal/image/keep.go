@@ -19,6 +19,10 @@ func (s *Store) Keep(ctx context.Context, base, digest string) (Image, error) {
 	return fromEntry(kept.Keep(ctx, s.cas, digest))
 }
 
+// RemoveSuperseded removes the images that a newer one has taken the place of, if no VM's
+// record needs them and nobody holds them.
+func (s *Store) RemoveSuperseded() error { return s.cas.RemoveSuperseded() }
+
 // Prune removes from base the images that inUse does not name. Nobody may be
 // making a VM meanwhile.
 func Prune(ctx context.Context, base string, inUse func(digest string) bool) error {

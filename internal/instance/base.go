@@ -27,19 +27,25 @@ const noBase = "none"
 
 // ensureBase makes the image and the kernel that spec asks for, if they are
 // missing, and keeps them.
-func (s *Set) ensureBase(ctx context.Context, spec vm.Spec, driver string, step progress.Func) (base, error) {
+func (s *Set) ensureBase(ctx context.Context, spec vm.Spec, driver string, step progress.Func) (b base, err error) {
 	if s.bootsNothing(driver) {
 		return base{image.Image{Digest: noBase}, kernel.Kernel{Digest: noBase}}, nil
 	}
-	img, err := s.images.Ensure(ctx, spec.Image, step)
-	if err != nil {
-		return base{}, err
+	for range 3 { // what is superseded between the two is gone
+		img, err := s.images.Ensure(ctx, spec.Image, step)
+		if err != nil {
+			return base{}, err
+		}
+		k, err := s.kernels.Ensure(ctx, spec.Kernel, step)
+		if err != nil {
+			return base{}, err
+		}
+		b, err = s.keepBase(ctx, img.Digest, k.Digest)
+		if !errors.Is(err, image.ErrNotFound) && !errors.Is(err, kernel.ErrNotFound) {
+			return b, err
+		}
 	}
-	k, err := s.kernels.Ensure(ctx, spec.Kernel, step)
-	if err != nil {
-		return base{}, err
-	}
-	return s.keepBase(ctx, img.Digest, k.Digest)
+	return b, err
 }
 
 // baseOf returns what the VM was made from.
@@ -70,7 +76,8 @@ func (s *Set) keepBase(ctx context.Context, imageDigest, kernelDigest string) (b
 }
 
 // pruneBase removes images and kernels that no VM was made from any more, deleted
-// ones in the trash included. Where one of their records can't be read, all stay.
+// ones in the trash included, and then those of the cache that are superseded. Where one
+// of their records can't be read, all stay.
 func (s *Set) pruneBase(ctx context.Context, recs []vm.Record) error {
 	used := map[string]bool{}
 	for _, rec := range recs {
@@ -89,7 +96,8 @@ func (s *Set) pruneBase(ctx context.Context, recs []vm.Record) error {
 	}
 	inUse := func(digest string) bool { return used[digest] }
 	return fault.Do("base.prune", func() error {
-		return errors.Join(image.Prune(ctx, s.cfg.Dirs.Base(), inUse), kernel.Prune(ctx, s.cfg.Dirs.Base(), inUse))
+		return errors.Join(image.Prune(ctx, s.cfg.Dirs.Base(), inUse), kernel.Prune(ctx, s.cfg.Dirs.Base(), inUse),
+			s.images.RemoveSuperseded(), s.kernels.RemoveSuperseded())
 	})
 }
 

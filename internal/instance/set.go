@@ -84,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	if s.store, err = store.Open(ctx, dirs.Database()); err != nil {
 		return nil, err
 	}
-	if s.images, err = image.Open(dirs.Images(), s.writeImage); err != nil {
+	if s.images, err = image.Open(dirs.Images(), image.Writer{Prepare: s.prepareImage, Write: s.writeImage}); err != nil {
 		return nil, closed(dirs, err)
 	}
 	if s.kernels, err = kernel.Open(dirs.Kernels()); err != nil {

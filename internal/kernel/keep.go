@@ -26,6 +26,10 @@ func (s *Store) Keep(ctx context.Context, base, digest string) (Kernel, error) {
 	return k, nil
 }
 
+// RemoveSuperseded removes the kernels that a newer one has taken the place of, if no VM's
+// record needs them and nobody holds them.
+func (s *Store) RemoveSuperseded() error { return s.cas.RemoveSuperseded() }
+
 // Prune removes from base the kernels that inUse does not name. Nobody may be
 // making a VM meanwhile.
 func Prune(ctx context.Context, base string, inUse func(digest string) bool) error {

@@ -36,14 +36,14 @@ const stage = "kernel"
 // Files of a kernel in the store.
 const (
 	vmlinuxFile = "vmlinux"
-	modulesFile = "modules.ext4"
+	modulesFile = "modules.ext4" // also in the tree, see hook
 	bootFile    = "modules.cpio" // the initramfs but for the agent
 	initrdGlob  = "initrd-*.cpio"
 )
 
 // What a pull takes on the host's disk, in MiB, with a third to spare.
 const (
-	treeMiB   = 500
+	treeMiB   = 600
 	kernelMiB = 350
 )
 
@@ -68,7 +68,7 @@ type Kernel struct {
 
 // format is the version of what is made of a kernel's package: which modules the
 // initramfs has, and how the files are written.
-const format = 2
+const format = 3
 
 // outdated reports whether what is kept about a kernel is of another format.
 func outdated(kept json.RawMessage) bool {
@@ -157,6 +157,19 @@ func (s *Store) Ensure(ctx context.Context, ref string, step progress.Func) (Ker
 	return s.get(ctx, ref, false, step)
 }
 
+// EnsureHeld is Ensure for who uses the files of this store: they stay until release.
+func (s *Store) EnsureHeld(ctx context.Context, ref string, step progress.Func) (k Kernel, release func(), err error) {
+	for range 3 { // what is superseded between the two is gone
+		if k, err = s.Ensure(ctx, ref, step); err != nil {
+			return k, nil, err
+		}
+		if release, err = s.cas.Hold(k.Digest); !errors.Is(err, cas.ErrNotFound) {
+			break
+		}
+	}
+	return k, release, err
+}
+
 // Pull gets the kernel anew: a newer one, where Debian has one, takes the ref
 // over, and VMs made with the old one keep it.
 func (s *Store) Pull(ctx context.Context, ref string, step progress.Func) (Kernel, error) {
@@ -170,6 +183,8 @@ func (s *Store) get(ctx context.Context, ref string, anew bool, step progress.Fu
 		}
 		return Kernel{}, hint.Add(fmt.Errorf("%w: %.80q", ErrNotFound, ref), "banger kernel list shows what there is; "+Default+" can be pulled")
 	}
+	step, stop := progress.Steady(step)
+	defer stop()
 	k, err := fromEntry(s.cas.Ensure(ctx, cas.Order{
 		Ref: ref, Anew: anew, Stale: outdated, SpaceMiB: kernelMiB,
 		Waiting: func() { step(progress.Step{Stage: stage, Text: "waiting for another pull of a kernel"}) },

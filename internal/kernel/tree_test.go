@@ -65,6 +65,9 @@ const release = "6.1.0-test"
 // module is a stand-in for one: only the tree's maker looks at it.
 func module(name string) string { return "\x7fELF module " + name }
 
+// disk stands in for the modules' disk, as the hook writes it: holes come as zeros.
+var disk = "modules" + strings.Repeat("\x00", 1<<20)
+
 // tree is a kernel package's, as a tar; drop names files to leave out.
 func tree(t testing.TB, drop ...string) []byte {
 	t.Helper()
@@ -92,6 +95,7 @@ func tree(t testing.TB, drop ...string) []byte {
 		{"./boot/config-" + release, "CONFIG_X=y"},
 		{"./usr/bin/other", "not for us"},
 	}
+	files = append(files, struct{ name, text string }{"./" + modulesFile, disk})
 	base := "./lib/modules/" + release + "/"
 	for line := range strings.Lines(dep) {
 		name, _, _ := strings.Cut(line, ":")

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"banger/internal/shtest"
 )
 
 const (
@@ -182,16 +184,7 @@ func newRepository(t *testing.T, real bool) string {
 	return dir
 }
 
-func sh(t *testing.T, dir, script string) string {
-	t.Helper()
-	cmd := exec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+var sh = shtest.Run
 
 const manyFiles = `seq 500 | while read n; do head -c $n /dev/zero >$n.bin; echo $n >>$n.bin; done; head -c 2000000 /dev/urandom >big.bin; : >empty.bin; git add .; git commit -qm one`
 

@@ -92,14 +92,11 @@ func (d *Dir) File(f File, r io.Reader) (n int64, st unix.Stat_t, err error) {
 	return n, st, err
 }
 
-func (d *Dir) fill(fd int, f File, r io.Reader) (int64, error) {
-	w := io.Writer(descriptor(fd))
+func (d *Dir) fill(fd int, f File, r io.Reader) (n int64, err error) {
 	if f.Holes {
-		w = &holes{fd: fd}
-	}
-	n, err := io.CopyBuffer(w, struct{ io.Reader }{r}, d.buf)
-	if err == nil && f.Holes {
-		err = unix.Ftruncate(fd, n)
+		n, err = Sparse(fd, r, d.buf)
+	} else {
+		n, err = io.CopyBuffer(descriptor(fd), struct{ io.Reader }{r}, d.buf)
 	}
 	if err != nil || f.Time.IsZero() {
 		return n, err
@@ -167,39 +164,6 @@ func (d descriptor) Write(p []byte) (int, error) {
 			return n, err
 		}
 		n += k
-	}
-	return len(p), nil
-}
-
-// block is the smallest hole, in bytes: a page of most file systems.
-const block = 4 << 10
-
-// holes writes to an open file and leaves out blocks of zeros.
-type holes struct {
-	fd int
-	at int64
-}
-
-var zeros [block]byte
-
-func (h *holes) Write(p []byte) (int, error) {
-	for n := 0; n < len(p); {
-		end := min(len(p), n+int(block-h.at%block))
-		part := p[n:end]
-		if string(part) != string(zeros[:len(part)]) {
-			for k := 0; k < len(part); {
-				m, err := unix.Pwrite(h.fd, part[k:], h.at+int64(k))
-				if errors.Is(err, unix.EINTR) {
-					continue
-				}
-				if err != nil {
-					return n, err
-				}
-				k += m
-			}
-		}
-		h.at += int64(len(part))
-		n = end
 	}
 	return len(p), nil
 }

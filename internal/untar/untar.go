@@ -6,6 +6,7 @@ package untar
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/unpack"
 )
 
 // Stats are what was written.
@@ -36,7 +39,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string) (Stats, error) {
 	defer unix.Close(fd)
 	u := &unpacker{root: fd, buf: make([]byte, 256<<10)}
 	defer u.closeDir()
-	in := tar.NewReader(r)
+	in := tar.NewReader(bufio.NewReaderSize(r, 256<<10)) // a header is 512 bytes, and a read of a pipe is dear in a guest
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -213,7 +216,7 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, r io.Reader) error 
 		return err
 	}
 	defer unix.Close(fd)
-	n, err := u.fill(fd, r)
+	n, err := unpack.Sparse(fd, r, u.buf)
 	u.stats.Bytes += n
 	if err == nil && n != h.Size {
 		err = fmt.Errorf("it has %d bytes, and its header says %d", n, h.Size)
@@ -241,43 +244,6 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, r io.Reader) error 
 	}
 	t := times(h)
 	return unix.UtimesNanoAt(fd, "", t[:], unix.AT_EMPTY_PATH)
-}
-
-// block is the smallest hole.
-const block = 4 << 10
-
-// fill writes r to a new file, and leaves holes where a whole block is zero.
-func (u *unpacker) fill(fd int, r io.Reader) (n int64, err error) {
-	var zeros [block]byte
-	hole := false
-	for {
-		k, rerr := io.ReadFull(r, u.buf)
-		for at := 0; at < k; {
-			end := min(at+block, k)
-			isHole := string(u.buf[at:end]) == string(zeros[:end-at])
-			for !isHole && end < k && string(u.buf[end:min(end+block, k)]) != string(zeros[:min(block, k-end)]) {
-				end = min(end+block, k)
-			}
-			if !isHole {
-				if _, err := unix.Pwrite(fd, u.buf[at:end], n+int64(at)); err != nil {
-					return n, err
-				}
-			}
-			hole = isHole
-			at = end
-		}
-		n += int64(k)
-		if rerr == io.EOF || rerr == io.ErrUnexpectedEOF {
-			break
-		}
-		if rerr != nil {
-			return n, rerr
-		}
-	}
-	if hole {
-		err = unix.Ftruncate(fd, n)
-	}
-	return n, err
 }
 
 func (u *unpacker) hardLink(dir int, base, target string) error {

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"banger/internal/shtest"
 )
 
 func asRoot(t *testing.T) {
@@ -22,16 +23,7 @@ func asRoot(t *testing.T) {
 	}
 }
 
-func sh(t *testing.T, dir, script string) string {
-	t.Helper()
-	cmd := exec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+var sh = shtest.Run
 
 // What tar(1) packs is what it finds unpacked.
 func TestAsPacked(t *testing.T) {

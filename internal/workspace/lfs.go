@@ -176,9 +176,7 @@ func (p *Plan) copyPointer(name string) error {
 	} else if o.OID != "" {
 		p.Pointers++
 	}
-	to := filepath.Join(p.s.tree, name)
-	os.Remove(to)
-	return writeNew(to, bytes.NewReader(clean), os.FileMode(st.Mode&0o700|0o400))
+	return p.s.put(name, bytes.NewReader(clean), os.FileMode(st.Mode&0o700|0o400))
 }
 
 // cleanForm is what stands for an LFS file in git. It reports whether the file is a

@@ -223,3 +223,17 @@ func TestIndexWithoutEnd(t *testing.T) {
 		t.Errorf("NewPlan = %v", err)
 	}
 }
+
+// A path that is as long as the system lets one be goes in and comes out, though below the
+// repository's own path no system call takes it.
+func TestLongPath(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `git init -q repo; cd repo; d=$(printf %0200d 0); d2=$(printf %030d 0)
+		for i in $(seq 20); do mkdir $d; cd $d; done; echo 1 >f$d2; cd `+dir+`/repo
+		git add .; git commit -qm one
+		for i in $(seq 20); do cd $d; done; echo 2 >f$d2; echo 3 >g$d2`)
+	if err := goThrough(t, dir+"/repo"); err != nil {
+		t.Errorf("a path of 4,051 bytes: %.200v", err)
+	}
+}

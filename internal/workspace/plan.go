@@ -389,20 +389,15 @@ func listOf(names []string) io.Reader {
 // copyIn copies a file of the user's into the scratch work tree, over the copy that is
 // there.
 func (p *Plan) copyIn(name string) error {
-	to := filepath.Join(p.s.tree, name)
-	os.Remove(to)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
 	if target, _, err := p.files.link(name); err == nil {
-		return os.Symlink(target, to)
+		return errors.Join(p.s.remake(name), p.s.root.Symlink(target, name))
 	}
 	f, st, err := p.files.file(name)
 	if err != nil {
 		return p.unread(name, err)
 	}
 	defer f.Close()
-	return writeNew(to, f, fs.FileMode(st.Mode&0o700|0o400))
+	return p.s.put(name, f, fs.FileMode(st.Mode&0o700|0o400))
 }
 
 // unread is the error of a file that could not be opened: a ChangedError if it is no file

@@ -216,25 +216,6 @@ func (r *Repository) refuseLinks() error {
 	return refuse(info, fs.FileInfoToDirEntry(fi), nil)
 }
 
-// refuseDevices refuses files among the objects that git would read without an end, or
-// wait for: FIFOs and devices.
-func (r *Repository) refuseDevices() error {
-	for _, dir := range []string{"info", "pack"} {
-		dir = filepath.Join(r.Common, "objects", dir)
-		entries, err := os.ReadDir(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, e := range entries {
-			name := filepath.Join(dir, e.Name())
-			if fi, err := os.Stat(name); err == nil && !fi.IsDir() && !fi.Mode().IsRegular() {
-				return notRegular(name)
-			}
-		}
-	}
-	return nil
-}
-
 // checkPointsBack refuses a git directory elsewhere that does not name this work
 // tree, unless the user names it.
 func (r *Repository) checkPointsBack(ctx context.Context, at, gitDir string) error {

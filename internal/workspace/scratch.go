@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,9 +22,10 @@ import (
 type scratch struct {
 	git.Git
 	lease *lease.Lease
-	dir   string // the lease's: it holds all of it
-	repo  string // the git directory
-	tree  string // the work tree
+	dir   string   // the lease's: it holds all of it
+	repo  string   // the git directory
+	tree  string   // the work tree
+	root  *os.Root // tree: a name in it may be as long as the system's longest
 }
 
 // newScratch makes one below parent. The caller closes it.
@@ -43,6 +45,9 @@ func newScratch(parent string, r *Repository) (_ *scratch, err error) {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
 		}
+	}
+	if s.root, err = os.OpenRoot(s.tree); err != nil {
+		return nil, err
 	}
 	if err := s.begin(r); err != nil {
 		return nil, err
@@ -70,7 +75,34 @@ func (s *scratch) begin(r *Repository) error {
 }
 
 // Close removes it.
-func (s *scratch) Close() { s.lease.Close() }
+func (s *scratch) Close() {
+	if s.root != nil {
+		s.root.Close()
+	}
+	s.lease.Close()
+}
+
+// remake makes room at name in the work tree, with the directories that it needs.
+func (s *scratch) remake(name string) error {
+	s.root.Remove(name)
+	if dir := filepath.Dir(name); dir != "." {
+		return s.root.MkdirAll(dir, 0o700)
+	}
+	return nil
+}
+
+// put writes a file of the work tree anew.
+func (s *scratch) put(name string, r io.Reader, mode fs.FileMode) error {
+	if err := s.remake(name); err != nil {
+		return err
+	}
+	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
 
 // maxBorrowed bounds a file that is copied out of a user's git directory, in bytes: an
 // index of ten million files has less.

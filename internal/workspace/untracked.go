@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -133,7 +131,7 @@ func (w *untracked) dir(ctx context.Context, at string) error {
 		case w.links[name]:
 			continue // its files are its own repository's
 		case e.mode == unix.S_IFDIR:
-			if err := os.MkdirAll(filepath.Join(w.s.tree, name), 0o700); err != nil {
+			if err := w.s.root.MkdirAll(name, 0o700); err != nil {
 				return err
 			}
 			ignored, err := w.ignores.ask(name)

@@ -8,19 +8,11 @@ import (
 	"testing"
 
 	guest "banger/internal/agent/workspace"
+	"banger/internal/shtest"
 )
 
 // sh runs a script with the user's own git, in dir.
-func sh(t *testing.T, dir, script string) string {
-	t.Helper()
-	cmd := exec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(out)
-}
+var sh = shtest.Run
 
 // user makes a home for the user's git.
 func user(t *testing.T) {

@@ -84,7 +84,7 @@ func (r *run) prepare(ctx context.Context) error {
 	if _, err := r.host.Output(ctx, testhost.Root, "mkdir -m 0777 "+coverDir); err != nil {
 		return err
 	}
-	from := "/run/handed/cache"
+	from := testhost.HandedAsIs + "/cache"
 	if r.fresh {
 		from = "/home/" + testhost.User + "/.cache"
 		say("getting kernel and image in the test host")

@@ -79,7 +79,7 @@ const maxHosts = 4
 
 // oneHost runs what has not ended yet in a test host of its own.
 func oneHost(ctx context.Context, o options, hand testhost.Hand, l *list) (err error) {
-	h, err := testhost.Boot(ctx, testhost.Options{Hand: hand, Say: say})
+	h, err := testhost.Boot(ctx, testhost.Options{Hand: hand, Bin: binDir, Say: say})
 	if err != nil {
 		return err
 	}

@@ -25,10 +25,7 @@ func tiers(only string, fresh bool) []tier {
 		{name: "check", run: runChecks},
 		{name: "unit", run: func(c *count) {
 			env := []string{"CGO_ENABLED=1"}
-			// Its tens of thousands of files take minutes with the race detector.
-			const large = "^TestLinkCounts$"
-			goTest(c, env, "-race", "-skip="+large, "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
-			goTest(c, nil, "-run="+large, "./internal/ext4")
+			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
 		}},
 		{name: "life", run: func(c *count) {
 			// The owner of VMs, supervisors and stand-in VMMs as real processes. What

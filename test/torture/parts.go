@@ -47,6 +47,9 @@ var parts = []part{
 	{"root", "60 kills of the VMM in first boots, growth and trims of disks, with real guests", 6, 5 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestG6$", "./test/vm", "-args", "-cuts=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"tree", "100,000 entries written by a builder's guest and compared in another", 1, 10 * time.Minute, func(int) []string {
+		return []string{"-tags=vmtest", "-run=^TestManyEntries$", "./internal/builder", "-args", "-entries=100000"}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}

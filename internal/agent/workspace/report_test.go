@@ -4,22 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"os"
-	"os/exec"
+	"strings"
 	"testing"
 
+	"banger/internal/shtest"
 	"banger/internal/workspace/wire"
 )
 
 // sh runs a script with the machine's own git, as a guest would, in dir.
 func sh(t *testing.T, dir, script string) string {
 	t.Helper()
-	cmd := exec.Command("sh", "-euc", script)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	return string(bytes.TrimSpace(out))
+	return strings.TrimSpace(shtest.Run(t, dir, script))
 }
 
 // newRepository makes one in a home of its own, with one commit, and returns its

@@ -41,7 +41,7 @@ func main() {
 
 func run(ctx context.Context, root bool, in, bin string, mem int) (int, error) {
 	begin := time.Now()
-	o := testhost.Options{MemMiB: mem, Hand: testhost.Hand{}, Say: func(format string, args ...any) {
+	o := testhost.Options{MemMiB: mem, Hand: testhost.Hand{}, Bin: bin, Say: func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	c := testhost.Command{User: testhost.User, Args: flag.Args(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}

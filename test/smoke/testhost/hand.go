@@ -2,7 +2,6 @@ package testhost
 
 import (
 	"archive/tar"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"banger/internal/ext4"
 )
 
 // Hand is what a run hands in: files and trees of this machine by the name
@@ -20,25 +17,16 @@ import (
 // link here, what it points to is taken.
 type Hand map[string]string
 
-// disk makes the disk that Hand comes on, a file without a name: it ends with
-// the last process that has it open. All on it is the user's, but for ssh,
-// which is the daemon's.
-func (h Hand) disk(ctx context.Context, dir string) (*os.File, error) {
+// disk makes the disk that Hand comes on, a tar in a file without a name: it ends with
+// the last process that has it open. All in it is the user's, but for ssh, which is the
+// daemon's.
+func (h Hand) disk(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, "handed-*")
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	pr, pw := io.Pipe()
-	go func() { // ends with the pipe, which the writer below closes or reads to its end
-		t := tar.NewWriter(pw)
-		pw.CloseWithError(errors.Join(h.pack(t), t.Close()))
-	}()
-	_, err = ext4.Write(ctx, pr, f)
-	pr.CloseWithError(err)
-	if err != nil {
+	t := tar.NewWriter(f)
+	if err := errors.Join(os.Remove(f.Name()), h.pack(t), t.Close()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

@@ -15,9 +15,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/builder"
 	"banger/internal/debian"
-	"banger/internal/ext4"
+	"banger/internal/kernel"
 	"banger/internal/progress"
+	"banger/internal/vmm/qemu"
 )
 
 // Files of an image.
@@ -40,10 +42,11 @@ func CacheDir() (string, error) {
 }
 
 // Image returns the directory of the test host's image, and makes the image
-// where it is missing: that takes a minute or two, the network, and no root. A
+// where it is missing: that takes some minutes, the network, and no root. bin is where
+// banger's programs are, whose guest writes the file system. A
 // build that is cut leaves nothing that counts; images of older recipes go
 // when a new one is there. Several callers at once share one build.
-func Image(ctx context.Context, say func(format string, args ...any)) (string, error) {
+func Image(ctx context.Context, bin string, say func(format string, args ...any)) (string, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err
@@ -72,7 +75,7 @@ func Image(ctx context.Context, say func(format string, args ...any)) (string, e
 	}
 	defer os.RemoveAll(tmp)
 	begin := time.Now()
-	if err := build(ctx, tmp, say); err != nil {
+	if err := build(ctx, tmp, bin, say); err != nil {
 		return "", fmt.Errorf("build the test host's image: %w", err)
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -88,35 +91,72 @@ func Image(ctx context.Context, say func(format string, args ...any)) (string, e
 	return dir, err
 }
 
-func build(ctx context.Context, dir string, say func(string, ...any)) error {
-	root := filepath.Join(dir, rootFile)
-	f, err := os.OpenFile(root, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func build(ctx context.Context, dir, bin string, say func(string, ...any)) error {
+	tree, err := os.CreateTemp(dir, "tree-*")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer tree.Close()
+	if err := os.Remove(tree.Name()); err != nil { // it lives as long as it is open
+		return err
+	}
+	step := func(s progress.Step) { say("test host's image: %s", s.Text) }
 	err = debian.Tar(ctx, debian.Request{
-		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(dir, noteFile),
-		Step: func(s progress.Step) { say("test host's image: %s", s.Text) },
-	}, func(r io.Reader) error { return unpack(ctx, r, f, dir) })
+		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(dir, noteFile), Step: step,
+	}, func(r io.Reader) error {
+		_, err := io.Copy(tree, r)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	return makeWritable(ctx, root)
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := takeBoot(tar.NewReader(tree), dir); err != nil {
+		return err
+	}
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	root := filepath.Join(dir, rootFile)
+	if err := write(ctx, tree, root, dir, bin, step); err != nil {
+		return err
+	}
+	return grow(ctx, root)
 }
 
-// unpack writes the tree to f as a file system, and beside it what boots it.
-func unpack(ctx context.Context, r io.Reader, f *os.File, dir string) error {
-	pr, pw := io.Pipe()
-	done := make(chan error, 1)
-	go func() { // ends with the pipe, which is closed below
-		err := takeBoot(tar.NewReader(pr), dir)
-		io.Copy(io.Discard, pr)
-		done <- err
-	}()
-	_, err := ext4.Write(ctx, io.TeeReader(r, pw), f)
-	pw.CloseWithError(err) // nil is EOF
-	return errors.Join(err, <-done)
+// write writes the tree's file system in a builder's guest.
+func write(ctx context.Context, tree *os.File, root, dir, bin string, step progress.Func) error {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	cache, err := CacheDir()
+	if err != nil {
+		return err
+	}
+	kernels, err := kernel.Open(filepath.Join(filepath.Dir(cache), "kernels"))
+	if err != nil {
+		return err
+	}
+	k, err := kernels.Ensure(ctx, kernel.Default, step)
+	if err != nil {
+		return err
+	}
+	b := builder.Boot{Driver: qemu.New(qemu.Config{Launcher: filepath.Join(bin, "bangerd")}), Kernel: k.Vmlinux}
+	if b.Initrd, err = kernels.Initrd(ctx, k, filepath.Join(bin, "banger-agent")); err != nil {
+		return err
+	}
+	b.Found = b.Driver.Probe(ctx)
+	machine := filepath.Join(dir, "machine")
+	if err := os.Mkdir(machine, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(machine)
+	step(progress.Step{Text: "writing the file system"})
+	_, err = builder.Write(ctx, b, tree, root, machine, func(int64, int64) {})
+	return err
 }
 
 // takeBoot copies kernel and initrd out of the tree.
@@ -155,25 +195,14 @@ func takeBoot(in *tar.Reader, dir string) error {
 	return nil
 }
 
-// makeWritable turns the writer's output, which has neither a journal nor a
-// free block, into a root file system of rootMiB.
-func makeWritable(ctx context.Context, path string) error {
-	for _, args := range [][]string{
-		{"tune2fs", "-O", "^read-only", path},
-		{"e2fsck", "-fy", path},
-		{"resize2fs", path, fmt.Sprintf("%dM", rootMiB)},
-		{"tune2fs", "-j", path},
-	} {
+// grow makes the file system one of rootMiB.
+func grow(ctx context.Context, path string) error {
+	for _, args := range [][]string{{"e2fsck", "-fp", path}, {"resize2fs", path, fmt.Sprintf("%dM", rootMiB)}} {
 		program, err := tool(args[0])
 		if err != nil {
 			return err
 		}
-		out, err := exec.CommandContext(ctx, program, args[1:]...).CombinedOutput()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && args[0] == "e2fsck" && exit.ExitCode() == 1 {
-			continue // errors, corrected (e2fsck(8))
-		}
-		if err != nil {
+		if out, err := exec.CommandContext(ctx, program, args[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w\n%s", args, err, out)
 		}
 	}

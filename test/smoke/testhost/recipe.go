@@ -10,7 +10,7 @@ import (
 )
 
 // format is of the image's files: raise it when how they are made changes.
-const format = 1
+const format = 2
 
 // rootMiB is the size of the root file system; the file is sparse.
 const rootMiB = 12 << 10
@@ -69,8 +69,8 @@ LinkLocalAddressing=no
 IPv6AcceptRA=no
 EOT
 
-# What the run hands in comes on the second disk, read-only; a writable view of
-# it is the user's.
+# What the run hands in comes as a tar on the second disk, and is unpacked once; a
+# writable view of it is the user's.
 cat > etc/systemd/system/handed.service <<'EOT'
 [Unit]
 Description=What the run hands in
@@ -80,10 +80,10 @@ Before=ssh.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/mkdir -p /run/handed ` + Handed + ` /var/lib/handed/upper /var/lib/handed/work
-ExecStart=/bin/mount -o ro /dev/vdb /run/handed
+ExecStart=/bin/mkdir -p ` + HandedAsIs + ` ` + Handed + ` /var/lib/handed/upper /var/lib/handed/work
+ExecStart=/bin/sh -c 'test -e /var/lib/handed/done || { tar -x -f /dev/vdb -C ` + HandedAsIs + ` && sync && touch /var/lib/handed/done; }'
 ExecStart=/bin/chown ` + User + `: /var/lib/handed/upper
-ExecStart=/bin/mount -t overlay -o lowerdir=/run/handed,upperdir=/var/lib/handed/upper,workdir=/var/lib/handed/work overlay ` + Handed + `
+ExecStart=/bin/mount -t overlay -o lowerdir=` + HandedAsIs + `,upperdir=/var/lib/handed/upper,workdir=/var/lib/handed/work overlay ` + Handed + `
 [Install]
 WantedBy=multi-user.target
 EOT
@@ -100,8 +100,8 @@ StandardOutput=journal
 WantedBy=multi-user.target
 EOT
 cat > etc/ssh/sshd_config.d/testhost.conf <<'EOT'
-HostKey /run/handed/ssh/host_key
-AuthorizedKeysFile /run/handed/ssh/authorized_keys
+HostKey ` + HandedAsIs + `/ssh/host_key
+AuthorizedKeysFile ` + HandedAsIs + `/ssh/authorized_keys
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 UseDNS no

@@ -39,6 +39,9 @@ const (
 // user's, and as new after each boot of a test host.
 const Handed = "/handed"
 
+// HandedAsIs is the same as it was handed in, whatever has been written to Handed.
+const HandedAsIs = "/var/lib/handed/tree"
+
 // bootLimit is what a boot may take; 15 to 25 s are usual, on a loaded machine
 // twice that.
 const bootLimit = 3 * time.Minute
@@ -48,6 +51,8 @@ type Options struct {
 	MemMiB int // 0 is 8192: less is too little for six guests
 	CPUs   int // 0 is 1
 	Hand   Hand
+	// Bin is the directory of this machine's programs, by which a missing image is made.
+	Bin string
 	// Say gets lines of progress. It is never nil.
 	Say func(format string, args ...any)
 }
@@ -63,7 +68,7 @@ type Host struct {
 // Boot boots a test host, building its image where it is missing, and returns
 // when it takes commands. After an error nothing is left.
 func Boot(ctx context.Context, o Options) (h *Host, err error) {
-	image, err := Image(ctx, o.Say)
+	image, err := Image(ctx, o.Bin, o.Say)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +89,7 @@ func Boot(ctx context.Context, o Options) (h *Host, err error) {
 	for name, path := range o.Hand {
 		hand[name] = path
 	}
-	disk, err := hand.disk(ctx, filepath.Dir(image))
+	disk, err := hand.disk(filepath.Dir(image))
 	if err != nil {
 		return nil, fmt.Errorf("make the disk of what is handed in: %w", err)
 	}
