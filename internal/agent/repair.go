@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/root"
-	"banger/internal/agent/thin"
 	"banger/internal/channel/control"
 )
 
@@ -20,7 +19,7 @@ import (
 // so. It says on the console what it has done.
 func openRoot(repair bool) (control.DiskState, error) {
 	done, err := root.Open(diskDev, baseDev, repair)
-	if errors.Is(err, thin.ErrDamaged) {
+	if errors.Is(err, root.ErrDamaged) {
 		return "", fmt.Errorf("%w (%w)", err, control.ErrDamaged)
 	}
 	if err != nil {

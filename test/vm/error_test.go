@@ -154,7 +154,7 @@ func TestG6Errors(t *testing.T) {
 				}
 			})
 			g.must("vm", "start", "-q", "errs")
-			g.wantDisk(want)
+			g.wantDisk("errs", want)
 		case 1:
 			g.superblock(func(b []byte) { clear(b) })
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -164,7 +164,7 @@ func TestG6Errors(t *testing.T) {
 				t.Fatalf("a pool without its superblock is started: %v\n%s", err, out)
 			}
 			g.must("vm", "start", "-q", "--repair", "errs")
-			g.wantDisk("repaired")
+			g.wantDisk("errs", "repaired")
 		default:
 			g.must("vm", "start", "-q", "errs")
 		}
@@ -292,16 +292,16 @@ func (g *guests) superblock(change func(block []byte)) {
 	}
 }
 
-// wantDisk wants what is shown of the disk.
-func (g *guests) wantDisk(want string) {
+// wantDisk wants what is shown of a VM's disk.
+func (g *guests) wantDisk(name, want string) {
 	g.t.Helper()
 	var v struct {
 		DiskState string `json:"disk_state"`
 	}
-	if err := json.Unmarshal(g.must("vm", "show", "--json", "errs"), &v); err != nil {
+	if err := json.Unmarshal(g.must("vm", "show", "--json", name), &v); err != nil {
 		g.t.Fatal(err)
 	}
 	if v.DiskState != want {
-		g.t.Errorf("the disk is %q, want %q", v.DiskState, want)
+		g.t.Errorf("the disk of %s is %q, want %q", name, v.DiskState, want)
 	}
 }

@@ -15,6 +15,9 @@ import (
 	"banger/internal/rootdisk"
 )
 
+// ErrDamaged says that a pool's metadata are not as the kernel leaves them.
+var ErrDamaged = thin.ErrDamaged
+
 // Mended says what Open has done to a pool that was not as it should be.
 type Mended struct {
 	// Checked: the kernel had marked it after a write of its metadata failed. They were

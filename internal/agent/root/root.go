@@ -40,7 +40,7 @@ const Path = "/dev/mapper/" + rootName
 
 // Open makes the root's device, at Path, of the VM's disk and the image's. A disk of
 // zeroes becomes a pool; one that carries something else is an error, and is left as it
-// is. So is a pool whose metadata are damaged (thin.ErrDamaged), unless repair is set.
+// is. So is a pool whose metadata are damaged (ErrDamaged), unless repair is set.
 func Open(disk, image string, repair bool) (Mended, error) {
 	base, err := readSuperblock(image)
 	if err != nil {
@@ -76,7 +76,7 @@ func Open(disk, image string, repair bool) (Mended, error) {
 		err = checkPool(c)
 	}
 	if err != nil {
-		if bad := thin.Check(metadataOf(f, l), l.MetadataBytes); errors.Is(bad, thin.ErrDamaged) {
+		if bad := thin.Check(metadataOf(f, l), l.MetadataBytes); errors.Is(bad, ErrDamaged) {
 			err = fmt.Errorf("use the VM's disk: %w (the kernel says: %w)", bad, err)
 		}
 		return done, err
