@@ -145,7 +145,7 @@ func (g *guests) fillRoot(sum []byte) {
 	if _, err := fmt.Sscanf(pool, "%d %d thin-pool %d %d/%d %d/%d", &at, &end, &id, &metadata, &metadataRoom, &data, &room); err != nil {
 		g.t.Fatalf("the pool's status %q: %v", pool, err)
 	}
-	if !strings.Contains(out, "No space left on device") || !strings.Contains(pool, " rw ") || data < room*9/10 || metadata > metadataRoom/2 {
+	if !strings.Contains(out, "No space left on device") || !strings.Contains(pool, " rw ") || data < room/2 || metadata > metadataRoom/2 {
 		g.t.Errorf("a root that is full:\n%s", out)
 	}
 	g.kill("writer")
