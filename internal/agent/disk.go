@@ -27,15 +27,17 @@ type disk struct {
 
 func newDisk() *disk { return &disk{changed: make(chan struct{})} }
 
-func (d *disk) set(s control.DiskState) {
+// set notes a state, and reports whether that is news. Nothing follows DiskReadOnly.
+func (d *disk) set(s control.DiskState) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.state == s || d.state == control.DiskReadOnly {
-		return
+		return false
 	}
 	d.state = s
 	close(d.changed)
 	d.changed = make(chan struct{})
+	return true
 }
 
 // last returns the state, and a channel that is closed when it changes.
@@ -64,7 +66,9 @@ func (d *disk) look() {
 		if err := root.GiveUp("/"); err != nil {
 			say("make the root read-only: %v", err)
 		}
-		d.set(control.DiskReadOnly)
+		if d.set(control.DiskReadOnly) {
+			say("the VM's disk gave an error, and its root takes no more writes; what was synced is safe")
+		}
 		return
 	}
 	var st unix.Statfs_t

@@ -13,9 +13,11 @@ import (
 )
 
 // metadata returns what Linux 6.1 wrote of a VM's root, 2 MiB.
-func metadata(t testing.TB) []byte {
+func metadata(t testing.TB) []byte { return unpack(t, "metadata") }
+
+func unpack(t testing.TB, name string) []byte {
 	t.Helper()
-	f, err := os.Open("testdata/metadata.gz")
+	f, err := os.Open("testdata/" + name + ".gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,19 +41,12 @@ func (m memory) WriteAt(p []byte, at int64) (int, error) { return copy(m[at:], p
 
 func check(b []byte) error { return Check(bytes.NewReader(b), int64(len(b))) }
 
-// mark does what the kernel does when a write of metadata has failed.
-func mark(b []byte) {
-	b[4] |= needsCheckFlag
-	seal(b[:blockBytes], superblockMix)
-}
-
+// Linux 6.1 has marked metadata on dm-flakey, whose writes failed; what is left without the
+// mark is what thin_check --clear-needs-check-flag leaves.
 func TestMark(t *testing.T) {
-	b := metadata(t)
-	if err := check(b); err != nil {
-		t.Fatal(err)
-	}
+	b := unpack(t, "marked")
 	whole := bytes.Clone(b)
-	mark(b)
+	copy(whole, []byte{0x99, 0x84, 0x7d, 0x15, 0})
 	for _, want := range []bool{true, false} {
 		if got, err := NeedsCheck(bytes.NewReader(b)); err != nil || got != want {
 			t.Errorf("NeedsCheck = %v, %v; want %v", got, err, want)
