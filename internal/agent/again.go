@@ -158,6 +158,7 @@ func (a *agent) resume() {
 		a.init = findInit()
 	}
 	a.exec.Groups = openGroups()
+	a.disk.look()
 	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init, BootID: bootID(), Again: true}
 }
 

@@ -42,6 +42,7 @@ type agent struct {
 	execs  net.Listener
 	exec   command.Service
 	memory *memory
+	disk   *disk
 }
 
 // serve is the long-lived agent. again says that there was one before it in this
@@ -54,7 +55,7 @@ func serve(again bool) error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{exec: command.Service{Agent: []string{programName}, Hear: hearTime}, memory: newMemory()}
+	a := &agent{exec: command.Service{Agent: []string{programName}, Hear: hearTime}, memory: newMemory(), disk: newDisk()}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -79,7 +80,11 @@ func serve(again bool) error {
 		return err
 	}
 	go func() { // ends with the guest, or an error
-		if err := a.memory.watch(); err != nil {
+		err := watchKernel(func(record []byte) {
+			a.memory.hear(record)
+			a.disk.hear(record)
+		})
+		if err != nil {
 			say("read the kernel's log: %v", err)
 		}
 	}()
@@ -141,6 +146,7 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 		return control.Ready{}, err
 	}
 	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init, BootID: bootID()}
+	a.ready.Disk, _ = a.disk.last()
 	go a.exec.Serve(a.execs) // ends with the agent
 	_, err = io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
 	a.words.Close()
@@ -155,9 +161,11 @@ func (a *agent) join(id control.Identity) error {
 			return err
 		}
 	}
-	if err := joinRoot(a.release); err != nil {
+	state, err := joinRoot(a.release, id.Repair)
+	if err != nil {
 		return err
 	}
+	a.disk.set(state)
 	if err := become(id, newRoot); err != nil {
 		return err
 	}

@@ -29,33 +29,32 @@ const (
 const diskLimit = 10 * time.Second
 
 // joinRoot mounts the guest's root at newRoot.
-func joinRoot(release string) error {
+func joinRoot(release string, repair bool) (disk control.DiskState, err error) {
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
-		return err
+		return "", err
 	}
 	for _, dev := range []string{baseDev, diskDev, modulesDev} {
 		if err := awaitDevice(dev); err != nil {
-			return err
+			return "", err
 		}
 	}
-	dev, err := root.Open(diskDev, baseDev)
-	if err != nil {
-		return err
+	if disk, err = openRoot(repair); err != nil {
+		return "", err
 	}
-	if err := root.Mount(dev, newRoot); err != nil {
-		return err
+	if err := root.Mount(newRoot); err != nil {
+		return "", err
 	}
 	for _, d := range []string{"dev", "proc", "sys", "run", "tmp", "root"} {
 		mode := map[string]os.FileMode{"tmp": 0o777 | os.ModeSticky, "root": 0o700}[d]
 		if err := makeDir(filepath.Join(newRoot, d), mode); err != nil {
-			return err
+			return "", err
 		}
 	}
 	modules := filepath.Join(newRoot, modulesParent(newRoot), release)
 	if err := makeDir(modules, 0o755); err != nil {
-		return err
+		return "", err
 	}
-	return mount(modulesDev, modules, "ext4", unix.MS_RDONLY|unix.MS_NOATIME, "")
+	return disk, mount(modulesDev, modules, "ext4", unix.MS_RDONLY|unix.MS_NOATIME, "")
 }
 
 // modulesParent is where root's image keeps modules: below /usr where /lib is

@@ -34,8 +34,9 @@ type memory struct {
 
 func newMemory() *memory { return &memory{changed: make(chan struct{})} }
 
-// watch reads the kernel's log from its end now. It returns only on an error.
-func (m *memory) watch() error {
+// watchKernel reads the kernel's log from its end now, and gives each record to hear. It
+// returns only on an error.
+func watchKernel(hear func(record []byte)) error {
 	f, err := os.Open(kernelLog)
 	if err != nil {
 		return err
@@ -52,7 +53,7 @@ func (m *memory) watch() error {
 		case err != nil:
 			return err
 		default:
-			m.hear(record[:n])
+			hear(record[:n])
 		}
 	}
 }
@@ -85,11 +86,17 @@ func (m *memory) last() (control.Event, <-chan struct{}) {
 // Events implements control.Service. The first event may say nothing: it tells that
 // this agent answers.
 func (a *agent) Events(ctx context.Context, each func(control.Event)) error {
+	e, killed := a.memory.last()
+	var stirred <-chan struct{}
+	e.Disk, stirred = a.disk.last()
 	for {
-		e, changed := a.memory.last()
 		each(e)
+		e = control.Event{}
 		select {
-		case <-changed:
+		case <-killed:
+			e, killed = a.memory.last()
+		case <-stirred:
+			e.Disk, stirred = a.disk.last()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -90,6 +90,8 @@ type VM struct {
 	// OutOfMemory is the last time in this run, or the last one, that the guest had no
 	// memory left and its kernel killed a process.
 	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
+	// DiskState is what this run, or the last one, has found of the VM's disk.
+	DiskState vm.DiskState `json:"disk_state,omitempty"`
 	// NotRecorded says why the state shown could not be written to disk.
 	NotRecorded string `json:"not_recorded,omitempty"`
 	// NotSaved says why work in the VM was not saved.
@@ -194,7 +196,9 @@ const (
 // Start asks for a VM to run.
 type Start struct {
 	Force bool `json:"force,omitempty"`
-	Wait  Wait `json:"wait,omitempty"`
+	// Repair repairs the VM's disk first; a VM that is restarted is not repaired.
+	Repair bool `json:"repair,omitempty"`
+	Wait   Wait `json:"wait,omitempty"`
 }
 
 // Stop asks for a graceful end.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"banger/internal/api"
@@ -33,6 +34,9 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 		add("out of memory", "its kernel killed "+o.Process+" at "+moment(o.At)+": it has "+vm.FormatMiB(v.Spec.MemMiB)+
 			"; vm set --memory", "")
 	}
+	if long := diskTexts[v.DiskState]; long != "" {
+		add("root", strings.ReplaceAll(long, "NAME", v.Name), shortDiskTexts[v.DiskState])
+	}
 	if v.Operation != "" {
 		add("under way", v.Operation, v.Operation+" is under way")
 	}
@@ -56,6 +60,19 @@ func remarks(v api.VM, now time.Time) (out []remark) {
 	}
 	return out
 }
+
+// diskTexts say what a run has found of a VM's disk.
+var (
+	diskTexts = map[vm.DiskState]string{
+		vm.DiskChecked:  "a write to its disk had failed in an earlier run; its metadata were checked, and are whole",
+		vm.DiskRepaired: "its disk was repaired: vm logs says what was lost",
+		vm.DiskErrors:   "its disk gave errors: what was not synced by then may be lost; when the host's disk is well: banger vm restart NAME",
+		vm.DiskReadOnly: "its disk gave errors, and it takes no more writes: what was synced is safe; when the host's disk is well: banger vm restart NAME",
+	}
+	shortDiskTexts = map[vm.DiskState]string{
+		vm.DiskErrors: "errors of its disk", vm.DiskReadOnly: "errors of its disk, it is read-only",
+	}
+)
 
 // silence says why a VM's guest may not answer, or "".
 func silence(v api.VM) string {

@@ -199,6 +199,10 @@ func TestRemarks(t *testing.T) {
 		{api.VM{Name: "a", AgentGoneSince: before}, "agent gone since 14:59:00|agent: its agent is gone since 2026-01-02 14:59:00: commands can't run; if it does not come back by itself: banger vm restart a"},
 		{api.VM{Spec: api.Spec{MemMiB: 512}, OutOfMemory: &api.OutOfMemory{At: before, Process: "perl"}},
 			"|out of memory: its kernel killed perl at 2026-01-02 14:59:00: it has 512M; vm set --memory"},
+		{api.VM{DiskState: vm.DiskChecked},
+			"|root: a write to its disk had failed in an earlier run; its metadata were checked, and are whole"},
+		{api.VM{Name: "a", DiskState: vm.DiskReadOnly}, "errors of its disk, it is read-only|root: its disk gave errors, and it takes no more writes: " +
+			"what was synced is safe; when the host's disk is well: banger vm restart a"},
 		{api.VM{Held: "the host's disk is full"}, "the host's disk is full|held: the VMM holds it still: the host's disk is full"},
 		{api.VM{EndsAt: now.Add(90 * time.Minute)}, "ends in 1h 30m|ends: in 1h 30m, at 2026-01-02 16:30:00"},
 		{api.VM{Spec: api.Spec{TTLSeconds: 5400}}, "|ttl: each run ends after 1h30m0s"},

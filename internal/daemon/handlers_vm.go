@@ -137,7 +137,9 @@ func (d *Daemon) startVM(ctx context.Context, r request, in api.Start, step prog
 		if err := checkWait(in.Wait); err != nil {
 			return err
 		}
-		return i.Start(ctx, startOptions(r, in.Force, in.Wait), step)
+		o := startOptions(r, in.Force, in.Wait)
+		o.Repair = in.Repair
+		return i.Start(ctx, o, step)
 	})
 }
 

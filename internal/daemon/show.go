@@ -21,7 +21,7 @@ func show(i *instance.Instance) api.VM {
 		ImageDigest: rec.ImageDigest, KernelDigest: rec.KernelDigest,
 		CreatedAt: rec.CreatedAt, StartedAt: rec.StartedAt, EndsAt: v.EndsAt(), BootID: rec.Run.BootID,
 		SilentSince: v.Silent, AgentGoneSince: v.Status.AgentGoneSince, AgentEndedAt: v.Status.AgentEndedAt, Held: v.Status.Held, GuestSilent: v.Status.Silent,
-		NotRecorded: v.NotRecorded, NotSaved: rec.NotSaved, Remove: rec.Remove,
+		DiskState: rec.Run.Disk, NotRecorded: v.NotRecorded, NotSaved: rec.NotSaved, Remove: rec.Remove,
 		Dir: i.Dir(), DiskUsedBytes: i.DiskUsed(),
 	}
 	if run := rec.Run; run.Driver != "" {

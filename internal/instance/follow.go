@@ -146,6 +146,7 @@ func (i *Instance) hear(run int, s supervisor.Status) {
 	}
 	learned := s.VMM != nil && (rec.Run.VMM == nil || *rec.Run.VMM != *s.VMM) ||
 		rec.Run.Supervisor == nil || s.BootID != "" && s.BootID != rec.Run.BootID ||
+		s.Disk != "" && s.Disk != rec.Run.Disk ||
 		s.OutOfMemory != nil && (rec.Run.OutOfMemory == nil || *rec.Run.OutOfMemory != *s.OutOfMemory)
 	if event == "" && !learned {
 		return
@@ -158,6 +159,9 @@ func (i *Instance) hear(run int, s supervisor.Status) {
 		}
 		if s.BootID != "" {
 			r.Run.BootID = s.BootID
+		}
+		if s.Disk != "" {
+			r.Run.Disk = s.Disk
 		}
 		if s.OutOfMemory != nil {
 			r.Run.OutOfMemory = s.OutOfMemory

@@ -43,6 +43,12 @@ func (i *Instance) Health(ctx context.Context) Health {
 	if v.Status.Held != "" {
 		add("its VMM holds it still: %s", v.Status.Held)
 	}
+	switch v.Status.Disk {
+	case vm.DiskErrors:
+		add("its disk gave errors")
+	case vm.DiskReadOnly:
+		add("its disk gave errors, and its root takes no more writes")
+	}
 	if v.Record.State == vm.Running && v.Silent.IsZero() {
 		ctx, cancel := context.WithTimeout(ctx, healthLimit)
 		defer cancel()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"banger/internal/disk"
 	"banger/internal/fault"
 	"banger/internal/hint"
 	"banger/internal/paths"
@@ -24,6 +25,9 @@ type StartOptions struct {
 	Force bool
 	// System waits until the guest's init has started its services.
 	System bool
+	// Repair repairs its disk first, and keeps what the disk's metadata were beside it. It
+	// is for a VM that does not run.
+	Repair bool
 	// Op is the request's id in the log.
 	Op string
 
@@ -35,7 +39,7 @@ type StartOptions struct {
 // callers leave: a VM does not hang on the request that started it. The errors are *BootError,
 // *StateError, *MemoryError, *EndedByError.
 func (i *Instance) Start(ctx context.Context, o StartOptions, step progress.Func) error {
-	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t", o.Force, o.System), goesOn: true}
+	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t %t", o.Force, o.System, o.Repair), goesOn: true}
 	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
 }
 
@@ -49,6 +53,8 @@ func (i *Instance) start(ctx context.Context, step progress.Func, o StartOptions
 		}
 	}
 	switch {
+	case o.Repair && v.HasRun:
+		return hint.Add(&StateError{v.Record.Spec.Name, v.Record.State, "repaired"}, "banger vm stop "+v.Record.Spec.Name)
 	case v.Record.State == vm.Running || v.Record.State == vm.Paused:
 		step(progress.Step{Notice: v.Record.Spec.Name + " is running already"})
 	case !v.HasRun:
@@ -86,7 +92,7 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return err
 	}
-	order.Op, order.NoInit = o.Op, o.forWork
+	order.Op, order.NoInit, order.Repair = o.Op, o.forWork, o.Repair
 	if choice.Emulated() && i.set.tellOnce() {
 		step(progress.Step{Notice: "no usable KVM (" + choice.Why + "): the guest is emulated, about ten times slower"})
 	}
@@ -101,12 +107,30 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
 	}
-	if err := i.intend(ctx, choice, o); err != nil {
+	if o.Repair {
+		err = i.keepMetadata(step)
+	}
+	if err == nil {
+		err = i.intend(ctx, choice, o)
+	}
+	if err != nil {
 		lock.Close()
 		return err
 	}
 	// From here on the start is true: what comes is not cut.
 	return i.spawn(order, lock)
+}
+
+// keepMetadata copies what the disk's metadata are before their repair.
+func (i *Instance) keepMetadata(step progress.Func) error {
+	return fault.Do("start.metadata", func() error {
+		kept, err := disk.KeepMetadata(filepath.Join(i.Dir(), paths.DiskFile))
+		if err != nil {
+			return fmt.Errorf("repair the disk of VM %q: %w", i.Name(), err)
+		}
+		step(progress.Step{Notice: "what the disk's metadata were is kept in " + kept})
+		return nil
+	})
 }
 
 // intend records that the VM is to run, if the host's memory holds it.

@@ -52,6 +52,7 @@ const endPause = 300 * time.Millisecond
 
 // heard takes one event of the agent's.
 func (r *run) heard(e control.Event) {
+	r.foundDisk(e.Disk)
 	o := e.OutOfMemory
 	if o == nil {
 		return
@@ -60,6 +61,22 @@ func (r *run) heard(e control.Event) {
 	killed := vm.OutOfMemory{At: at.Truncate(time.Millisecond), Process: escape(o.Process[:min(len(o.Process), maxProcess)])}
 	r.log.Warn("the guest ran out of memory", "killed", killed.Process, "kills", o.Kills)
 	r.update(func(s *Status) { s.OutOfMemory = &killed })
+}
+
+// diskStates are those that an agent may say.
+var diskStates = map[control.DiskState]vm.DiskState{
+	control.DiskChecked: vm.DiskChecked, control.DiskRepaired: vm.DiskRepaired,
+	control.DiskErrors: vm.DiskErrors, control.DiskReadOnly: vm.DiskReadOnly,
+}
+
+// foundDisk takes what the agent has found of the VM's disk.
+func (r *run) foundDisk(found control.DiskState) {
+	d := diskStates[found]
+	if s, _ := r.now(); d == "" || d == s.Disk {
+		return
+	}
+	r.log.Warn("the VM's disk", "state", d)
+	r.update(func(s *Status) { s.Disk = d })
 }
 
 // maxProcess bounds the name of a guest's process, in bytes: the kernel's have 15.

@@ -81,7 +81,7 @@ func Run(ctx context.Context, drivers vmm.Drivers, dir string, l *net.UnixListen
 	last, _ := r.now()
 	end := Status{
 		Protocol: Protocol, ID: order.ID, Phase: Gone, Supervisor: self, Ending: &ending, Failed: failed,
-		Gaps: last.Gaps, BootID: last.BootID, OutOfMemory: last.OutOfMemory,
+		Gaps: last.Gaps, BootID: last.BootID, OutOfMemory: last.OutOfMemory, Disk: last.Disk,
 	}
 	err = writeEnding(dir, end)
 	console.Close()
@@ -99,6 +99,9 @@ func (r *run) live() (ending vm.Ending, failed bool) {
 	limit := bootLimitKVM
 	if r.order.Emulated() {
 		limit = bootLimitEmulated
+	}
+	if r.order.Repair {
+		limit = repairLimit
 	}
 	up, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

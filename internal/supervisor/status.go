@@ -56,6 +56,8 @@ type Status struct {
 	// OutOfMemory is the last time that the guest's kernel killed a process because
 	// the guest had no memory left; nil if it did not.
 	OutOfMemory *vm.OutOfMemory `json:"out_of_memory,omitempty"`
+	// Disk is what the guest's agent has found of the VM's disk.
+	Disk vm.DiskState `json:"disk,omitempty"`
 	// Ending is set in the phase Gone.
 	Ending *vm.Ending `json:"ending,omitempty"`
 	// Failed says that the run ended before it was ready.

@@ -24,6 +24,8 @@ import (
 const (
 	bootLimitKVM      = 2 * time.Minute
 	bootLimitEmulated = 5 * time.Minute
+	// A repair reads the whole file system.
+	repairLimit = time.Hour
 )
 
 // launch starts the VMM. A stop or a kill that comes before the VMM answers
@@ -129,7 +131,11 @@ func (r *run) bringUp(ctx context.Context, m vmm.Machine) *vm.Ending {
 			return ended(vm.CauseBoot, s.Held)
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
-			return ended(vm.CauseBoot, err.Error())
+			e := ended(vm.CauseBoot, err.Error())
+			if errors.Is(err, control.ErrDamaged) {
+				e.Hint = "banger vm start --repair " + r.order.Name + " repairs it; what can't be read is lost"
+			}
+			return e
 		}
 		if err := vmmSilent(m); err != nil {
 			return ended(vm.CauseBoot, err.Error())
@@ -169,6 +175,7 @@ func (r *run) introduce(ctx context.Context, m vmm.Machine) error {
 		return fmt.Errorf("join the guest's root: %w", err)
 	}
 	r.log.Info("guest is ready", "uptime_ms", ready.UptimeMillis)
+	r.foundDisk(ready.Disk)
 	return nil
 }
 
@@ -193,6 +200,7 @@ func (r *run) identity() control.Identity {
 		UnixNano:  time.Now().UnixNano(),
 		Entropy:   entropy,
 		NoInit:    r.order.NoInit,
+		Repair:    r.order.Repair,
 		Zone:      zoneOf(r.order.TZ),
 	}
 }

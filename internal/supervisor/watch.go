@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type guard struct {
 	events <-chan vmm.Event // nil if the VMM reports none
 	broke  chan struct{}    // the stream of the agent's events has ended
 	held   string           // the file that the VMM could not write
+	full   bool             // for want of room
 	closed bool             // the guest has closed the channel, by the VMM's word
 	late   int              // pings in a row that were not answered in their time
 	asked  time.Time        // when the first ping was sent that is not answered yet; zero if all are
@@ -90,7 +92,7 @@ func (g *guard) watch() {
 			soon()
 		case <-room.C:
 			s, _ := g.r.now()
-			if s.Held != "" && hasRoom(g.held) {
+			if s.Held != "" && (!g.full || hasRoom(g.held)) {
 				letGo(g.r, g.m)
 			}
 			g.look()
@@ -125,11 +127,8 @@ func (g *guard) watch() {
 func (g *guard) hear(e vmm.Event) {
 	switch e.Kind {
 	case vmm.HeldStill:
-		g.held = e.Path
-		text := fmt.Sprintf("the host's disk is full (%s needs room)", e.Path)
-		if e.Path == "" {
-			text = "the host's disk is full"
-		}
+		g.held, g.full = e.Path, e.Full
+		text := heldText(e)
 		g.r.log.Warn("the guest is held still", "path", e.Path, "why", strconv.QuoteToGraphic(e.Why))
 		g.r.update(func(s *Status) {
 			if s.Held == "" {
@@ -145,6 +144,17 @@ func (g *guard) hear(e vmm.Event) {
 			g.agent(false)
 		}
 	}
+}
+
+// heldText says why the VMM holds the guest still.
+func heldText(e vmm.Event) string {
+	switch {
+	case !e.Full:
+		return fmt.Sprintf("the host can't write %s: %s", cmp.Or(e.Path, "its disk"), escape(e.Why))
+	case e.Path == "":
+		return "the host's disk is full"
+	}
+	return fmt.Sprintf("the host's disk is full (%s needs room)", e.Path)
 }
 
 // agent notes whether the guest's agent answers.

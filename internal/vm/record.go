@@ -105,11 +105,24 @@ type Run struct {
 	// OutOfMemory is the last time that the guest ran out of memory; nil if it did
 	// not.
 	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
+	// Disk is what the run has found of the VM's disk.
+	Disk DiskState `json:"disk,omitempty"`
 	// Supervisor is the process that owns the run, VMM is the VMM's process; nil
 	// when it is not known or gone.
 	Supervisor *Process `json:"supervisor,omitempty"`
 	VMM        *Process `json:"vmm,omitempty"`
 }
+
+// DiskState is what a run has found of its VM's disk; "" is nothing bad.
+type DiskState string
+
+// The states of a disk.
+const (
+	DiskChecked  DiskState = "checked"   // its metadata were in doubt at the run's beginning, and are whole
+	DiskRepaired DiskState = "repaired"  // it was repaired at the run's beginning
+	DiskErrors   DiskState = "errors"    // the guest was given an error
+	DiskReadOnly DiskState = "read-only" // the root takes no more writes because of one
+)
 
 // OutOfMemory is a process that a guest's kernel killed because the guest had no
 // memory left.

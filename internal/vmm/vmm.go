@@ -80,6 +80,7 @@ type Event struct {
 	Kind EventKind
 	Path string // HeldStill: the file that could not be written; "" if it is not known
 	Why  string // HeldStill: the host's error, not escaped
+	Full bool   // HeldStill: the host has no room
 }
 
 // The interfaces below are for what only some VMMs have. A Machine that has it

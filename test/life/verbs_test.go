@@ -48,6 +48,10 @@ var verbCases = []verbCase{
 		_, err := c.StartVM(ctx, "a", api.Start{Force: true}, nil)
 		return err
 	}},
+	{name: "start --repair", before: vm.Stopped, after: []vm.State{vm.Stopped, vm.Running, vm.Error}, do: func(ctx context.Context, c *api.Client) error {
+		_, err := c.StartVM(ctx, "a", api.Start{Force: true, Repair: true}, nil)
+		return err
+	}},
 	{name: "stop", before: vm.Running, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {
 		_, err := c.StopVM(ctx, "a", api.Stop{}, nil)
 		return err

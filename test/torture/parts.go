@@ -50,6 +50,9 @@ var parts = []part{
 	{"tree", "100,000 entries written by a builder's guest and compared in another", 1, 10 * time.Minute, func(int) []string {
 		return []string{"-tags=vmtest", "-run=^TestManyEntries$", "./internal/builder", "-args", "-entries=100000"}
 	}},
+	{"errors", "36 errors of a VM's disk, at some write or flush, told to the guest or not, and a cut of the power, with real guests", 6, 5 * time.Minute, func(n int) []string {
+		return []string{"-tags=vmtest", "-run=^TestG6Errors$", "./test/vm", "-args", "-errors=6", fmt.Sprintf("-seed=%d", n+1)}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}

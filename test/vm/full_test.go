@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -21,7 +22,8 @@ import (
 
 // TestL11 lets a guest meet the end of the host's disk: it waits, which is shown,
 // and goes on by itself when there is room. Meanwhile one can look at VMs, and
-// stop and delete them. Work of a guest comes out to a pipe with no byte free.
+// stop and delete them. Work of a guest comes out to a pipe with no byte free. Then the
+// guest fills its own disk.
 func TestL11(t *testing.T) {
 	g := newGuests(t, rand.New(rand.NewPCG(1, 0)))
 	state := filepath.Join(g.dir, "state")
@@ -80,6 +82,7 @@ func TestL11(t *testing.T) {
 		t.Errorf("what it wrote is %s, was %s", again, &out)
 	}
 	g.exportFull(state, filler)
+	g.fillRoot(again)
 	g.must("vm", "delete", "-f", "--discard", "writer")
 	g.must("daemon", "stop")
 }
@@ -128,6 +131,30 @@ func (g *guests) exportFull(state, filler string) {
 	if show(); v.NotSaved != "" {
 		g.t.Errorf("saved, when there is room: %q", v.NotSaved)
 	}
+}
+
+// fillRoot fills the root of VM writer whole: its pool has room for all of it and for what
+// it notes of it, and a boot after that finds what was synced.
+func (g *guests) fillRoot(sum []byte) {
+	g.t.Helper()
+	const poolStatus = "dmsetup status banger-pool"
+	out := string(g.must("vm", "exec", "-w", "/", "writer", "--", "sh", "-c", `dd if=/dev/zero of=/fill bs=1M 2>&1; sync; `+poolStatus))
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var at, end, id, metadata, metadataRoom, data, room int64
+	pool := lines[len(lines)-1]
+	if _, err := fmt.Sscanf(pool, "%d %d thin-pool %d %d/%d %d/%d", &at, &end, &id, &metadata, &metadataRoom, &data, &room); err != nil {
+		g.t.Fatalf("the pool's status %q: %v", pool, err)
+	}
+	if !strings.Contains(out, "No space left on device") || !strings.Contains(pool, " rw ") || data < room/2 || metadata > metadataRoom/2 {
+		g.t.Errorf("a root that is full:\n%s", out)
+	}
+	g.kill("writer")
+	g.must("vm", "start", "-q", "writer")
+	after := g.must("vm", "exec", "-w", "/", "writer", "--", "sh", "-c", "rm /fill; sync; sha256sum </root/big; "+poolStatus)
+	if !bytes.HasPrefix(after, sum) || !bytes.Contains(after, []byte(" rw ")) {
+		g.t.Errorf("after the next boot: %s; /root/big was %s", after, sum)
+	}
+	g.wantDisk("writer", "")
 }
 
 // fill leaves so many bytes of the file system.

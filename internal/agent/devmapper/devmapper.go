@@ -59,6 +59,7 @@ const (
 
 // Flags of a command and of its answer.
 const (
+	flagReadOnly   = 1 << 0
 	flagSuspend    = 1 << 1
 	flagBufferFull = 1 << 8
 )
@@ -123,12 +124,24 @@ func (c *Control) call(cmd uintptr, name string, flags uint32, targets int, data
 
 // Create makes a device of targets and lets it run. An error leaves none.
 func (c *Control) Create(name string, targets ...Target) (Device, error) {
+	return c.create(name, 0, targets)
+}
+
+// CreateReadOnly is Create for a device that is not written, of devices that can't be.
+func (c *Control) CreateReadOnly(name string, targets ...Target) (Device, error) {
+	return c.create(name, flagReadOnly, targets)
+}
+
+func (c *Control) create(name string, flags uint32, targets []Target) (Device, error) {
 	h, _, err := c.call(cmdCreate, name, 0, 0, nil)
 	if err != nil {
 		return Device{}, fmt.Errorf("make device %s: %w", name, err)
 	}
 	d := Device{name, unix.Mkdev(decode(h.Dev))}
-	if err := c.Replace(name, targets...); err != nil {
+	if err = c.load(name, flags, targets); err == nil {
+		err = c.Resume(name)
+	}
+	if err != nil {
 		c.Remove(name)
 		return Device{}, err
 	}
@@ -141,7 +154,9 @@ func decode(dev uint64) (major, minor uint32) {
 }
 
 // Load gives a device other targets, which count from its next Resume on.
-func (c *Control) Load(name string, targets ...Target) error {
+func (c *Control) Load(name string, targets ...Target) error { return c.load(name, 0, targets) }
+
+func (c *Control) load(name string, flags uint32, targets []Target) error {
 	var data bytes.Buffer
 	for _, t := range targets {
 		spec := target{Start: t.Start, Sectors: t.Sectors}
@@ -152,7 +167,7 @@ func (c *Control) Load(name string, targets ...Target) error {
 		binary.Write(&data, binary.NativeEndian, spec)
 		data.Write(params)
 	}
-	if _, _, err := c.call(cmdLoad, name, 0, len(targets), data.Bytes()); err != nil {
+	if _, _, err := c.call(cmdLoad, name, flags, len(targets), data.Bytes()); err != nil {
 		return fmt.Errorf("load the table of device %s: %w", name, err)
 	}
 	return nil

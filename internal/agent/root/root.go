@@ -11,14 +11,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/devmapper"
+	"banger/internal/agent/thin"
 	"banger/internal/rootdisk"
 )
 
@@ -28,6 +27,7 @@ const (
 	dataName     = "banger-data"
 	poolName     = "banger-pool"
 	rootName     = "banger-root"
+	imageName    = "banger-image" // for a repair only
 )
 
 // rootID is the root's number in the pool.
@@ -35,34 +35,40 @@ const rootID = 0
 
 const sector = 512
 
-// Open makes the root's device of the VM's disk and the image's, and returns the path of
-// its node. A disk of zeroes becomes a pool; one that carries something else is an error,
-// and is left as it is.
-func Open(disk, image string) (path string, err error) {
+// Path is the node of the root's device, as udev would name it.
+const Path = "/dev/mapper/" + rootName
+
+// Open makes the root's device, at Path, of the VM's disk and the image's. A disk of
+// zeroes becomes a pool; one that carries something else is an error, and is left as it
+// is. So is a pool whose metadata are damaged (ErrDamaged), unless repair is set.
+func Open(disk, image string, repair bool) (Mended, error) {
 	base, err := readSuperblock(image)
 	if err != nil {
-		return "", fmt.Errorf("read the image's file system: %w", err)
+		return Mended{}, fmt.Errorf("read the image's file system: %w", err)
 	}
 	f, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return Mended{}, err
 	}
 	defer f.Close()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
-		return "", err
+		return Mended{}, err
 	}
-	fresh := false
+	fresh, done := false, Mended{}
 	l, err := rootdisk.OfFile(size)
 	if err == nil {
 		fresh, err = check(f, l, base)
 	}
+	if err == nil && !fresh {
+		done, err = mend(metadataOf(f, l), l, repair)
+	}
 	if err != nil {
-		return "", fmt.Errorf("use the VM's disk: %w", err)
+		return done, fmt.Errorf("use the VM's disk: %w", err)
 	}
 	c, err := devmapper.Open()
 	if err != nil {
-		return "", err
+		return done, err
 	}
 	defer c.Close()
 	d, err := assemble(c, disk, image, l, fresh)
@@ -70,13 +76,12 @@ func Open(disk, image string) (path string, err error) {
 		err = checkPool(c)
 	}
 	if err != nil {
-		return "", err
+		if bad := thin.Check(metadataOf(f, l), l.MetadataBytes); errors.Is(bad, ErrDamaged) {
+			err = fmt.Errorf("use the VM's disk: %w (the kernel says: %w)", bad, err)
+		}
+		return done, err
 	}
-	path = "/dev/mapper/" + rootName // as udev would name it
-	if err := os.Symlink(d.Path(), path); err != nil {
-		return "", err
-	}
-	return path, nil
+	return done, os.Symlink(d.Path(), Path)
 }
 
 // check looks whether a disk is for this image. It makes a new one's header, and reports
@@ -173,19 +178,6 @@ func assemble(c *devmapper.Control, disk, image string, l rootdisk.Layout, fresh
 	return create(rootName, root)
 }
 
-// checkPool refuses a pool that the kernel does not write: a write of its metadata has
-// failed before, and a root on it would lose what is written next.
-func checkPool(c *devmapper.Control) error {
-	status, err := c.Status(poolName)
-	if err != nil {
-		return err
-	}
-	if f := strings.Fields(status); slices.Contains(f, "rw") && !slices.Contains(f, "needs_check") {
-		return nil
-	}
-	return fmt.Errorf("the pool on the VM's disk is not to be written: a write of its metadata has failed; the kernel says %q", status)
-}
-
 // parts are the two parts of the disk that make the pool.
 func parts(disk string, l rootdisk.Layout) (metadata, data devmapper.Target) {
 	linear := func(at, size int64) devmapper.Target {
@@ -247,12 +239,11 @@ func Grow(disk, image, dir string) error {
 	if err := extend(c, disk, image, l); err != nil {
 		return err
 	}
-	path := "/dev/mapper/" + rootName
-	s, err := readSuperblock(path)
+	s, err := readSuperblock(Path)
 	if err != nil {
 		return err
 	}
-	return grow(path, dir, uint64(l.DataBytes)/s.blockBytes())
+	return grow(Path, dir, uint64(l.DataBytes)/s.blockBytes())
 }
 
 // extend gives the devices their new sizes. The pool is held first, and the root with it:
@@ -300,19 +291,19 @@ const (
 
 // Mount mounts the root's device at target, and lets its file system grow to the device's
 // size.
-func Mount(path, target string) error {
-	s, err := readSuperblock(path)
+func Mount(target string) error {
+	s, err := readSuperblock(Path)
 	if err != nil {
 		return fmt.Errorf("read the root's file system: %w", err)
 	}
-	size, err := deviceBytes(path)
+	size, err := deviceBytes(Path)
 	if err != nil {
 		return err
 	}
-	if err := mount(path, target, always, options); err != nil || s.bytes() >= size {
+	if err := mount(Path, target, always, options); err != nil || s.bytes() >= size {
 		return err
 	}
-	return grow(path, target, uint64(size)/s.blockBytes())
+	return grow(Path, target, uint64(size)/s.blockBytes())
 }
 
 func mount(path, target string, flags uintptr, options string) error {

@@ -61,8 +61,17 @@ func (c *Client) call(ctx context.Context, method, path string, in any) (io.Read
 		f.Error = "status " + strconv.Itoa(resp.StatusCode)
 	}
 	q := strconv.QuoteToGraphic(fmt.Sprintf("%.500s", f.Error))
-	return nil, fmt.Errorf("the guest's agent: %s", q[1:len(q)-1])
+	err = fmt.Errorf("the guest's agent: %s", q[1:len(q)-1])
+	if f.Damaged {
+		err = damagedError{err}
+	}
+	return nil, err
 }
+
+// damagedError is an error that is ErrDamaged by the guest's word.
+type damagedError struct{ error }
+
+func (damagedError) Is(target error) bool { return target == ErrDamaged }
 
 // answerBody ends its stream with itself.
 type answerBody struct {
@@ -277,7 +286,7 @@ func read(w http.ResponseWriter, r *http.Request, v any) bool {
 func answer(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
-		json.NewEncoder(w).Encode(Fault{Error: err.Error()})
+		json.NewEncoder(w).Encode(Fault{Error: err.Error(), Damaged: errors.Is(err, ErrDamaged)})
 		return
 	}
 	json.NewEncoder(w).Encode(v)

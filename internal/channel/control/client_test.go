@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,9 @@ type fake struct {
 
 func (f *fake) Identity(_ context.Context, id Identity) (Ready, error) {
 	f.got = id
+	if id.Hostname == "damaged" {
+		return Ready{}, fmt.Errorf("use the disk: %w", ErrDamaged)
+	}
 	if id.Hostname == "bad" {
 		return Ready{}, errors.New("mount \x1b[31m failed")
 	}
@@ -66,6 +70,11 @@ func TestCalls(t *testing.T) {
 	}
 	if _, err := c.Identity(ctx, Identity{Hostname: "bad"}); err == nil || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), "mount") {
 		t.Errorf("Identity's error = %q, want the guest's words, escaped", err)
+	} else if errors.Is(err, ErrDamaged) {
+		t.Errorf("%v is ErrDamaged", err)
+	}
+	if _, err := c.Identity(ctx, Identity{Hostname: "damaged"}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "use the disk") {
+		t.Errorf("of a damaged disk: %v, want ErrDamaged", err)
 	}
 	if h, err := c.Health(ctx); err != nil || h.Init != "systemd" {
 		t.Errorf("Health = %+v, %v", h, err)

@@ -3,6 +3,8 @@
 // through Client. Every answer comes from a guest, so Client bounds all of it.
 package control
 
+import "errors"
+
 // Paths of the service.
 const (
 	PathIdentity = "/v1/identity" // PUT Identity, answers Ready once the root is joined
@@ -33,6 +35,8 @@ type Identity struct {
 	Bare bool `json:"bare,omitempty"`
 	// Zone is the guest's time zone; nil leaves the image's.
 	Zone *Zone `json:"zone,omitempty"`
+	// Repair says that the user wants the disk repaired, whatever is lost.
+	Repair bool `json:"repair,omitempty"`
 }
 
 // Needs is as of an exec.Request.
@@ -63,6 +67,8 @@ type Ready struct {
 	// another one's end.
 	BootID string `json:"boot_id,omitempty"`
 	Again  bool   `json:"again,omitempty"`
+	// Disk is the disk's state by then.
+	Disk DiskState `json:"disk,omitempty"`
 }
 
 // Grow says that the VM's own disk has grown to so many bytes.
@@ -102,7 +108,22 @@ type EndEvent struct {
 // once, and is empty if nothing has happened yet.
 type Event struct {
 	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
+	Disk        DiskState    `json:"disk,omitempty"`
 }
+
+// DiskState is what the agent knows of the VM's disk; "" is nothing bad.
+type DiskState string
+
+// The states of a disk.
+const (
+	DiskChecked  DiskState = "checked"   // its metadata were in doubt when the guest began, and are whole
+	DiskRepaired DiskState = "repaired"  // it was damaged when the guest began, or the user thought so
+	DiskErrors   DiskState = "errors"    // it has given an error since
+	DiskReadOnly DiskState = "read-only" // an error has made the root read-only
+)
+
+// ErrDamaged says that a disk is to be repaired before its guest can be.
+var ErrDamaged = errors.New("the VM's disk is damaged")
 
 // OutOfMemory says that the guest's kernel killed a process because the guest had no
 // memory left. It is said at each such kill, and of the last one at the stream's
@@ -121,5 +142,6 @@ type Measure struct {
 
 // Fault is the body of any answer that is not 2xx.
 type Fault struct {
-	Error string `json:"error"`
+	Error   string `json:"error"`
+	Damaged bool   `json:"damaged,omitempty"` // it is ErrDamaged
 }

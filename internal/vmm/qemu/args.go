@@ -90,8 +90,14 @@ func arguments(s vmm.Spec, accel string, sandboxed bool) ([]string, error) {
 			return nil, err
 		}
 		// The guest names disks in the order of their slots.
-		args = append(args, "-blockdev", node,
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,addr=%#x", nodeName(i), firstDiskSlot+i))
+		device := fmt.Sprintf("virtio-blk-pci,drive=%s,addr=%#x", nodeName(i), firstDiskSlot+i)
+		if !d.ReadOnly {
+			// Whatever error a write meets holds the machine still until it is tried again
+			// with success: a guest that is told of it loses what it had not synced.
+			// QEMU's default is so for a full disk, and not for a quota.
+			device += ",werror=stop"
+		}
+		args = append(args, "-blockdev", node, "-device", device)
 	}
 	return args, nil
 }

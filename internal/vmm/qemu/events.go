@@ -26,11 +26,12 @@ func (m *machine) event(name string, data json.RawMessage) {
 			Node   string `json:"node-name"`
 			Action string `json:"action"`
 			Reason string `json:"reason"`
+			Full   bool   `json:"nospace"`
 		}
 		// Any other action leaves the error to the guest.
 		if json.Unmarshal(data, &e) == nil && e.Action == "stop" {
 			why := e.Reason[:min(len(e.Reason), maxEventText)]
-			m.events.Put(vmm.Event{Kind: vmm.HeldStill, Path: m.nodes[e.Node], Why: why})
+			m.events.Put(vmm.Event{Kind: vmm.HeldStill, Path: m.nodes[e.Node], Why: why, Full: e.Full})
 		}
 	case "RESUME":
 		m.events.Put(vmm.Event{Kind: vmm.GoesOn})

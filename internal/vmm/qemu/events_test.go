@@ -38,7 +38,7 @@ const (
 
 func TestEvents(t *testing.T) {
 	gone, back := vmm.Event{Kind: vmm.AgentGone}, vmm.Event{Kind: vmm.AgentBack}
-	held := vmm.Event{Kind: vmm.HeldStill, Path: "/vm/data", Why: "No space left on device"}
+	held := vmm.Event{Kind: vmm.HeldStill, Path: "/vm/data", Why: "No space left on device", Full: true}
 	for _, c := range []struct {
 		name   string
 		events []string
@@ -53,6 +53,8 @@ func TestEvents(t *testing.T) {
 			`BLOCK_IO_ERROR {"device": "", "nospace": true, "node-name": "disk0", "reason": "No space left on device", "operation": "write", "action": "stop"}`,
 			`STOP {}`, `RESUME {}`,
 		}, []vmm.Event{held, {Kind: vmm.GoesOn}}},
+		{"a disk that fails", []string{`BLOCK_IO_ERROR {"nospace": false, "node-name": "disk0", "reason": "Input/output error", "action": "stop"}`},
+			[]vmm.Event{{Kind: vmm.HeldStill, Path: "/vm/data", Why: "Input/output error"}}},
 		{"an error for the guest", []string{`BLOCK_IO_ERROR {"node-name": "disk0", "reason": "Input/output error", "action": "report"}`}, nil},
 		{"a disk of no name", []string{`BLOCK_IO_ERROR {"node-name": "x", "action": "stop"}`}, []vmm.Event{{Kind: vmm.HeldStill}}},
 		{"no JSON of ours", []string{`BLOCK_IO_ERROR 7`, `VSERPORT_CHANGE []`, `BLOCK_IO_ERROR `}, nil},

@@ -91,7 +91,7 @@ func (m *machine) report(e vmm.Event) {
 
 // held is the event of a write to the first disk that the host did not take.
 func (m *machine) held() vmm.Event {
-	e := vmm.Event{Kind: vmm.HeldStill, Path: m.spec.Dir, Why: "No space left on device"}
+	e := vmm.Event{Kind: vmm.HeldStill, Path: m.spec.Dir, Why: "No space left on device", Full: true}
 	if len(m.spec.Disks) > 0 {
 		e.Path = m.spec.Disks[0].Path
 	}
