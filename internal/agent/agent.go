@@ -155,7 +155,7 @@ func (a *agent) join(id control.Identity) error {
 			return err
 		}
 	}
-	if err := joinRoot(a.release); err != nil {
+	if err := joinRoot(); err != nil {
 		return err
 	}
 	if err := become(id, newRoot); err != nil {
@@ -173,6 +173,9 @@ func (a *agent) join(id control.Identity) error {
 		return fmt.Errorf("move the root: PID 1 says %q: %w", line, err)
 	}
 	if err := enterRoot(); err != nil {
+		return err
+	}
+	if err := mountModules(a.release); err != nil {
 		return err
 	}
 	// The first command may run before the init has done anything. A guest that

@@ -68,7 +68,7 @@ type Kernel struct {
 
 // format is the version of what is made of a kernel's package: which modules the
 // initramfs has, and how the files are written.
-const format = 2
+const format = 3
 
 // outdated reports whether what is kept about a kernel is of another format.
 func outdated(kept json.RawMessage) bool {
