@@ -93,13 +93,14 @@ var imports = map[string]string{
 	"cmd/bangerd":      "daemon kvm launch supervisor vmm vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
+	"test/day":     "",
 	"test/harness": "",
 	"test/summary": "",
 	"test/torture": "",
 	"test/bench":   "channel channel/control channel/exec session",
 
 	"test/smoke":          "",
-	"test/smoke/testhost": "debian ext4 progress",
+	"test/smoke/testhost": "debian ext4 image progress",
 	"test/smoke/shell":    "",
 }
 
@@ -122,6 +123,7 @@ var mayExec = map[string]string{
 	"internal/doctor":      "asks programs for their versions",
 	"internal/autostart":   "starts bangerd",
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
+	"test/day":             "builds an image by the programs under test",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",
 	"test/torture":         "runs go test",
