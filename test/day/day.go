@@ -15,8 +15,8 @@ import (
 const Image = "day"
 
 // packages are those that it has beside the default image's.
-var packages = []string{"ansible-core", "build-essential", "busybox-static", "docker-compose", "docker.io", "golang-go",
-	"linux-headers-cloud-amd64", "openssh-server", "podman", "postgresql"}
+var packages = []string{"build-essential", "linux-headers-cloud-amd64", "golang-go", "postgresql", "docker.io", "docker-compose",
+	"podman", "ansible-core", "openssh-server", "busybox-static"}
 
 // Ensure builds the image, by that banger, unless it is there with these packages.
 func Ensure(ctx context.Context, banger string) error {
