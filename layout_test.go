@@ -94,13 +94,14 @@ var imports = map[string]string{
 	"cmd/bangerd":      "daemon kvm launch supervisor vmm vmm/firecracker vmm/qemu",
 	"cmd/banger-agent": "agent",
 
+	"test/day":     "",
 	"test/harness": "",
 	"test/summary": "",
 	"test/torture": "",
 	"test/bench":   "channel channel/control channel/exec session",
 
 	"test/smoke":          "",
-	"test/smoke/testhost": "builder debian kernel progress vmm/qemu",
+	"test/smoke/testhost": "builder debian image kernel progress vmm/qemu",
 	"test/smoke/shell":    "",
 }
 
@@ -124,6 +125,7 @@ var mayExec = map[string]string{
 	"internal/autostart":   "starts bangerd",
 	"internal/shtest":      "runs the scripts of tests",
 	"internal/vmm/vmmtest": "builds the guest of the drivers' tests",
+	"test/day":             "builds an image by the programs under test",
 	"test/harness":         "starts the programs under test",
 	"test/summary":         "runs go test",
 	"test/torture":         "runs go test",

@@ -161,7 +161,7 @@ func (a *agent) join(id control.Identity) error {
 			return err
 		}
 	}
-	state, err := joinRoot(a.release, id.Repair)
+	state, err := joinRoot(id.Repair)
 	if err != nil {
 		return err
 	}
@@ -181,6 +181,9 @@ func (a *agent) join(id control.Identity) error {
 		return fmt.Errorf("move the root: PID 1 says %q: %w", line, err)
 	}
 	if err := enterRoot(); err != nil {
+		return err
+	}
+	if err := mountModules(a.release); err != nil {
 		return err
 	}
 	// The first command may run before the init has done anything. A guest that

@@ -34,24 +34,33 @@ const (
 
 // boot is PID 1. It returns only on an error.
 func boot() error {
-	for _, m := range []struct{ source, target, kind, data string }{
-		{"proc", "/proc", "proc", ""},
-		{"sysfs", "/sys", "sysfs", ""},
-		{"dev", "/dev", "devtmpfs", "mode=0755"},
-		{"run", "/run", "tmpfs", "mode=0755"},
+	// The flags are systemd's (src/shared/mount-setup.c), which leaves alone what is mounted.
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+		data                 string
+	}{
+		{"proc", "/proc", "proc", unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"sysfs", "/sys", "sysfs", unix.MS_NODEV | unix.MS_NOEXEC, ""},
+		{"dev", "/dev", "devtmpfs", 0, "mode=0755"},
+		{"run", "/run", "tmpfs", unix.MS_NODEV, "mode=0755"},
 	} {
-		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID, m.data); err != nil {
+		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID|m.flags, m.data); err != nil {
 			return err
 		}
 	}
-	for _, m := range []struct{ source, target, kind, data string }{
-		{"devpts", "/dev/pts", "devpts", "gid=5,mode=0620,ptmxmode=0666"},
-		{"shm", "/dev/shm", "tmpfs", "mode=1777"},
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+		data                 string
+	}{
+		{"devpts", "/dev/pts", "devpts", unix.MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"},
+		{"shm", "/dev/shm", "tmpfs", unix.MS_NODEV, "mode=1777"},
 	} {
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
 			return err
 		}
-		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID, m.data); err != nil {
+		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID|m.flags, m.data); err != nil {
 			return err
 		}
 	}

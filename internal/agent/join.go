@@ -29,7 +29,7 @@ const (
 const diskLimit = 10 * time.Second
 
 // joinRoot mounts the guest's root at newRoot.
-func joinRoot(release string, repair bool) (disk control.DiskState, err error) {
+func joinRoot(repair bool) (disk control.DiskState, err error) {
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
 		return "", err
 	}
@@ -50,20 +50,7 @@ func joinRoot(release string, repair bool) (disk control.DiskState, err error) {
 			return "", err
 		}
 	}
-	modules := filepath.Join(newRoot, modulesParent(newRoot), release)
-	if err := makeDir(modules, 0o755); err != nil {
-		return "", err
-	}
-	return disk, mount(modulesDev, modules, "ext4", unix.MS_RDONLY|unix.MS_NOATIME, "")
-}
-
-// modulesParent is where root's image keeps modules: below /usr where /lib is
-// a link into it, else in /lib.
-func modulesParent(root string) string {
-	if fi, err := os.Lstat(filepath.Join(root, "lib")); err == nil && fi.Mode()&os.ModeSymlink != 0 {
-		return "usr/lib/modules"
-	}
-	return "lib/modules"
+	return disk, nil
 }
 
 // makeDir makes a directory of that mode, 0755 for 0; one that is there stays

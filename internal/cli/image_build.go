@@ -48,7 +48,7 @@ had the name is replaced. VMs that exist keep the image that they were made from
 		},
 	}
 	cmd.Flags().Var(&name, "name", "keep it under this `NAME` (default "+vm.DefImage+")")
-	cmd.Flags().StringArrayVar(&packages, "package", nil, "put this Debian `PACKAGE` in, with what it depends on; repeatable")
+	cmd.Flags().StringArrayVar(&packages, "package", nil, "put this Debian `PACKAGE` in, with what it depends on and recommends; repeatable")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.RegisterFlagCompletionFunc("name", a.imageRefs)

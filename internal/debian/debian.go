@@ -33,9 +33,9 @@ const (
 type Request struct {
 	Variant string   // mmdebstrap's: "extract" unpacks alone, "apt" installs
 	Include []string // packages
-	// Doubtful are those of them that may be misspelt: apt is asked before anything is
-	// installed.
-	Doubtful []string
+	// More are packages that somebody asked for: they come with what they recommend, as
+	// by apt install. They may be misspelt, so apt is asked before anything is installed.
+	More []string
 	// Hooks are shell lines that are run at the end with the tree as $1.
 	Hooks []string
 	// SpaceMiB is what the unpacked tree takes for a while, packages included.
@@ -131,16 +131,29 @@ func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) 
 // cut reports whether a reader's error is only that the stream ended.
 func cut(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) }
 
+const (
+	// anonymous keeps the host's name from what packages write when they are installed.
+	// mmdebstrap's namespace has a name of its own.
+	anonymous = "hostname debian || :"
+	// recommending begins a hook's line that installs packages with those that they
+	// recommend, and inTree goes on with mmdebstrap's own options for apt outside of the
+	// tree (run_install).
+	recommending = `APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --option APT::Install-Recommends=true install`
+	inTree       = ` --option DPkg::Chroot-Directory="$1" --option Dir::Bin::dpkg=env --option DPkg::Options::=--unset=TMPDIR --option DPkg::Options::=dpkg`
+)
+
 func arguments(q Request) []string {
 	args := []string{"--mode=unshare", "--format=tar", "--variant=" + q.Variant,
 		"--include=" + strings.Join(q.Include, ","),
-		`--aptopt=Acquire::Retries "3"`, `--aptopt=Acquire::http::Timeout "20"`}
+		`--aptopt=Acquire::Retries "3"`, `--aptopt=Acquire::http::Timeout "20"`,
+		"--setup-hook=" + anonymous}
 	hook := "--customize-hook="
 	if q.Variant == "extract" {
 		hook = "--extract-hook=" // the last that this variant runs
 	}
-	if len(q.Doubtful) > 0 {
-		args = append(args, `--extract-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --simulate install -- `+strings.Join(q.Doubtful, " ")+" >/dev/null")
+	if len(q.More) > 0 {
+		names := " -- " + strings.Join(q.More, " ") + " >/dev/null"
+		args = append(args, "--extract-hook="+recommending+" --simulate"+names, "--customize-hook="+recommending+inTree+names)
 	}
 	for _, h := range q.Hooks {
 		args = append(args, hook+h)

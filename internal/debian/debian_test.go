@@ -42,7 +42,7 @@ func fake(t *testing.T, script string) (tmp string) {
 }
 
 func request(t *testing.T) Request {
-	return Request{Variant: "apt", Include: []string{"a", "b"}, Doubtful: []string{"b"}, Hooks: []string{"echo hook"}, Note: filepath.Join(t.TempDir(), "note"),
+	return Request{Variant: "apt", Include: []string{"a", "b"}, More: []string{"c"}, Hooks: []string{"echo hook"}, Note: filepath.Join(t.TempDir(), "note"),
 		Stage: "test", Step: progress.Discard}
 }
 
@@ -61,10 +61,12 @@ func TestStreamAndSteps(t *testing.T) {
 	t.Setenv("SECRET", "token")
 	t.Setenv("http_proxy", "http://proxy:1")
 	tmp := fake(t, `
+echo "I: running --setup-hook in shell: sh -c '`+anonymous+`' exec /x" >&2
 echo "I: running apt-get update..." >&2
 echo "I: downloading packages with apt..." >&2
 echo "W: something odd" >&2
 echo "I: extracting archives..." >&2
+echo 'I: running --customize-hook in shell: sh -c `+recommending+` -- c' >&2
 echo "I: creating tarball..." >&2
 mkdir "$TMPDIR/mmdebstrap.x"; touch "$TMPDIR/mmdebstrap.x/file"
 for a; do echo "$a"; done
@@ -90,7 +92,9 @@ env | sort`)
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 	for _, want := range []string{"--mode=unshare\n", "--format=tar\n", "--variant=apt\n", "--include=a,b\n", "--customize-hook=echo hook\n",
-		"--extract-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --simulate install -- b >/dev/null\n", "\nbookworm\n-\n",
+		"--setup-hook=hostname debian || :\n",
+		"--extract-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --yes --option APT::Install-Recommends=true install --simulate -- c >/dev/null\n",
+		" --option DPkg::Options::=dpkg -- c >/dev/null\n--customize-hook=echo hook\n", "\nbookworm\n-\n",
 		"\nSOURCE_DATE_EPOCH=1686355200\n", "\nTMPDIR=" + tmp + "/banger-debian-", "\nhttp_proxy=http://proxy:1\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("mmdebstrap saw\n%s\nwithout %q", got, want)

@@ -58,9 +58,10 @@ func follow(r io.Reader, q Request) transcript {
 		if text, ok := strings.CutPrefix(line, "E: "); ok && t.first == "" {
 			t.first = text
 		}
-		// The hook that asks for the doubtful packages comes in the midst of the steps.
-		asking := len(q.Doubtful) > 0 && strings.HasPrefix(line, "I: running --extract-hook")
-		if text, ok := strings.CutPrefix(line, "I: "); ok && !asking {
+		// The hooks that are apt's belong to the steps before them.
+		apt := strings.HasPrefix(line, "I: running --") && strings.Contains(line, recommending)
+		setup := strings.HasPrefix(line, "I: running --setup-hook")
+		if text, ok := strings.CutPrefix(line, "I: "); ok && !apt && !setup {
 			for i, s := range steps {
 				if strings.HasPrefix(text, s.begins) {
 					q.Step(progress.Step{Stage: q.Stage, Text: s.text, Done: int64(i), Total: int64(len(steps)), Unit: "steps"})

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -213,7 +212,7 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	}
 	prepared := s.prepare(ctx, step)
 	err = debian.Tar(prepared.ctx, debian.Request{
-		Variant: "apt", Include: append(slices.Clone(packages), more...), Doubtful: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
+		Variant: "apt", Include: packages, More: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		_, err := io.Copy(tree, r)
 		return err

@@ -44,6 +44,21 @@ echo 'LANG=C.UTF-8' > etc/default/locale
 : > etc/machine-id
 rm -f etc/hostname etc/resolv.conf var/lib/dbus/machine-id etc/ssh/ssh_host_* var/lib/systemd/random-seed
 
+# A server's host keys are made by the VM.
+cat > etc/systemd/system/ssh-host-keys.service <<'EOT'
+[Unit]
+Description=Host keys of this VM's SSH server
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+Before=ssh.service ssh.socket
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+EOT
+for unit in ssh.service ssh.socket; do
+	mkdir -p "etc/systemd/system/$unit.wants"
+	ln -s ../ssh-host-keys.service "etc/systemd/system/$unit.wants/"
+done
+
 mask() { for unit; do ln -sf /dev/null "etc/systemd/system/$unit"; done; }
 # The console is a log, and without udev its getty would wait 90 s for a device.
 mask getty@tty1.service serial-getty@ttyS0.service console-getty.service getty-static.service

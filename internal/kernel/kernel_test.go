@@ -145,7 +145,8 @@ func TestInitrd(t *testing.T) {
 	order := strings.Fields(entries["modules/order"].data)
 	want := []string{"00-virtio_ring.ko", "01-virtio.ko", "02-virtio_pci_modern_dev.ko", "03-virtio_pci.ko", "04-virtio_mmio.ko", "05-virtio_blk.ko",
 		"06-virtio_console.ko", "07-vsock.ko", "08-vmw_vsock_virtio_transport_common.ko", "09-vmw_vsock_virtio_transport.ko", "10-dm_mod.ko",
-		"11-dm_persistent_data.ko", "12-dm_thin_pool.ko", "13-virtio_rng.ko", "14-failover.ko", "15-net_failover.ko", "16-virtio_net.ko"}
+		"11-dm_persistent_data.ko", "12-dm_thin_pool.ko", "13-virtio_rng.ko", "14-failover.ko", "15-net_failover.ko", "16-virtio_net.ko",
+		"17-overlay.ko"}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Errorf("modules/order (-want +got):\n%s", diff)
 	}

@@ -14,11 +14,11 @@ import (
 // maxModule bounds one unpacked module, in bytes.
 const maxModule = 64 << 20
 
-// bootModules are what a guest needs to find its disks and its channel, on
-// every VMM. Their order comes from modules.dep; those built in are skipped.
+// bootModules are what a guest needs to find its disks and its channel, and to mount
+// them, on every VMM. Their order comes from modules.dep; those built in are skipped.
 var bootModules = []string{
 	"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "vmw_vsock_virtio_transport",
-	"dm-thin-pool", "virtio-rng", "virtio_net", "ext4",
+	"dm-thin-pool", "virtio-rng", "virtio_net", "ext4", "overlay",
 }
 
 // moduleName is a module's name as modules.dep's paths give it: without

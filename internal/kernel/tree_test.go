@@ -89,6 +89,7 @@ func tree(t testing.TB, drop ...string) []byte {
 		"kernel/drivers/md/dm-mod.ko:",
 		"kernel/drivers/md/dm-thin-pool.ko: kernel/drivers/md/persistent-data/dm-persistent-data.ko kernel/drivers/md/dm-mod.ko",
 		"kernel/drivers/md/persistent-data/dm-persistent-data.ko: kernel/drivers/md/dm-mod.ko",
+		"kernel/fs/overlayfs/overlay.ko:",
 		"kernel/fs/unused.ko:", ""}, "\n")
 	files := []struct{ name, text string }{
 		{"./boot/vmlinuz-" + release, string(bzImage(packed("lz4", program(1<<20))))},

@@ -10,6 +10,7 @@
 //	# limit 4m    how long it may take, without the wait for its guests
 //	# vmm none    it runs once, and not for each VMM of the tier
 //	# user NAME   it is for that user of a tier that has several
+//	# image NAME  its VMs are made from that image, and it runs where it is asked for
 //	# between logout
 //	              what comes between its two halves (see Reboot); else it is a
 //	              reboot
@@ -59,10 +60,10 @@ type Options struct {
 	VMMs []VMM
 	// Guests is how many VMs run at once; 0 is two.
 	Guests int64
-	// User and Between choose scripts: those for that user; those with two
-	// halves and that between them, or the others (""). Phase is the half that
-	// runs, "before" or "after".
-	User, Between, Phase string
+	// User, Between and Image choose scripts: those for that user; those with two
+	// halves and that between them, or the others (""); those that want that image.
+	// Phase is the half that runs, "before" or "after".
+	User, Between, Phase, Image string
 	// Host is set where the machine is the tier's alone: scripts have the
 	// user's own runtime directory, in which a user manager answers, and
 	// directories that outlive a reboot.
@@ -113,7 +114,7 @@ func RunWith(t *testing.T, o Options) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.User == o.User && s.Between == o.Between {
+		if s.User == o.User && s.Between == o.Between && s.Image == o.Image {
 			t.Run(s.Name, func(t *testing.T) { tier.runAll(t, s) })
 		}
 	}

@@ -20,6 +20,7 @@ type Script struct {
 	User    string // "" is the tier's usual one
 	VMMNone bool
 	Between string // of Betweens; "" where it has no two halves
+	Image   string // that its VMs are made from; "" is the default one
 
 	file       string
 	guests     int64
@@ -40,7 +41,7 @@ const (
 // Betweens are all of them.
 var Betweens = []string{Reboot, PowerCut, Logout}
 
-var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user|between) (\S+)$`)
+var needs = regexp.MustCompile(`(?m)^# (guests|limit|vmm|user|between|image) (\S+)$`)
 
 // ReadScript reads a script's comment; a word that nothing is called by is an
 // error.
@@ -62,6 +63,8 @@ func ReadScript(file string) (*Script, error) {
 			s.VMMNone = true
 		case "user":
 			s.User = m[2]
+		case "image":
+			s.Image = m[2]
 		case "between":
 			if between = m[2]; !slices.Contains(Betweens, between) {
 				err = fmt.Errorf("there are %s", strings.Join(Betweens, ", "))

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"banger/test/day"
 	"banger/test/harness"
 	"banger/test/smoke/testhost"
 )
@@ -17,6 +18,7 @@ type list struct {
 	user, other bool            // there are scenarios of that kind
 	between     map[string]bool // there are some with two halves, and that between them
 	contracts   []string
+	image       bool // there are some that want the day's image: only when they are asked for
 }
 
 // readList says what of what there is matches only.
@@ -37,6 +39,10 @@ func readList(only string) (*list, error) {
 			continue
 		}
 		switch {
+		case script.Image == day.Image:
+			l.image = l.image || only != ""
+		case script.Image != "":
+			return nil, fmt.Errorf("%s: the test host has no image %q", f, script.Image)
 		case script.Between != "":
 			l.between[script.Between] = true
 		case script.User == testhost.Other:
@@ -56,7 +62,7 @@ func readList(only string) (*list, error) {
 			l.contracts = append(l.contracts, driver)
 		}
 	}
-	if !l.user && !l.other && len(l.between) == 0 && len(l.contracts) == 0 {
+	if !l.image && !l.user && !l.other && len(l.between) == 0 && len(l.contracts) == 0 {
 		return nil, fmt.Errorf("no scenario matches %q; there are those of %s, and contract", only, scenarioDir)
 	}
 	return l, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"banger/test/day"
 	"banger/test/harness"
 	"banger/test/smoke/testhost"
 )
@@ -33,6 +34,11 @@ func (r *run) all(ctx context.Context) error {
 	}
 	if r.list.user {
 		if err := r.scenarios(ctx, testhost.User, "", ""); err != nil {
+			return err
+		}
+	}
+	if r.list.image {
+		if err := r.scenarios(ctx, testhost.User, "", "", "BANGER_TEST_IMAGE="+day.Image); err != nil {
 			return err
 		}
 	}
@@ -78,13 +84,16 @@ func (r *run) logout(ctx context.Context) error {
 	return err
 }
 
-// prepare gives both users image and kernel, as files of their own.
+// prepare gives the users image and kernel, as files of their own.
 func (r *run) prepare(ctx context.Context) error {
 	// Not sticky: one user's file replaces the other's.
 	if _, err := r.host.Output(ctx, testhost.Root, "mkdir -m 0777 "+coverDir); err != nil {
 		return err
 	}
-	from := testhost.HandedAsIs + "/cache"
+	from, users := testhost.HandedAsIs+"/cache", testhost.User
+	if r.list.other {
+		users += " " + testhost.Other
+	}
 	if r.fresh {
 		from = "/home/" + testhost.User + "/.cache"
 		say("getting kernel and image in the test host")
@@ -96,7 +105,7 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 	}
 	_, err := r.host.Output(ctx, testhost.Root, `set -e
-for user in `+testhost.User+" "+testhost.Other+`; do
+for user in `+users+`; do
 	[ -e /home/$user/.cache ] || cp -a `+from+` /home/$user/.cache
 	chown -R $user: /home/$user/.cache
 done
@@ -116,8 +125,8 @@ func (r *run) banger(args string) string {
 }
 
 // scenarios runs those of one user, phase, and what is between phases.
-func (r *run) scenarios(ctx context.Context, user, phase, between string) error {
-	env := append(environ(), "BANGER_TEST_BIN="+testhost.Handed+"/bin")
+func (r *run) scenarios(ctx context.Context, user, phase, between string, more ...string) error {
+	env := append(append(environ(), "BANGER_TEST_BIN="+testhost.Handed+"/bin"), more...)
 	if user != testhost.User {
 		env = append(env, "BANGER_TEST_USER="+user)
 	}

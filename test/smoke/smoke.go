@@ -8,12 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"banger/test/day"
 	"banger/test/smoke/testhost"
 )
 
 const (
 	// limit bounds a run.
 	limit = 60 * time.Minute
+	// dayLimit bounds one with a day's work.
+	dayLimit = 3 * time.Hour
+	// builtBin has the programs as make build leaves them.
+	builtBin = "bin"
 	// leaveLimit bounds what is fetched from the test host at the end.
 	leaveLimit = time.Minute
 	// atOnce is how many scenarios run at once: the host has one processor.
@@ -32,19 +37,27 @@ type options struct {
 
 // smoke is a whole run.
 func smoke(ctx context.Context, o options) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
-	defer cancel()
-	fc := testhost.Firecracker()
 	all, err := readList(o.only)
 	if err != nil {
 		return err
 	}
+	limit := limit
+	var images []string
+	if all.image {
+		limit, images = dayLimit, []string{day.Image}
+		if err := day.Ensure(ctx, builtBin+"/banger"); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
+	defer cancel()
+	fc := testhost.Firecracker()
 	if err := build(ctx); err != nil {
 		return err
 	}
 	hand := testhost.Hand{"bin": binDir, "scenario": scenarioDir, "scenario/scenario.test": scenarioFile, "contract": contractDir}
 	if !o.fresh {
-		if err := hand.AddArtifacts(); err != nil {
+		if err := hand.AddArtifacts(images...); err != nil {
 			return err
 		}
 	}

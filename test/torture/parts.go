@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"banger/test/day"
 )
 
 // part is a kind of torture.
@@ -53,11 +55,18 @@ var parts = []part{
 	{"errors", "36 errors of a VM's disk, at some write or flush, told to the guest or not, and a cut of the power, with real guests", 6, 5 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestG6Errors$", "./test/vm", "-args", "-errors=6", fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"day", "a day's work in a guest, offline: a kernel module, Go, PostgreSQL, Docker, docker-compose, BuildKit, Podman, Ansible", len(daySteps), 14 * time.Minute, func(n int) []string {
+		return []string{"-tags=smoketest", "-run=^Test$/^day-" + daySteps[n] + "$/^qemu$", "./test/smoke/scenario"}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}
 	}},
 }
+
+// daySteps are scenarios of test/smoke, which run on this machine as they do in the
+// test host.
+var daySteps = []string{"build", "postgresql", "docker", "podman", "ansible"}
 
 // life is a test of package test/life, with flags of its own.
 func life(test string, flags ...string) []string {
@@ -70,7 +79,7 @@ func (part) env() []string {
 	if err != nil {
 		panic(err) // there is no working directory
 	}
-	return []string{"BANGER_TEST_BIN=" + bin}
+	return []string{"BANGER_TEST_BIN=" + bin, "BANGER_TEST_IMAGE=" + day.Image}
 }
 
 // find returns the part of that name.

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"banger/test/day"
 	"banger/test/harness"
 )
 
@@ -19,13 +21,19 @@ import (
 const guests = 6
 
 func Test(t *testing.T) {
+	image := os.Getenv("BANGER_TEST_IMAGE")
+	if image == day.Image {
+		if err := day.Ensure(t.Context(), filepath.Join(os.Getenv("BANGER_TEST_BIN"), "banger")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	vmms := []harness.VMM{{Name: "firecracker"}, {Name: "qemu"}}
 	if _, err := exec.LookPath("firecracker"); err != nil {
 		vmms[0].Missing = "there is no Firecracker: neither $BANGER_TEST_FIRECRACKER nor PATH has one"
 	}
 	harness.RunWith(t, harness.Options{
 		VMMs: vmms, Guests: guests, Host: true, Papers: papers,
-		User: os.Getenv("BANGER_TEST_USER"), Phase: os.Getenv("BANGER_TEST_PHASE"), Between: os.Getenv("BANGER_TEST_BETWEEN"),
+		Image: image, User: os.Getenv("BANGER_TEST_USER"), Phase: os.Getenv("BANGER_TEST_PHASE"), Between: os.Getenv("BANGER_TEST_BETWEEN"),
 	})
 }
 

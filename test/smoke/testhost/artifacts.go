@@ -4,17 +4,28 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+
+	"banger/internal/image"
 )
 
-// AddArtifacts hands in what VMs are made of, from this user's cache: images,
-// kernels. What is not there is left out. Empty disks are: gigabytes of zeroes
-// to read, and made in a moment.
-func (h Hand) AddArtifacts() error {
+// AddArtifacts hands in what VMs are made of, from this user's cache: kernels,
+// the default image and more of other names. What is not there is left out. Empty
+// disks are: gigabytes of zeroes to read, and made in a moment.
+func (h Hand) AddArtifacts(more ...string) error {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"images", "kernels"} {
+	names := []string{"kernels"}
+	for _, name := range append([]string{image.Default}, more...) {
+		ref := "images/refs/" + name
+		digest, err := os.ReadFile(filepath.Join(cache, "banger", ref))
+		if err == nil {
+			names = append(names, ref, "images/"+strings.TrimPrefix(strings.TrimSpace(string(digest)), "sha256:"))
+		}
+	}
+	for _, name := range names {
 		dir := filepath.Join(cache, "banger", name)
 		if _, err := os.Stat(dir); err == nil {
 			h["cache/banger/"+name] = dir
