@@ -68,9 +68,6 @@ mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.ti
 # No waiting for a network: the agent has made it before systemd starts.
 mask systemd-networkd-wait-online.service
 
-# What every VM would have to make, and pay for with a block of the image.
-mkdir -p usr/lib/modules
-
 mkdir -p etc/systemd/journald.conf.d etc/systemd/system.conf.d
 # The journal lives in memory: the disk is for the user's work.
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nForwardToConsole=no\n' > etc/systemd/journald.conf.d/banger.conf
