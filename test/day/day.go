@@ -14,9 +14,9 @@ import (
 // Image is its name.
 const Image = "day"
 
-// packages are those that it has beside the default image's.
-var packages = []string{"build-essential", "linux-headers-cloud-amd64", "golang-go", "postgresql", "docker.io", "docker-compose",
-	"podman", "ansible-core", "openssh-server", "busybox-static"}
+// packages are those that it has beside the default image's, by name.
+var packages = []string{"ansible-core", "build-essential", "busybox-static", "docker-compose", "docker.io", "golang-go",
+	"linux-headers-cloud-amd64", "openssh-server", "podman", "postgresql"}
 
 // Ensure builds the image, by that banger, unless it is there with these packages.
 func Ensure(ctx context.Context, banger string) error {
