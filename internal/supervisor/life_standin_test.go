@@ -262,6 +262,21 @@ func TestAgentBack(t *testing.T) {
 	g.wants(t, g.gone(t), vm.CauseStopped, "", false)
 }
 
+// A stop that comes while the agent is gone waits for the next one.
+func TestStopWhileAgentIsGone(t *testing.T) {
+	t.Parallel()
+	g := start(t, self(t), standin.Behaviour{})
+	g.ready(t)
+	g.behave(t, standin.Behaviour{AgentGone: true})
+	g.until(t, "the agent gone", func(s supervisor.Status) bool { return !s.AgentGoneSince.IsZero() })
+	if err := g.Stop(limited(t), supervisor.Stop{}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Second) // longer than it once waited
+	g.behave(t, standin.Behaviour{})
+	g.wants(t, g.gone(t), vm.CauseStopped, "", false)
+}
+
 // What the guest's kernel kills for want of memory is said, while it runs and after.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
