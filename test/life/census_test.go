@@ -100,6 +100,9 @@ var stateFiles = []string{"bangerd.sock", "bangerd.lock", "bangerd.log", "banger
 // vmFiles are all that a VM's directory may hold.
 var vmFiles = []string{"vm.json", "disk", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log"}
 
+// keptMetadata begins the names of what repairs of its disk keep.
+const keptMetadata = "disk-metadata-"
+
 func (w *world) countFiles(add func(string, ...any)) {
 	for _, name := range names(w.state()) {
 		if !slices.Contains(stateFiles, name) {
@@ -111,7 +114,7 @@ func (w *world) countFiles(add func(string, ...any)) {
 			continue
 		}
 		for _, name := range names(filepath.Join(w.state(), "vms", id)) {
-			if !slices.Contains(vmFiles, name) {
+			if !slices.Contains(vmFiles, name) && !strings.HasPrefix(name, keptMetadata) {
 				add("file %s of VM %s", name, id)
 			}
 		}

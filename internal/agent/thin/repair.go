@@ -95,7 +95,7 @@ func gather(r io.ReaderAt, shape Shape) (*rest, error) {
 	s, _, err := readSuperblock(r, blocks)
 	if err == nil {
 		left := read(r, s, shape)
-		if left.count() > 0 {
+		if left.count() > 0 || len(left.faults) == 0 {
 			return left, nil
 		}
 		err = errors.Join(left.faults...)
