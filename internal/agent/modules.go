@@ -8,12 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// modulesBelow is where the modules' disk is mounted for a moment.
-	modulesBelow = "/run/banger/modules"
-	// modulesWork is what overlayfs wants beside the directory that it writes to.
-	modulesWork = "/var/lib/banger/modules"
-)
+// modulesBelow is where the modules' disk is mounted for a moment.
+const modulesBelow = "/run/banger/modules"
 
 // mountModules mounts the kernel's modules where release's belong. The root's own
 // directory there lies over the shared disk: it has the links that packages of headers
@@ -29,9 +25,12 @@ func mountModules(release string) error {
 	if err := mount(modulesDev, modulesBelow, "ext4", unix.MS_RDONLY|unix.MS_NOATIME, ""); err != nil {
 		return err
 	}
-	err := makeDir(modulesWork, 0o700)
+	// What overlayfs works in is beside it: further away, a new disk would be a MiB or two
+	// larger.
+	work := filepath.Join(filepath.Dir(dir), "."+release)
+	err := makeDir(work, 0o700)
 	if err == nil {
-		err = mount("modules", dir, "overlay", unix.MS_NOATIME, "lowerdir="+modulesBelow+",upperdir="+dir+",workdir="+modulesWork)
+		err = mount("modules", dir, "overlay", unix.MS_NOATIME, "lowerdir="+modulesBelow+",upperdir="+dir+",workdir="+work)
 	}
 	if err != nil {
 		say("the modules are read-only: %v", err)
