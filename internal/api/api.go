@@ -126,6 +126,12 @@ type WorkspaceAdd struct {
 	Staged string `json:"staged"`
 }
 
+// WorkspaceSave says which work is brought out.
+type WorkspaceSave struct {
+	// GuestPaths are the workspaces of a running VM that are asked; all if there is none.
+	GuestPaths []string `json:"guest_paths,omitempty"`
+}
+
 // VMM is the VMM of a VM's run, or of its last one.
 type VMM struct {
 	Driver  string `json:"driver"`

@@ -92,8 +92,8 @@ func (c *Client) AddWorkspace(ctx context.Context, ref string, in WorkspaceAdd) 
 	return answer(ctx, c, AddWorkspace, ref, in)
 }
 
-func (c *Client) SaveWork(ctx context.Context, ref string, each Each) (VM, error) {
-	return stream(ctx, c, SaveWork, ref, None{}, each)
+func (c *Client) SaveWork(ctx context.Context, ref string, in WorkspaceSave, each Each) (VM, error) {
+	return stream(ctx, c, SaveWork, ref, in, each)
 }
 
 func (c *Client) ListImages(ctx context.Context) ([]Image, error) {

@@ -62,7 +62,7 @@ var (
 	VMLogs    = row[Logs, None]("vm.logs", http.MethodGet, "/v1/vms/{ref}/logs", Raw, "Read a VM's console")
 
 	AddWorkspace = row[WorkspaceAdd, VM]("vm.workspace.add", http.MethodPost, "/v1/vms/{ref}/workspaces", Plain, "Give a VM a workspace that was copied in")
-	SaveWork     = row[None, VM]("vm.workspace.save", http.MethodPost, "/v1/vms/{ref}/workspaces/save", Events, "Save the work in a running VM's workspaces")
+	SaveWork     = row[WorkspaceSave, VM]("vm.workspace.save", http.MethodPost, "/v1/vms/{ref}/workspaces/save", Events, "Save the work in a running VM's workspaces")
 
 	ListImages  = row[None, []Image]("image.list", http.MethodGet, "/v1/images", Plain, "List the base images")
 	BuildImage  = row[ImageBuild, Image]("image.build", http.MethodPost, "/v1/images/build", Events, "Build a base image anew")

@@ -224,9 +224,9 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 	if guestPath == "" {
 		guestPath = defaultGuestPath
 	}
-	var paths []string
+	var all []arrived
 	for try := 1; ; try++ {
-		paths, err = c.sendAll(ctx, where.Socket, guestPath)
+		all, err = c.sendAll(ctx, where.Socket, guestPath)
 		if !c.again(err, try) {
 			break
 		}
@@ -241,15 +241,21 @@ func (c *copyIn) into(ctx context.Context, client *api.Client, where api.Session
 		return v, fmt.Errorf("copy %q into VM %s: %w", c.plan.Repo.Root, where.Name, err)
 	}
 	for n, p := range c.plan.All() {
-		if v, err = c.keep(ctx, client, where, p, paths[n]); err != nil {
+		if v, err = c.keep(ctx, client, where, p, all[n]); err != nil {
 			return v, err
 		}
 	}
 	return v, nil
 }
 
-// sendAll sends all repositories, and returns where in the guest those are that arrived.
-func (c *copyIn) sendAll(ctx context.Context, socket, guestPath string) (paths []string, err error) {
+// arrived is a repository in the guest.
+type arrived struct {
+	path   string       // there
+	onDisk func() error // returns when it is on the guest's disk; called once
+}
+
+// sendAll sends all repositories, and returns those that arrived.
+func (c *copyIn) sendAll(ctx context.Context, socket, guestPath string) (all []arrived, err error) {
 	for n, p := range c.plan.All() {
 		known := c.known
 		if n > 0 { // its place is in the copy that arrived
@@ -257,47 +263,50 @@ func (c *copyIn) sendAll(ctx context.Context, socket, guestPath string) (paths [
 		}
 		got, err := c.send(ctx, p, socket, workspace.SendOptions{Path: []byte(filepath.Join(guestPath, p.At)), Force: c.force, Known: known})
 		if err != nil {
-			return paths, err
+			return all, err
 		}
-		paths = append(paths, string(got.Path))
+		all = append(all, got)
 		if n == 0 {
 			c.known = nil
 		}
-		c.known = append(c.known, p.Known(got.Path)) // what is there if all is sent again
+		c.known = append(c.known, p.Known([]byte(got.path))) // what is there if all is sent again
 	}
-	return paths, nil
+	return all, nil
 }
 
-// keep gives the VM what banger keeps of a repository that is at a path in the guest.
-func (c *copyIn) keep(ctx context.Context, client *api.Client, where api.Session, p *workspace.Plan, path string) (api.VM, error) {
+// keep gives the VM what banger keeps of a repository that is in the guest.
+func (c *copyIn) keep(ctx context.Context, client *api.Client, where api.Session, p *workspace.Plan, there arrived) (api.VM, error) {
 	staged, err := workspace.NewLease(c.scratch)
 	if err != nil {
 		return api.VM{}, err
 	}
 	defer staged.Close() // the VM has it by then, under another name
-	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: path}); err != nil {
+	if _, err := workspace.NewStore(ctx, staged.Dir, p, workspace.Owner{ID: string(where.ID), Name: where.Name, GuestPath: there.path}); err != nil {
 		return api.VM{}, fmt.Errorf("keep the base of %q: %w", p.Repo.Root, err)
 	}
+	if err := there.onDisk(); err != nil {
+		return api.VM{}, fmt.Errorf("copy %q into VM %s: %w", p.Repo.Root, where.Name, err)
+	}
 	return client.AddWorkspace(ctx, string(where.ID), api.WorkspaceAdd{
-		GuestPath: path, Repository: p.Repo.Root, Staged: filepath.Base(staged.Dir),
+		GuestPath: there.path, Repository: p.Repo.Root, Staged: filepath.Base(staged.Dir),
 	})
 }
 
 // send sends the stream and hears the guest's answer.
-func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket string, o workspace.SendOptions) (got wire.Received, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket string, o workspace.SendOptions) (there arrived, err error) {
 	total := count(len(p.Files), "file")
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: "packing the history of " + total, Unit: "bytes"})
 	if c.packed != nil {
 		<-c.packed
 	}
 	if _, err := p.Pack(ctx); err != nil {
-		return got, err
+		return there, err
 	}
+	stream, cancel := context.WithCancel(ctx)
+	defer cancel()
 	in, out := io.Pipe()
 	sent := make(chan error, 1)
-	go func() { // ends with the stream's reader, or ctx
+	go func() { // ends with the stream's reader
 		begin := time.Now()
 		last := begin
 		o.Progress = func(files int, bytes int64) {
@@ -306,28 +315,38 @@ func (c *copyIn) send(ctx context.Context, p *workspace.Plan, socket string, o w
 				c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("copying %d of %s, %s/s", files, total, bytesText(int64(float64(bytes)/now.Sub(begin).Seconds()))), Done: bytes, Total: p.Bytes, Unit: "bytes"})
 			}
 		}
-		err := p.Send(ctx, out, o)
+		err := p.Send(stream, out, o)
 		out.CloseWithError(err)
 		sent <- err
 	}()
-	var answer bytes.Buffer
-	err = session.RunAgent(ctx, socket, []string{wire.Program, wire.Receive}, in, &answer)
-	in.CloseWithError(errTaken)
-	cancel()
-	serr := <-sent
-	if err == nil {
-		if err = wire.ReadJSON(bufio.NewReader(&answer), &got); err != nil {
+	answer, says := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { // ends with the agent's program, or ctx
+		err := session.RunAgent(ctx, socket, []string{wire.Program, wire.Receive}, in, says)
+		says.CloseWithError(err)
+		ended <- err
+	}()
+	var got wire.Received
+	if err = wire.ReadJSON(bufio.NewReader(answer), &got); err == nil {
+		go io.Copy(io.Discard, answer) // nothing is to come; it ends with the program
+	} else {
+		answer.CloseWithError(errTaken)
+		if ran := <-ended; ran != nil && !errors.Is(ran, errTaken) {
+			err = ran
+		} else {
 			err = fmt.Errorf("read the guest's answer: %w", err)
 		}
 	}
-	if err := notSent(serr, err, got.Error); err != nil {
-		return got, err
+	in.CloseWithError(errTaken)
+	cancel()
+	if err := notSent(<-sent, err, got.Error); err != nil {
+		return there, err
 	}
 	if !filepath.IsAbs(string(got.Path)) {
-		return got, fmt.Errorf("the guest names the place %q", got.Path)
+		return there, fmt.Errorf("the guest names the place %q", got.Path)
 	}
 	c.show.event("", api.Event{Stage: api.StageCopy, Text: fmt.Sprintf("%s, %s, in %s", total, bytesText(p.Bytes), got.Path), Finished: true})
-	return got, nil
+	return arrived{string(got.Path), func() error { return <-ended }}, nil
 }
 
 // packAhead packs the history without anybody waiting for it. What it returns ends that,
@@ -370,7 +389,7 @@ func (c *copyIn) makeRoom(ctx context.Context, client *api.Client, where api.Ses
 	if len(before) == 0 {
 		return nil
 	}
-	if v, err = client.SaveWork(ctx, string(where.ID), each(c.show)); err != nil {
+	if v, err = client.SaveWork(ctx, string(where.ID), api.WorkspaceSave{GuestPaths: guestPaths(before)}, each(c.show)); err != nil {
 		if v, err = c.goOnUnsaved(ctx, client, where, before, err); err != nil {
 			return err
 		}

@@ -76,7 +76,7 @@ func (a *app) works(ctx context.Context, ref, guestPath string, show display) (p
 		return nil, done, err
 	}
 	if v.State == vm.Running || v.NotSaved != "" {
-		now, err := client.SaveWork(ctx, string(v.ID), each(show))
+		now, err := client.SaveWork(ctx, string(v.ID), api.WorkspaceSave{GuestPaths: guestPaths(picked)}, each(show))
 		if isCode(err, api.CodeNoSpace) && v.Session != nil {
 			return a.worksInMemory(ctx, *v.Session, picked, err, show)
 		}
@@ -151,15 +151,18 @@ func pickWorkspaces(v api.VM, guestPath string) (list []api.Workspace, err error
 	if len(v.Workspaces) == 0 {
 		return nil, fmt.Errorf("VM %s has no workspace: banger vm workspace prepare %s REPO makes one", clean(v.Name), clean(v.Name))
 	}
-	var paths []string
-	for _, w := range v.Workspaces {
-		paths = append(paths, w.GuestPath)
-	}
-	picked, err := pickPaths("VM "+clean(v.Name), paths, guestPath)
+	picked, err := pickPaths("VM "+clean(v.Name), guestPaths(v.Workspaces), guestPath)
 	for _, n := range picked {
 		list = append(list, v.Workspaces[n])
 	}
 	return list, err
+}
+
+func guestPaths(list []api.Workspace) (paths []string) {
+	for _, w := range list {
+		paths = append(paths, w.GuestPath)
+	}
+	return paths
 }
 
 // pickPaths picks the path that guestPath names, or the only one that is in no other,
@@ -276,7 +279,7 @@ func (a *app) tellWork(ctx context.Context, c *api.Client, v api.VM, goes bool, 
 	if ctx.Err() != nil {
 		return // the prompt is wanted back; a stop or a deletion saves as well
 	}
-	v, err := c.SaveWork(ctx, string(v.ID), each(show))
+	v, err := c.SaveWork(ctx, string(v.ID), api.WorkspaceSave{}, each(show))
 	show.close()
 	if err != nil {
 		a.report(err)

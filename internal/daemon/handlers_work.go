@@ -15,6 +15,6 @@ func (d *Daemon) addWorkspace(ctx context.Context, r request, in api.WorkspaceAd
 	})
 }
 
-func (d *Daemon) saveWork(ctx context.Context, r request, _ api.None, step progress.Func) (api.VM, error) {
-	return d.on(r, func(i *instance.Instance) error { return i.SaveWork(ctx, step) })
+func (d *Daemon) saveWork(ctx context.Context, r request, in api.WorkspaceSave, step progress.Func) (api.VM, error) {
+	return d.on(r, func(i *instance.Instance) error { return i.SaveWork(ctx, in.GuestPaths, step) })
 }

@@ -53,14 +53,17 @@ mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.ti
 # No waiting for a network: the agent has made it before systemd starts.
 mask systemd-networkd-wait-online.service
 
+# What every VM would have to make, and pay for with a block of the image.
+mkdir -p usr/lib/modules
+
 mkdir -p etc/systemd/journald.conf.d etc/systemd/system.conf.d
 # The journal lives in memory: the disk is for the user's work.
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nForwardToConsole=no\n' > etc/systemd/journald.conf.d/banger.conf
-# Below banger's own grace for a stop.
 # What is freed goes back to the host, if the VMM takes it: an hour is much in a VM's life.
 mkdir -p etc/systemd/system/timers.target.wants etc/systemd/system/fstrim.timer.d
 ln -sf /lib/systemd/system/fstrim.timer etc/systemd/system/timers.target.wants/fstrim.timer
 printf '[Timer]\nOnCalendar=\nPersistent=no\nOnBootSec=15min\nOnUnitActiveSec=1h\nRandomizedDelaySec=0\n' > etc/systemd/system/fstrim.timer.d/banger.conf
+# Below banger's own grace for a stop.
 printf '[Manager]\nDefaultTimeoutStopSec=8s\nDefaultDeviceTimeoutSec=10s\n' > etc/systemd/system.conf.d/banger.conf
 
 cat >> root/.bashrc <<'EOF'

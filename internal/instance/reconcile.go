@@ -198,6 +198,6 @@ func (i *Instance) takeUp(state vm.State) {
 	case state == vm.Stopping:
 		i.slot.spawn(stopVerb, i.stop)
 	case rec.Run.ForWork && i.View().HasRun:
-		i.slot.spawn(saveStoppedVerb, i.bringOut)
+		i.slot.spawn(saveStoppedVerb, i.bringAllOut)
 	}
 }

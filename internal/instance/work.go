@@ -20,7 +20,7 @@ import (
 	"banger/internal/workspace"
 )
 
-// saveLimit bounds one save of all workspaces of a VM.
+// saveLimit bounds one save of a VM's workspaces.
 const saveLimit = 2 * time.Minute
 
 // AddWorkspace gives a running VM a workspace that a client has copied in. staged
@@ -70,32 +70,45 @@ func (i *Instance) storeName(list []vm.Workspace) string {
 	}
 }
 
-// SaveWork brings out the work of all workspaces. A VM that does not run, and whose
-// work was not saved, runs for that (saveStopped); then it goes on when its callers
-// leave.
-func (i *Instance) SaveWork(ctx context.Context, step progress.Func) error {
+// SaveWork brings out the work of the workspaces at guestPaths, or of all if that is
+// empty. A VM that does not run, and whose work was not saved, runs for that
+// (saveStopped), and is asked for all; then it goes on when its callers leave.
+func (i *Instance) SaveWork(ctx context.Context, guestPaths []string, step progress.Func) error {
 	if !i.View().Live() {
-		return i.do(ctx, saveStoppedVerb, step, i.bringOut)
+		return i.do(ctx, saveStoppedVerb, step, i.bringAllOut)
 	}
-	return i.do(ctx, verb{name: "save", key: "save"}, step, i.bringOut)
+	return i.do(ctx, verb{name: "save", key: fmt.Sprintf("save %q", guestPaths)}, step, func(ctx context.Context, step progress.Func) error {
+		return i.bringOut(ctx, guestPaths, step)
+	})
 }
 
 var saveStoppedVerb = verb{name: "save", key: "save stopped", goesOn: true}
 
-func (i *Instance) bringOut(ctx context.Context, step progress.Func) error {
+func (i *Instance) bringAllOut(ctx context.Context, step progress.Func) error {
+	return i.bringOut(ctx, nil, step)
+}
+
+func (i *Instance) bringOut(ctx context.Context, guestPaths []string, step progress.Func) error {
 	switch v := i.View(); {
 	case v.Record.Run.ForWork && v.HasRun, !v.Live():
 		return i.saveStopped(ctx, step)
 	case v.Record.State != vm.Running:
 		return &StateError{v.Record.Spec.Name, v.Record.State, "asked for its work"}
 	}
-	return i.saveWork(ctx, step)
+	return i.saveWork(ctx, guestPaths, step)
 }
 
-// saveWork asks the guest for the work of each workspace, and brings it into its
-// store, checked.
-func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
+// saveWork asks the guest for the work of the workspaces at guestPaths, all if that is
+// empty, and brings it into their stores, checked. Whether the VM's work is saved, its
+// record says of all together.
+func (i *Instance) saveWork(ctx context.Context, guestPaths []string, step progress.Func) error {
 	list := i.View().Record.Workspaces
+	asked := func(w vm.Workspace) bool { return len(guestPaths) == 0 || slices.Contains(guestPaths, w.GuestPath) }
+	for _, p := range guestPaths {
+		if !slices.ContainsFunc(list, func(w vm.Workspace) bool { return w.GuestPath == p }) {
+			return &vm.FieldError{Field: "guest_paths", Err: fmt.Errorf("VM %q has no workspace at %q", i.Name(), p)}
+		}
+	}
 	if len(list) == 0 {
 		return nil
 	}
@@ -103,7 +116,12 @@ func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
 	defer cancel()
 	saved := make([]*vm.Saved, len(list))
 	var errs []error
+	all := true
 	for n, w := range list {
+		if !asked(w) {
+			all = false
+			continue
+		}
 		step(progress.Step{Stage: "save", Text: "saving the work in " + w.GuestPath})
 		err := i.saveOne(ctx, w, step)
 		if err != nil {
@@ -119,9 +137,11 @@ func (i *Instance) saveWork(ctx context.Context, step progress.Func) error {
 	i.set.warnRoom(step)
 	err := errors.Join(errs...)
 	return errors.Join(err, i.note("", func(r *vm.Record) {
-		r.NotSaved = ""
-		if err != nil {
-			r.NotSaved = withHint(err)
+		if all {
+			r.NotSaved = ""
+			if err != nil {
+				r.NotSaved = withHint(err)
+			}
 		}
 		r.Workspaces = slices.Clone(r.Workspaces)
 		for n, s := range saved {
@@ -199,7 +219,7 @@ func (i *Instance) saveBeforeEnd(ctx context.Context, step progress.Func) error 
 		case <-over:
 		}
 	})
-	return i.saveWork(ctx, step)
+	return i.saveWork(ctx, nil, step)
 }
 
 // WorkDir is the directory of what came out of a workspace.

@@ -102,11 +102,11 @@ var verbCases = []verbCase{
 	}},
 	{name: "workspace prepare", before: vm.Running, after: []vm.State{vm.Running}, do: giveWorkspace},
 	{name: "save", before: vm.Running, workspace: true, after: []vm.State{vm.Running}, do: func(ctx context.Context, c *api.Client) error {
-		_, err := c.SaveWork(ctx, "a", nil)
+		_, err := c.SaveWork(ctx, "a", api.WorkspaceSave{}, nil)
 		return err
 	}},
 	{name: "save of a killed VM", before: vm.Stopped, workspace: true, after: []vm.State{vm.Stopped, vm.Error}, do: func(ctx context.Context, c *api.Client) error {
-		_, err := c.SaveWork(ctx, "a", nil)
+		_, err := c.SaveWork(ctx, "a", api.WorkspaceSave{}, nil)
 		return err
 	}},
 	{name: "stop with work", before: vm.Running, workspace: true, after: []vm.State{vm.Running, vm.Stopped}, do: func(ctx context.Context, c *api.Client) error {

@@ -29,13 +29,13 @@ func Run(ctx context.Context, args []string, home string, in io.Reader, out io.W
 	switch args[0] {
 	case wire.Receive:
 		got, err := Receive(ctx, in, home)
-		if err == nil {
-			err = syncFS(string(got.Path))
-		}
 		if err != nil {
-			got = wire.Received{Error: err.Error()}
+			return wire.WriteJSON(out, wire.Received{Error: err.Error()})
 		}
-		return wire.WriteJSON(out, got)
+		if err := wire.WriteJSON(out, got); err != nil {
+			return err
+		}
+		return syncFS(string(got.Path))
 	case wire.Answer:
 		var q wire.Question
 		if err := wire.ReadJSON(bufio.NewReader(in), &q); err != nil {

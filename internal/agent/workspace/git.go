@@ -20,8 +20,9 @@ func guestGit(tree string, env ...string) git.Git {
 			// Large files are streamed: the guest's memory is the user's.
 			"core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "core.packedGitWindowSize=1m", "core.packedGitLimit=16m",
 			"pack.windowMemory=8m", "pack.deltaCacheSize=8m", "pack.threads=1",
-			// What is packed is on its way; the guest's time is dearer than the bytes.
-			"core.looseCompression=1", "pack.compression=1",
+			// What is packed is on its way, and what is loose is removed after it; the guest's
+			// time is dearer than the bytes.
+			"core.looseCompression=0", "pack.compression=1",
 		},
 		Env: append(append(os.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"), env...),
 	}

@@ -12,7 +12,8 @@
 //	git/lfs/…      hard links to files of the tree, of which the guest makes copies
 //	index          the entries of the guest's index, see WriteEntries
 //
-// and stdout is one line, a Received.
+// and stdout is one line, a Received, when the files are there. They are on the guest's
+// disk when the process has ended well.
 //
 // Out ("report"): stdin is one line, a Question; stdout is one line, a Report, and
 // after it a pack or a tar stream, if the report says so.
