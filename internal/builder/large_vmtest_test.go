@@ -31,7 +31,7 @@ import (
 	"banger/internal/vmm/qemu"
 )
 
-var entries = flag.Int("entries", 3_000, "entries of the tree that is written and compared")
+var entries = flag.Int("entries", 1_000, "entries of the tree that is written and compared")
 
 // TestManyEntries: what a builder's guest writes is what the tar says: names, links, hard
 // links, owners, modes, times, attributes, holes. tar(1) compares them in another guest.

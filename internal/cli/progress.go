@@ -68,6 +68,8 @@ type plainDisplay struct {
 type plainStage struct {
 	begin, last time.Time
 	text        string // of the last line
+	step        string // of the last event
+	since       time.Time
 }
 
 func (d *plainDisplay) event(who string, e api.Event) {
@@ -80,11 +82,14 @@ func (d *plainDisplay) event(who string, e api.Event) {
 	key := stageName(who, e.Stage)
 	s := d.stages[key]
 	now := d.now()
+	if s != nil && e.Text != s.step {
+		s.step, s.since = e.Text, now
+	}
 	switch {
 	case s == nil && e.Finished:
 		return // it was there already: nothing was waited for
 	case s == nil:
-		d.stages[key] = &plainStage{now, now, e.Text}
+		d.stages[key] = &plainStage{begin: now, last: now, text: e.Text, step: e.Text, since: now}
 		d.a.note("%s: %s", key, e.Text)
 	case e.Finished:
 		if e.Text == "" {
@@ -92,7 +97,7 @@ func (d *plainDisplay) event(who string, e api.Event) {
 		}
 		d.a.note("%s", finished(key, e, now.Sub(s.begin)))
 		delete(d.stages, key)
-	case now.Sub(s.last) >= stageEvery, e.Text != s.text && now.Sub(s.last) >= stepEvery:
+	case now.Sub(s.last) >= stageEvery, e.Text != s.text && now.Sub(s.since) >= stepEvery:
 		s.last, s.text = now, e.Text
 		d.a.note("%s: %s%s", key, e.Text, amount(e))
 	}

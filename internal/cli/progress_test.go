@@ -42,7 +42,6 @@ func TestPlainDisplay(t *testing.T) {
 		"banger: kernel: pulling",
 		"banger: kernel: pulling (1 MiB of 2 MiB)",
 		"banger: kernel: pulling (1 MiB of 2 MiB)",
-		"banger: kernel: short (0 of 8)",
 		"banger: kernel: installing (2 of 8)",
 		"banger: kernel: is here (28.9 s)",
 		`banger: a \x1b[31mnotice`,

@@ -80,7 +80,7 @@ func outdated(kept json.RawMessage) bool {
 type Writer struct {
 	// Prepare gets what Write needs. It is called while the packages are got.
 	Prepare func(ctx context.Context, step progress.Func) error
-	// Write writes the entries of a tar, a file at its beginning, into a new ext4 at path,
+	// Write writes the entries of a tar, a file at its beginning that has its name, into a new ext4 at path,
 	// and returns how many there were. dir is an empty directory for what it needs meanwhile.
 	Write func(ctx context.Context, tree *os.File, path, dir string, step progress.Func) (entries int, err error)
 }
@@ -206,10 +206,7 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	if err != nil {
 		return m, err
 	}
-	defer tree.Close()
-	if err := os.Remove(tree.Name()); err != nil { // it lives as long as it is open
-		return m, err
-	}
+	defer func() { err = errors.Join(err, tree.Close(), os.Remove(tree.Name())) }() // it is no file of the image's
 	prepared := s.prepare(ctx, step)
 	err = debian.Tar(prepared.ctx, debian.Request{
 		Variant: "apt", Include: packages, More: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,

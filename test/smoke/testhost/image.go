@@ -97,9 +97,7 @@ func build(ctx context.Context, dir, bin string, say func(string, ...any)) error
 		return err
 	}
 	defer tree.Close()
-	if err := os.Remove(tree.Name()); err != nil { // it lives as long as it is open
-		return err
-	}
+	defer os.Remove(tree.Name())
 	step := func(s progress.Step) { say("test host's image: %s", s.Text) }
 	err = debian.Tar(ctx, debian.Request{
 		Variant: "apt", Include: packages, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(dir, noteFile), Step: step,
