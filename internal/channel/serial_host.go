@@ -100,10 +100,11 @@ type host struct {
 
 	connecting chan struct{} // a token for who makes the connection
 
-	mu     sync.Mutex
-	conn   *http.ClientConn
-	lease  *lease
-	closed bool
+	mu       sync.Mutex
+	conn     *http.ClientConn
+	lease    *lease
+	greeting *lease // while the guest is greeted
+	closed   bool
 }
 
 func newHost(line Line) *host {
@@ -153,8 +154,14 @@ func (h *host) connection(ctx context.Context) (*http.ClientConn, error) {
 		old.Close()
 	}
 	l := newLease(h.line, h.in)
+	h.mu.Lock()
+	h.greeting = l
+	h.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	err := greet(l)
+	h.mu.Lock()
+	h.greeting = nil
+	h.mu.Unlock()
 	if !stop() || err != nil {
 		l.Close()
 		return nil, errors.Join(ctx.Err(), err)
@@ -176,13 +183,16 @@ func (h *host) connection(ctx context.Context) (*http.ClientConn, error) {
 	return conn, nil
 }
 
-// drop ends the connection and keeps the line.
+// drop ends the connection and keeps the line. A greeting under way ends too: an agent
+// that has gone may have taken a part of it along, and the next one waits for a whole.
 func (h *host) drop() {
 	h.mu.Lock()
-	conn, l := h.conn, h.lease
+	conn, l, greeting := h.conn, h.lease, h.greeting
 	h.mu.Unlock()
-	if l != nil {
-		l.Close()
+	for _, l := range []*lease{l, greeting} {
+		if l != nil {
+			l.Close()
+		}
 	}
 	if conn != nil {
 		conn.Close()

@@ -400,3 +400,33 @@ func TestPingAndDrop(t *testing.T) {
 		t.Errorf("Ping of a silent guest: %v, want the deadline", err)
 	}
 }
+
+// A greeting that a guest's end has swallowed half is given up by Drop, and the next one
+// is whole.
+func TestDropEndsGreeting(t *testing.T) {
+	c1, c2 := pair(t)
+	s1, s2 := pair(t)
+	carrier := NewSerialCarrier(c1, s1)
+	defer carrier.Close()
+	ctx := limited(t)
+	done := make(chan error, 1)
+	go func() { // ends with Drop, or ctx
+		_, err := carrier.Dial(ctx, PortControl)
+		done <- err
+	}()
+	if _, err := io.ReadFull(c2, make([]byte, fillerLen+len(hostMagic))); err != nil {
+		t.Fatal(err)
+	}
+	carrier.Drop()
+	if err := <-done; err == nil || ctx.Err() != nil {
+		t.Fatalf("Dial whose greeting was swallowed = %v, and its context %v; want an error at once", err, ctx.Err())
+	}
+	guest := NewSerialGuest(c2, s2)
+	defer guest.Close()
+	echo(t, guest, PortControl, func(c net.Conn) { io.Copy(c, c) })
+	c, err := carrier.Dial(ctx, PortControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
