@@ -177,11 +177,12 @@ func TestOldAgent(t *testing.T) {
 		{AgentHeader + ": 2\r\n", user, false},
 		{"", exec.Request{Argv: exec.Args("id"), Env: exec.Args("A=1"), Dir: []byte("/"), TTY: true}, false},
 	} {
-		var asked []byte
+		asked := make(chan int, 1)
 		socket := supervisor(t, func(c net.Conn, r *bufio.Reader, _ *http.Request) {
 			io.WriteString(c, strings.TrimSuffix(switching, "\r\n")+test.says+"\r\n")
-			asked, _ = r.Peek(1)
-			if len(asked) > 0 {
+			first, _ := r.Peek(1)
+			asked <- len(first)
+			if len(first) > 0 {
 				exec.NewWriter(c).WriteStatus(exec.Status{Kind: exec.Exited})
 			}
 			io.Copy(io.Discard, r)
@@ -195,7 +196,7 @@ func TestOldAgent(t *testing.T) {
 		if errors.As(err, &old) != test.old || (err != nil) != test.old {
 			t.Errorf("Run of %+v, where %q is said = %v; want refusal %v", test.request, test.says, err, test.old)
 		}
-		if test.old && len(asked) > 0 {
+		if test.old && <-asked > 0 {
 			t.Errorf("%+v was asked of an old agent", test.request)
 		}
 	}
