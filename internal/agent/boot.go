@@ -44,16 +44,6 @@ func boot() error {
 		{"sysfs", "/sys", "sysfs", unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		{"dev", "/dev", "devtmpfs", 0, "mode=0755"},
 		{"run", "/run", "tmpfs", unix.MS_NODEV, "mode=0755"},
-	} {
-		if err := mount(m.source, m.target, m.kind, unix.MS_NOSUID|m.flags, m.data); err != nil {
-			return err
-		}
-	}
-	for _, m := range []struct {
-		source, target, kind string
-		flags                uintptr
-		data                 string
-	}{
 		{"devpts", "/dev/pts", "devpts", unix.MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"},
 		{"shm", "/dev/shm", "tmpfs", unix.MS_NODEV, "mode=1777"},
 	} {
