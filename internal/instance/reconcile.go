@@ -137,7 +137,7 @@ func (s *Set) adopt(i *Instance) {
 		i.adoptRun(state, by)
 	case state == vm.Starting && !v.Record.Run.ForWork && v.Record.Run.Supervisor == nil && v.Record.Run.HostBootID == process.BootID() && !endedAlready(i.Dir(), v.Record):
 		i.log.Info("start it: it was asked for and not done")
-		i.slot.spawn(verb{name: "start", key: "start false false"}, func(ctx context.Context, step progress.Func) error {
+		i.slot.spawn(startVerb(StartOptions{}), func(ctx context.Context, step progress.Func) error {
 			return i.start(ctx, step, StartOptions{Force: true})
 		})
 	case state.Live():
@@ -192,7 +192,7 @@ func (i *Instance) takeUp(state vm.State) {
 	case state == vm.Deleting:
 		i.spawnDelete(DeleteOptions{Force: true, Discard: rec.Discard})
 	case state == vm.Stopping && rec.Restart:
-		i.slot.spawn(verb{name: "restart", key: "restart true false"}, func(ctx context.Context, step progress.Func) error {
+		i.slot.spawn(restartVerb(StartOptions{Force: true}), func(ctx context.Context, step progress.Func) error {
 			return i.restart(ctx, step, StartOptions{Force: true})
 		})
 	case state == vm.Stopping:

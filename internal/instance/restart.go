@@ -12,8 +12,11 @@ import (
 // Restart stops a VM, its services first, and starts it again, as one operation.
 // One that does not run is started.
 func (i *Instance) Restart(ctx context.Context, o StartOptions, step progress.Func) error {
-	v := verb{name: "restart", rank: rankOther, key: fmt.Sprintf("restart %t %t", o.Force, o.System), goesOn: true}
-	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.restart(ctx, step, o) })
+	return i.do(ctx, restartVerb(o), step, func(ctx context.Context, step progress.Func) error { return i.restart(ctx, step, o) })
+}
+
+func restartVerb(o StartOptions) verb {
+	return verb{name: "restart", rank: rankOther, key: fmt.Sprintf("restart %t %t", o.Force, o.System), goesOn: true}
 }
 
 func (i *Instance) restart(ctx context.Context, step progress.Func, o StartOptions) error {

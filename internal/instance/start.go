@@ -39,8 +39,11 @@ type StartOptions struct {
 // callers leave: a VM does not hang on the request that started it. The errors are *BootError,
 // *StateError, *MemoryError, *EndedByError.
 func (i *Instance) Start(ctx context.Context, o StartOptions, step progress.Func) error {
-	v := verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t %t", o.Force, o.System, o.Repair), goesOn: true}
-	return i.do(ctx, v, step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
+	return i.do(ctx, startVerb(o), step, func(ctx context.Context, step progress.Func) error { return i.start(ctx, step, o) })
+}
+
+func startVerb(o StartOptions) verb {
+	return verb{name: "start", rank: rankOther, key: fmt.Sprintf("start %t %t %t", o.Force, o.System, o.Repair), goesOn: true}
 }
 
 // start is the body of create, start and restart.
