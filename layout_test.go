@@ -38,6 +38,7 @@ var imports = map[string]string{
 	"internal/channel":         "",
 	"internal/channel/exec":    "",
 	"internal/channel/control": "",
+	"internal/channel/flow":    "",
 	"internal/pager":           "",
 	"internal/git":             "",
 	"internal/lfs":             "git",
