@@ -67,7 +67,7 @@ func TestRandom(t *testing.T) {
 				defer cancel()
 				err := verb(ctx, api.NewClient(filepath.Join(w.state(), "bangerd.sock")), name)
 				if errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("round %d: a verb on %s has no answer", round, name)
+					t.Errorf("round %d: a verb on %s has no answer, the daemon is at\n%s", round, name, w.stacks())
 				}
 			})
 		}
@@ -125,7 +125,7 @@ func (w *world) typed(env, args []string) {
 	cmd.Dir = filepath.Join(w.dir, "repo") // what a workspace is made of
 	out, _ := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		w.t.Errorf("%v has no answer: %s", args, out)
+		w.t.Errorf("%v has no answer: %s\nthe daemon is at\n%s", args, out, w.stacks())
 	}
 }
 

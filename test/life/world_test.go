@@ -103,7 +103,7 @@ func newWorldIn(t testing.TB, dir string) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, bin: bin, dir: dir}
-	w.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_STATE_HOME=" + dir + "/s", "XDG_CACHE_HOME=" + dir + "/c", "GORACE=log_path=" + dir + "/race"}
+	w.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_STATE_HOME=" + dir + "/s", "XDG_CACHE_HOME=" + dir + "/c", "GORACE=log_path=" + dir + "/race", "BANGER_TEST_STACKS=" + dir + "/stacks"}
 	w.client = api.NewClient(filepath.Join(w.state(), "bangerd.sock"))
 	t.Cleanup(w.clear)
 	return w

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +159,7 @@ func (r *reader) end(t test, e event) {
 		r.line("FAIL %s (%.1f s)\n%s", t, took.Seconds(), text)
 		if !r.failedBelow[t] { // else it is a parent that failed by a subtest
 			r.fail(t, t.String())
+			r.c.explain(t.String(), text)
 		}
 	case t.name == "":
 		if e.Action == "pass" && !strings.Contains(text, "[no test files]") {
@@ -198,6 +200,7 @@ func (r *reader) packages() {
 		if o := r.output[t]; o != nil && !r.parents[t] {
 			r.line("FAIL %s did not end\n%s", t, o)
 			r.fail(t, t.String()+" did not end")
+			r.c.explain(t.String()+" did not end", o.String())
 		}
 	}
 	for _, p := range r.badPkgs {
@@ -233,6 +236,29 @@ func (r *reader) tell(over <-chan struct{}) {
 		}
 		r.mu.Unlock()
 	}
+}
+
+// Limits of what the closing summary quotes of a failure.
+const (
+	maxQuoted     = 6
+	maxQuotedLine = 300 // bytes
+)
+
+// message is a line that a test, or a panic, begins a message with.
+var message = regexp.MustCompile(`^\s*(\S+_test\.go:\d+: |panic: |fatal error: |> )|FAIL: `)
+
+// explain remembers the first messages of a failure's output.
+func (c *count) explain(name, text string) {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); message.MatchString(line) && len(lines) < maxQuoted {
+			lines = append(lines, line[:min(len(line), maxQuotedLine)])
+		}
+	}
+	if c.why == nil {
+		c.why = map[string][]string{}
+	}
+	c.why[name] = lines
 }
 
 // reason is the last line that a skipped test said.

@@ -92,9 +92,19 @@ func TestReader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := read(t, strings.TrimSpace(c.lines))
+			got.why = nil // TestExplain's
 			if d := cmp.Diff(c.want, got, cmp.AllowUnexported(count{})); d != "" {
 				t.Errorf("counts (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	var c count
+	c.explain("a T", "=== RUN T\n    a_test.go:7: what went wrong\n        more of it\nsome log\n    b_test.go:9: and then\n--- FAIL: T\n")
+	want := []string{"a_test.go:7: what went wrong", "b_test.go:9: and then", "--- FAIL: T"}
+	if d := cmp.Diff(want, c.why["a T"]); d != "" {
+		t.Errorf("explained (-want +got):\n%s", d)
 	}
 }

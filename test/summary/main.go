@@ -22,8 +22,9 @@ import (
 // subtests is their sum.
 type count struct {
 	passed, failed, skipped int
-	reasons                 []string // of skips: "NAME: reason"
-	failures                []string // names
+	reasons                 []string            // of skips: "NAME: reason"
+	failures                []string            // names
+	why                     map[string][]string // the first messages of a failure, by its name
 }
 
 func (c *count) fail(name string) { c.failed++; c.failures = append(c.failures, name) }
@@ -79,6 +80,9 @@ func main() {
 		table = append(table, fmt.Sprintf("%-7s %5d passed %4d failed %4d skipped %6.0f s  %s", t.name, c.passed, c.failed, c.skipped, time.Since(start).Seconds(), none))
 		for _, f := range c.failures {
 			notes = append(notes, "failed:  "+t.name+": "+f)
+			for _, line := range c.why[f] {
+				notes = append(notes, "         "+line)
+			}
 		}
 		for _, r := range c.reasons {
 			notes = append(notes, "skipped: "+t.name+": "+r)
