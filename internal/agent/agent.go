@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/command"
+	"banger/internal/agent/network"
 	"banger/internal/agent/root"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
@@ -40,6 +42,7 @@ type agent struct {
 	ending bool
 
 	execs  net.Listener
+	flows  net.Listener
 	exec   command.Service
 	memory *memory
 	disk   *disk
@@ -79,6 +82,9 @@ func serve(again bool) error {
 	if a.execs, err = listen(ctx, guest, channel.PortExec); err != nil {
 		return err
 	}
+	if a.flows, err = listen(ctx, guest, channel.PortFlow); err != nil {
+		return err
+	}
 	go func() { // ends with the guest, or an error
 		err := watchKernel(func(record []byte) {
 			a.memory.hear(record)
@@ -96,6 +102,7 @@ func serve(again bool) error {
 	}
 	if again {
 		go a.exec.Serve(a.execs) // ends with the agent
+		a.connect(network.Resume)
 	}
 	return control.Serve(controls, a)
 }
@@ -191,6 +198,12 @@ func (a *agent) join(id control.Identity) error {
 	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager(), makeNodes("/", a.release), preventThrashing()); err != nil {
 		say("prepare for the first command: %v", err)
 	}
+	if id.Network != nil {
+		a.connect(func(o network.Options) (*network.Network, error) {
+			o.IPv6 = id.Network.IPv6
+			return network.Start(filepath.Join("/", modulesParent("/"), a.release), o)
+		})
+	}
 	if !id.NoInit {
 		a.init = findInit()
 	}
@@ -205,6 +218,18 @@ func (a *agent) join(id control.Identity) error {
 		say("prepare for the agent's end: %v", err)
 	}
 	return nil
+}
+
+// connect gives the guest its network. A guest without one is of use.
+func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
+	n, err := start(network.Options{Say: say})
+	if err != nil {
+		say("there is no network: %v", err)
+		return
+	}
+	if n != nil {
+		go n.Serve(a.flows) // ends with the agent
+	}
 }
 
 func loopbackUp() error {

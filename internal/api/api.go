@@ -54,6 +54,8 @@ type Spec struct {
 	// TZ is the guest's time zone: "host", "UTC", a name as "Europe/Berlin", or "" for
 	// what the guest has.
 	TZ string `json:"tz,omitempty"`
+	// Network is how the guest is connected, and what it may reach.
+	Network vm.Network `json:"network,omitzero"`
 }
 
 // VM is a VM as it is shown.
@@ -237,6 +239,17 @@ type Set struct {
 	TTLSeconds int64 `json:"ttl_seconds,omitempty"`
 	// TZ is a new time zone, from the next start on; "none" takes it away.
 	TZ string `json:"tz,omitempty"`
+	// Network changes what the guest may reach, at once.
+	Network *SetNetwork `json:"network,omitempty"`
+}
+
+// SetNetwork changes what a VM's guest may reach.
+type SetNetwork struct {
+	Egress string `json:"egress,omitempty"` // a new profile
+	// Allow and Deny are rules that are added, Forget those that are taken away.
+	Allow  []string `json:"allow,omitempty"`
+	Deny   []string `json:"deny,omitempty"`
+	Forget []string `json:"forget,omitempty"`
 }
 
 // WaitFor asks for the moment when a VM has a state.

@@ -79,6 +79,10 @@ func (c *Client) VMHealth(ctx context.Context, ref string) (Health, error) {
 	return answer(ctx, c, VMHealth, ref, None{})
 }
 
+func (c *Client) Network(ctx context.Context, ref string, q NetworkQuery) (Network, error) {
+	return answer(ctx, c, VMNetwork, ref, q)
+}
+
 func (c *Client) VMStats(ctx context.Context, ref string) (Stats, error) {
 	return answer(ctx, c, VMStats, ref, None{})
 }
@@ -86,6 +90,11 @@ func (c *Client) VMStats(ctx context.Context, ref string) (Stats, error) {
 // VMLogs copies the console's bytes to w as they come.
 func (c *Client) VMLogs(ctx context.Context, ref string, in Logs, w io.Writer) error {
 	return raw(ctx, c, VMLogs, ref, in, w)
+}
+
+// NetworkLog copies what the VM was denied to w, a NetworkEvent a line.
+func (c *Client) NetworkLog(ctx context.Context, ref string, in NetworkLog, w io.Writer) error {
+	return raw(ctx, c, VMDenied, ref, in, w)
 }
 
 func (c *Client) AddWorkspace(ctx context.Context, ref string, in WorkspaceAdd) (VM, error) {

@@ -59,6 +59,8 @@ var (
 	VMSession = row[None, Session]("vm.session", http.MethodGet, "/v1/vms/{ref}/session", Plain, "Find where a running VM's sessions go")
 	VMHealth  = row[None, Health]("vm.health", http.MethodGet, "/v1/vms/{ref}/health", Plain, "Ask how a VM is")
 	VMStats   = row[None, Stats]("vm.stats", http.MethodGet, "/v1/vms/{ref}/stats", Plain, "Measure what a VM takes of the host")
+	VMNetwork = row[NetworkQuery, Network]("vm.network", http.MethodGet, "/v1/vms/{ref}/network", Plain, "Show what a VM may reach")
+	VMDenied  = row[NetworkLog, None]("vm.network.log", http.MethodGet, "/v1/vms/{ref}/network/log", Raw, "Read what a VM was denied")
 	VMLogs    = row[Logs, None]("vm.logs", http.MethodGet, "/v1/vms/{ref}/logs", Raw, "Read a VM's console")
 
 	AddWorkspace = row[WorkspaceAdd, VM]("vm.workspace.add", http.MethodPost, "/v1/vms/{ref}/workspaces", Plain, "Give a VM a workspace that was copied in")

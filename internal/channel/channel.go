@@ -20,15 +20,16 @@ const (
 	PortControl uint32 = 1001 // HTTP+JSON, see package channel/control
 	PortExec    uint32 = 1002 // one stream a process, see package channel/exec
 	PortSSH     uint32 = 1003 // stock SSH clients, through a ProxyCommand
+	PortFlow    uint32 = 1004 // carriers of the guest's network, see package channel/flow
 )
 
 // Protocol is the version of everything said on the channel. The host keeps
 // the last two: agents live on in snapshots, and in VMs that run on over an upgrade.
 // An agent ignores what it does not know, so what has to be heeded needs a version
 // (Needs of what is said): 2 brought a command's user, the shell on the console, a
-// disk's size, and time zone, no init and no root of an identity.
+// disk's size, and time zone, no init and no root of an identity; 3 brought the network.
 const (
-	Protocol    = 2
+	Protocol    = 3
 	ProtocolMin = 1
 )
 

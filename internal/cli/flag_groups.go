@@ -16,7 +16,7 @@ func grouped(cmd *cobra.Command, title string, add func()) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
 	add()
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if !before[f.Name] {
+		if !before[f.Name] && f.Annotations[flagGroup] == nil {
 			cmd.Flags().SetAnnotation(f.Name, flagGroup, []string{title})
 		}
 	})

@@ -31,6 +31,7 @@ type vmFlags struct {
 	name, image, vmm   text
 	vcpu, memory, disk text
 	ttl, tz            text
+	network            networkFlags
 	start              startFlags
 	quiet, json        bool
 }
@@ -52,6 +53,7 @@ func (f *vmFlags) add(a *app, cmd *cobra.Command) {
 	fs.Var(&f.tz, "tz", "time `ZONE`: host (the host's), UTC, or a name as Europe/Berlin (default: the image's)")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no notices")
 	f.start.add(cmd)
+	f.network.add(cmd)
 	cmd.RegisterFlagCompletionFunc("image", a.imageRefs)
 	cmd.RegisterFlagCompletionFunc("tz", cobra.FixedCompletions([]string{vm.ZoneHost, vm.ZoneUTC}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("vmm", cobra.FixedCompletions(vmms, cobra.ShellCompDirectiveNoFileComp))
@@ -147,6 +149,9 @@ func (f *vmFlags) create(a *app, cmd *cobra.Command) (api.Create, error) {
 		if s.TZ == "" {
 			return req, errNoZone
 		}
+	}
+	if s.Network, err = f.network.network(cmd); err != nil {
+		return req, err
 	}
 	if err := whole.Check(); err != nil {
 		return req, &usageError{err}

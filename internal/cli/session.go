@@ -80,6 +80,7 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	})
 	stop()
 	restore() // what follows are lines
+	a.noteDenials(ctx, c, where.Name, began)
 	switch {
 	case errors.Is(err, session.ErrBroken):
 		return a.explainBreak(ctx, c, where, began, err)

@@ -47,6 +47,7 @@ func (a *app) vmCreate() *cobra.Command {
 		},
 	}
 	f.add(a, cmd)
+	cmd.SetUsageFunc(usage(titleNetwork))
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the VM as JSON")
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "make the VM without starting it")
 	return cmd

@@ -96,7 +96,7 @@ The VM stays when the command ends, unless --rm is given.`,
 	grouped(cmd, titleRepository, func() { w.add(cmd) })
 	grouped(cmd, titleCommand, func() { how.add(cmd) })
 	cmd.Flags().Lookup("quiet").Annotations = nil // it is about progress
-	cmd.SetUsageFunc(usage(titleCommand, titleVM, titleRepository))
+	cmd.SetUsageFunc(usage(titleCommand, titleVM, titleNetwork, titleRepository))
 	cmd.Flags().BoolVar(&f.json, "json", false, "progress as JSON lines on stderr")
 	cmd.Flags().BoolVar(&rm, "rm", false, "delete the VM when the command or the shell ends, whatever happens")
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "leave the VM running and print its name")

@@ -10,7 +10,10 @@ import (
 )
 
 // setFlags are the flags of vm set as they were typed.
-type setFlags struct{ name, vcpu, memory, disk, ttl, tz text }
+type setFlags struct {
+	name, vcpu, memory, disk, ttl, tz, egress text
+	allow, deny, forget                       []string
+}
 
 // ttlNone takes a time to live away.
 const ttlNone = "none"
@@ -63,6 +66,10 @@ if it is taken away.`,
 	fs.Var(&f.disk, "disk-size", "root disk `SIZE`, as 20G, larger than it is; also while it runs")
 	fs.Var(&f.ttl, "ttl", "stop it after this `TIME` of each run, as 90m, 8h or 2d; none takes that away")
 	fs.Var(&f.tz, "tz", "time `ZONE` from the next start on: host (the host's), UTC, a name as Europe/Berlin, or none for what the guest has")
+	fs.Var(&f.egress, "egress", "what it may reach from now on: `PROFILE` public, dev or deny; connections that end with it are cut")
+	fs.StringArrayVar(&f.allow, "allow", nil, "add a rule: allow `NAME[:PORT]`, as vm run --allow")
+	fs.StringArrayVar(&f.deny, "deny", nil, "add a rule: deny `NAME[:PORT]`")
+	fs.StringArrayVar(&f.forget, "forget", nil, "take away the VM's own rule `NAME[:PORT]`, as it was typed")
 	fs.BoolVarP(&quiet, "quiet", "q", false, "no progress and no notices")
 	fs.BoolVar(&asJSON, "json", false, "print the VM as JSON")
 	for _, name := range []string{"name", "vcpu", "memory", "disk-size", "ttl"} {
@@ -110,6 +117,12 @@ func (f *setFlags) request(cmd *cobra.Command) (req api.Set, err error) {
 	if typed("tz") {
 		if req.TZ, whole.TZ = string(f.tz), string(f.tz); req.TZ == "" {
 			return req, errNoZone
+		}
+	}
+	if typed("egress") || len(f.allow)+len(f.deny)+len(f.forget) > 0 {
+		req.Network = &api.SetNetwork{Egress: string(f.egress), Allow: f.allow, Deny: f.deny, Forget: f.forget}
+		if whole.Network.Egress = string(f.egress); typed("egress") && f.egress == "" {
+			return req, fieldError("egress", fmt.Errorf("it is empty"))
 		}
 	}
 	if err := whole.Check(); err != nil {

@@ -34,6 +34,28 @@ type Config struct {
 	// UnsavedMax is the number of VMs with work that was not saved, deleted ones in the
 	// trash included, from which on no new VM is made.
 	UnsavedMax *int `toml:"unsaved_max"`
+	// Network is for all VMs, where a flag says nothing else.
+	Network Network `toml:"network"`
+}
+
+// Network is the table [network].
+type Network struct {
+	Net    string   `toml:"net"`    // the default of --net
+	Egress string   `toml:"egress"` // the default of --egress
+	Allow  []string `toml:"allow"`  // rules beside those of flags, which beat them
+	Deny   []string `toml:"deny"`
+	// Mirrors opens the hosts of the host's package clients; nil is true.
+	Mirrors *bool `toml:"mirrors"`
+	// TrustHostCA gives the guest the certificates that the host's administrator added; nil is
+	// true.
+	TrustHostCA *bool `toml:"trust_host_ca"`
+	// Proxy is the upstream proxy of all VMs, and NoProxy the names that are reached
+	// without it, as NO_PROXY has them.
+	Proxy   string `toml:"proxy"`
+	NoProxy string `toml:"no_proxy"`
+	// ProxyResolves leaves names that only the proxy can resolve to it, also without a
+	// rule.
+	ProxyResolves bool `toml:"proxy_resolves"`
 }
 
 // Size is a size that is written as those of flags are: "512M", "4G", a bare number is

@@ -34,6 +34,8 @@ func (d *Daemon) handlers() []handler {
 		plain(api.VMSession, d.vmSession),
 		plain(api.VMHealth, d.vmHealth),
 		plain(api.VMStats, d.vmStats),
+		plain(api.VMNetwork, d.showNetwork),
+		raw(api.VMDenied, d.networkLog),
 		raw(api.VMLogs, d.vmLogs),
 		plain(api.AddWorkspace, d.addWorkspace),
 		events(api.SaveWork, d.saveWork),
@@ -60,7 +62,7 @@ func (d *Daemon) listVMs(context.Context, request, api.None) ([]api.VM, error) {
 func (d *Daemon) createVM(ctx context.Context, r request, in api.Create, step progress.Func) (api.VM, error) {
 	o := instance.CreateOptions{
 		Spec: vm.Spec{Name: in.Name, Image: in.Spec.Image, Kernel: in.Spec.Kernel, VCPUs: in.Spec.VCPUs, MemMiB: in.Spec.MemMiB,
-			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds, TZ: in.Spec.TZ},
+			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds, TZ: in.Spec.TZ, Network: in.Spec.Network},
 		Start: in.Start, StartOptions: startOptions(r, in.Force, in.Wait),
 	}
 	if in.Remove {
@@ -116,7 +118,11 @@ func (d *Daemon) showVM(_ context.Context, r request, _ api.None) (api.VM, error
 
 func (d *Daemon) setVM(ctx context.Context, r request, in api.Set, step progress.Func) (api.VM, error) {
 	return d.on(r, func(i *instance.Instance) error {
-		return i.Set(ctx, instance.Change{Name: in.Name, VCPUs: in.VCPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, TTLSeconds: in.TTLSeconds, TZ: in.TZ}, step)
+		c := instance.Change{Name: in.Name, VCPUs: in.VCPUs, MemMiB: in.MemMiB, DiskMiB: in.DiskMiB, TTLSeconds: in.TTLSeconds, TZ: in.TZ}
+		if n := in.Network; n != nil {
+			c.Network = &instance.NetworkChange{Egress: n.Egress, Allow: n.Allow, Deny: n.Deny, Forget: n.Forget}
+		}
+		return i.Set(ctx, c, step)
 	})
 }
 

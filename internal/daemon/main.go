@@ -86,7 +86,7 @@ func open(ctx context.Context, program string, drivers vmm.Drivers) (*Daemon, er
 	if err != nil {
 		return nil, err
 	}
-	cfg := instance.Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers, Bounds: readBounds(dirs)}
+	cfg := instance.Config{Dirs: dirs, Program: program, Agent: agent, Drivers: drivers, Bounds: readBounds(dirs), Network: readNetwork(dirs)}
 	d, err := Open(ctx, cfg)
 	if !errors.Is(err, ErrRunning) {
 		return d, err
@@ -129,6 +129,15 @@ func readBounds(dirs paths.Dirs) func() config.Bounds {
 		}
 		last = c.Bounds()
 		return last
+	}
+}
+
+// readNetwork reads the network of all VMs from the user's configuration at each call. One that
+// can't be read is an error: what a guest may reach is no guess.
+func readNetwork(dirs paths.Dirs) func() (config.Network, error) {
+	return func() (config.Network, error) {
+		c, err := config.Load(filepath.Join(dirs.Config, config.File))
+		return c.Network, err
 	}
 }
 

@@ -17,7 +17,7 @@ func show(i *instance.Instance) api.VM {
 	out := api.VM{
 		ID: rec.ID, Name: rec.Spec.Name, State: rec.State, Operation: v.Operation,
 		Spec: api.Spec{Image: rec.Spec.Image, Kernel: rec.Spec.Kernel, VCPUs: rec.Spec.VCPUs, MemMiB: rec.Spec.MemMiB,
-			DiskMiB: rec.Spec.DiskMiB, Driver: rec.Spec.Driver, TTLSeconds: rec.Spec.TTLSeconds, TZ: rec.Spec.TZ},
+			DiskMiB: rec.Spec.DiskMiB, Driver: rec.Spec.Driver, TTLSeconds: rec.Spec.TTLSeconds, TZ: rec.Spec.TZ, Network: rec.Spec.Network},
 		ImageDigest: rec.ImageDigest, KernelDigest: rec.KernelDigest,
 		CreatedAt: rec.CreatedAt, StartedAt: rec.StartedAt, EndsAt: v.EndsAt(), BootID: rec.Run.BootID,
 		SilentSince: v.Silent, AgentGoneSince: v.Status.AgentGoneSince, AgentEndedAt: v.Status.AgentEndedAt, Held: v.Status.Held, GuestSilent: v.Status.Silent,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"banger/internal/config"
 	"banger/internal/disk"
 	"banger/internal/fault"
 	"banger/internal/hint"
@@ -27,12 +28,14 @@ type Change struct {
 	TTLSeconds int64
 	// TZ is a new time zone, from the next start on; vm.ZoneNone takes it away.
 	TZ string
+	// Network changes what the guest may reach; nil changes nothing.
+	Network *NetworkChange
 }
 
 // Set changes a VM. CPUs and memory of a running one are refused; a name, a
 // time to live and a larger disk change at once.
 func (i *Instance) Set(ctx context.Context, c Change, step progress.Func) error {
-	v := verb{name: "set", key: fmt.Sprintf("set %+v", c)}
+	v := verb{name: "set", key: fmt.Sprintf("set %+v %+v", c, c.Network)}
 	return i.do(ctx, v, step, func(ctx context.Context, _ progress.Func) error { return i.change(ctx, c) })
 }
 
@@ -69,6 +72,15 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	default:
 		to.TZ = c.TZ
 	}
+	if c.Network != nil {
+		var err error
+		if to.Network, err = c.Network.to(spec.Network); err == nil {
+			_, err = networkOf(to.Network, config.Network{}) // are the rules sound?
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := to.Check(); err != nil {
 		return err
 	}
@@ -98,6 +110,11 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	err := i.move("", func(r *vm.Record) { r.Spec = to })
 	if errors.Is(err, store.ErrNameTaken) {
 		return fmt.Errorf("rename VM %q: %w", spec.Name, store.ErrNameTaken)
+	}
+	if err == nil && v.HasRun && c.Network != nil {
+		if err = i.tellNetwork(ctx, to.Network); err != nil {
+			err = fmt.Errorf("the network of VM %q changes at its next start, not now: %w", to.Name, err)
+		}
 	}
 	if err != nil || !v.HasRun || to.DiskMiB == spec.DiskMiB {
 		return err

@@ -34,7 +34,8 @@ type Config struct {
 	Program string // path of bangerd, for the launcher and supervisors
 	Agent   string // path of banger-agent, packed into initramfs images
 	Drivers vmm.Drivers
-	Bounds  func() config.Bounds // of saved and unsaved work, read anew at each call
+	Bounds  func() config.Bounds           // of saved and unsaved work, read anew at each call
+	Network func() (config.Network, error) // of all VMs, read anew at each call
 }
 
 // trashLimits: the newest entries stay up to both.

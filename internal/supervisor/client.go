@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"banger/internal/channel/control"
+	"banger/internal/network/policy"
 	"banger/internal/unixsock"
 )
 
@@ -133,6 +135,28 @@ func (c *Client) post(ctx context.Context, path string, in any) error {
 // Grow tells VMM and guest that the VM's disk is larger, and returns when its root is as
 // large.
 func (c *Client) Grow(ctx context.Context) error { return c.post(ctx, pathGrow, struct{}{}) }
+
+// SetPolicy changes what the guest may reach. Connections that it would not have any more
+// are ended.
+func (c *Client) SetPolicy(ctx context.Context, p policy.Policy) error {
+	return c.post(ctx, pathPolicy, p)
+}
+
+// Network asks for the run's network; of a name and a port, what would become of a connection
+// to it.
+func (c *Client) Network(ctx context.Context, name string, port uint16) (NetworkState, error) {
+	path := pathNetwork
+	if name != "" {
+		path += "?" + url.Values{"name": {name}, "port": {strconv.Itoa(int(port))}}.Encode()
+	}
+	body, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return NetworkState{}, err
+	}
+	defer body.Close()
+	var s NetworkState
+	return s, json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&s)
+}
 
 // Health asks the guest's agent how the guest is.
 func (c *Client) Health(ctx context.Context) (control.Health, error) {

@@ -35,6 +35,8 @@ type Order struct {
 	Repair bool `json:"repair,omitempty"`
 	// TZ is the VM's, see vm.Spec.
 	TZ string `json:"tz,omitempty"`
+	// Network is the guest's; nil for none.
+	Network *Network `json:"network,omitempty"`
 	// Protocol is the one of who wrote the order.
 	Protocol int `json:"protocol"`
 }

@@ -51,15 +51,16 @@ const (
 	verbDial   verb = "dial"
 	verbHealth verb = "health"
 	verbGrow   verb = "grow"
+	verbPolicy verb = "policy"
 )
 
 // takes is the one table of which request each phase takes. An end that is asked
 // for again is under way: that is no error.
 var takes = map[Phase][]verb{
 	Launching: {verbStop, verbKill},
-	Booting:   {verbStop, verbKill},
-	Joining:   {verbStop, verbKill},
-	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow},
+	Booting:   {verbStop, verbKill, verbPolicy},
+	Joining:   {verbStop, verbKill, verbPolicy},
+	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow, verbPolicy},
 	Ending:    {verbStop, verbKill, verbDial, verbHealth},
 	Gone:      {verbStop, verbKill},
 }
@@ -137,6 +138,8 @@ const (
 	pathKeys    = "/v1/keys"    // GET, Upgrade: banger-stream: keys to the console, and what it shows from now on
 	pathHealth  = "/v1/health"  // GET control.Health
 	pathGrow    = "/v1/grow"    // POST, answers when the guest has taken its larger disk
+	pathPolicy  = "/v1/policy"  // POST policy.Policy, answers with PolicySet
+	pathNetwork = "/v1/network" // GET NetworkState; with ?name=NAME&port=N, what would become of a connection
 )
 
 // Upgrade is the protocol that a dialled connection turns into: raw bytes to

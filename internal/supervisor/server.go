@@ -110,6 +110,8 @@ func (r *run) handler() http.Handler {
 	mux.HandleFunc("GET "+pathKeys, r.serveKeys)
 	mux.HandleFunc("GET "+pathHealth, r.serveHealth)
 	mux.HandleFunc("POST "+pathGrow, r.serveGrow)
+	mux.HandleFunc("POST "+pathPolicy, r.servePolicy)
+	mux.HandleFunc("GET "+pathNetwork, r.serveNetwork)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(Header, strconv.Itoa(Protocol))
 		mux.ServeHTTP(w, req)
@@ -162,6 +164,9 @@ func (r *run) serveKill(w http.ResponseWriter, req *http.Request) {
 	r.answerPost(w, req, request{kill: sig})
 }
 
+// maxRequest bounds a request's body, in bytes: the largest is a policy.
+const maxRequest = 1 << 20
+
 // read checks the phase for v and reads the body into in.
 func (r *run) read(w http.ResponseWriter, req *http.Request, v verb, in any) bool {
 	s, _ := r.now()
@@ -169,7 +174,7 @@ func (r *run) read(w http.ResponseWriter, req *http.Request, v verb, in any) boo
 		refuse(w, err)
 		return false
 	}
-	if err := json.NewDecoder(io.LimitReader(req.Body, 4<<10)).Decode(in); err != nil {
+	if err := json.NewDecoder(io.LimitReader(req.Body, maxRequest)).Decode(in); err != nil {
 		refuse(w, &Refusal{Code: CodeInvalid, Message: "read the request: " + err.Error()})
 		return false
 	}

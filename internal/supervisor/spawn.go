@@ -70,7 +70,7 @@ func Spawn(program string, o Order, lock *os.File) (p vm.Process, err error) {
 	defer log.Close()
 	err = fault.Do("start.supervisor", func() error {
 		child, err := launch.Start(program, launch.Spec{
-			Path: program, Args: []string{"supervise", o.Dir}, Env: environment(),
+			Path: program, Args: []string{"supervise", o.Dir}, Env: environment(o),
 			Files: []*os.File{listening, lock}, Stdout: log, Stderr: log,
 			NewSession: true, NoNewPrivs: true,
 		})
@@ -83,12 +83,15 @@ func Spawn(program string, o Order, lock *os.File) (p vm.Process, err error) {
 }
 
 // environment is all that a supervisor gets of its starter's.
-func environment() []string {
+func environment(o Order) []string {
 	var env []string
 	for _, k := range []string{"PATH", "GOCOVERDIR", "GORACE", "XDG_RUNTIME_DIR", "BANGER_FAULT", "BANGER_FAULT_TRACE"} {
 		if v, ok := os.LookupEnv(k); ok {
 			env = append(env, k+"="+v)
 		}
+	}
+	if o.Network != nil {
+		env = append(env, o.Network.Proxies.environment()...)
 	}
 	return env
 }

@@ -58,6 +58,9 @@ type Status struct {
 	OutOfMemory *vm.OutOfMemory `json:"out_of_memory,omitempty"`
 	// Disk is what the guest's agent has found of the VM's disk.
 	Disk vm.DiskState `json:"disk,omitempty"`
+	// Denied counts what the guest wanted of the network and did not get, but for what
+	// came several times in a row.
+	Denied int `json:"denied,omitempty"`
 	// Ending is set in the phase Gone.
 	Ending *vm.Ending `json:"ending,omitempty"`
 	// Failed says that the run ended before it was ready.

@@ -93,14 +93,22 @@ func (r *run) attend(m vmm.Machine) (stop func()) {
 	r.update(func(s *Status) { s.Phase, s.VMM, s.Gaps, s.Text = Booting, &p, m.Gaps(), "booting the kernel" })
 	r.log.Info("vmm launched", "driver", r.order.Driver, "pid", p.PID)
 	var beside sync.WaitGroup
-	beside.Go(func() { io.Copy(r.console, m.Console()) })                                              // ends with the VMM
-	beside.Go(func() { newGuard(r, m).watch() })                                                       // ends with the VMM
-	beside.Go(func() { (&timekeeper{r: r, m: m}).keep() })                                             // ends with the VMM
+	beside.Go(func() { io.Copy(r.console, m.Console()) })  // ends with the VMM
+	beside.Go(func() { newGuard(r, m).watch() })           // ends with the VMM
+	beside.Go(func() { (&timekeeper{r: r, m: m}).keep() }) // ends with the VMM
+	network := r.openNetwork()
+	if network != nil {
+		r.network.Store(network)
+		for range carrierCount {
+			beside.Go(func() { r.carry(m, network.guest.Handle) }) // ends with the VMM
+		}
+	}
 	beside.Go(func() { launch.EnterScope("banger-"+string(r.order.ID)+".scope", os.Getpid(), p.PID) }) // bounded by itself
 	return sync.OnceFunc(func() {
 		if err := m.Close(); err != nil {
 			r.log.Warn("close the machine", "err", err)
 		}
+		network.close()
 		beside.Wait()
 		r.update(func(s *Status) { s.VMM = nil })
 	})
@@ -202,6 +210,7 @@ func (r *run) identity() control.Identity {
 		NoInit:    r.order.NoInit,
 		Repair:    r.order.Repair,
 		Zone:      zoneOf(r.order.TZ),
+		Network:   r.networkIdentity(),
 	}
 }
 

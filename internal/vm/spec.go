@@ -43,6 +43,8 @@ type Spec struct {
 	// TZ is the guest's time zone: ZoneHost, ZoneUTC, a name as Europe/Berlin, or "" for
 	// what the guest has, at first the image's.
 	TZ string `json:"tz,omitempty"`
+	// Network is how the guest is connected, and what it may reach.
+	Network Network `json:"network,omitzero"`
 }
 
 // FieldError is a Spec's field that cannot be used. Field is the flag's name
@@ -85,7 +87,7 @@ func (s Spec) Check() error {
 	if s.TZ != "" && !isZone(s.TZ) {
 		return &FieldError{"tz", fmt.Errorf("%q is neither %s, %s nor a time zone's name, as Europe/Berlin", s.TZ, ZoneHost, ZoneUTC)}
 	}
-	return nil
+	return s.Network.Check()
 }
 
 // maxZoneName bounds a time zone's name, in bytes; the longest known has 32.

@@ -37,11 +37,21 @@ type Identity struct {
 	Zone *Zone `json:"zone,omitempty"`
 	// Repair says that the user wants the disk repaired, whatever is lost.
 	Repair bool `json:"repair,omitempty"`
+	// Network gives the guest a network, whose carriers the host opens; nil gives none.
+	Network *Network `json:"network,omitempty"`
+}
+
+// Network is how a guest is connected.
+type Network struct {
+	// IPv6 says that the host has a way to addresses of IPv6.
+	IPv6 bool `json:"ipv6,omitempty"`
 }
 
 // Needs is as of an exec.Request.
 func (id Identity) Needs() (protocol int, what string) {
 	switch {
+	case id.Network != nil:
+		return 3, "a network"
 	case id.Bare:
 		return 2, "a guest without its root"
 	case id.NoInit:

@@ -15,6 +15,8 @@ import (
 	"banger/internal/agent/command"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
 )
 
 // agentPorts are the agent's: control, and exec in the guest's directory, which
@@ -29,7 +31,20 @@ func agentPorts(g *guest) (map[uint32]func(net.Listener), error) {
 	return map[uint32]func(net.Listener){
 		channel.PortControl: func(l net.Listener) { control.Serve(l, g) },
 		channel.PortExec:    g.exec.Serve,
+		channel.PortFlow:    serveFlows,
 	}, nil
+}
+
+// serveFlows takes carriers of flows: a stand-in has no network of its own, and nothing
+// that listens.
+func serveFlows(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		flow.New(c, false, 0, func(f *flow.Flow) { f.Refuse(netflow.Refused, "a stand-in has no network") })
+	}
 }
 
 // writePrograms writes the commands that end the guest, or fill its disk, before

@@ -1,0 +1,103 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+)
+
+// transparent lets a socket have addresses that are others' (ip(7)).
+func transparent(_, _ string, c syscall.RawConn) error {
+	var err error
+	cerr := c.Control(func(fd uintptr) {
+		for _, o := range []struct{ level, name int }{
+			{unix.SOL_SOCKET, unix.SO_REUSEADDR},
+			{unix.SOL_IP, unix.IP_TRANSPARENT},
+			{unix.SOL_IPV6, unix.IPV6_TRANSPARENT},
+			{unix.SOL_IP, unix.IP_RECVORIGDSTADDR},
+			{unix.SOL_IPV6, unix.IPV6_RECVORIGDSTADDR},
+		} {
+			e := unix.SetsockoptInt(int(fd), o.level, o.name, 1)
+			if e != nil && !errors.Is(e, unix.ENOPROTOOPT) {
+				err = errors.Join(err, os.NewSyscallError("setsockopt", e))
+			}
+		}
+	})
+	return errors.Join(cerr, err)
+}
+
+// listenTCP listens for connections that TPROXY hands over, to any address and port.
+func listenTCP() (*net.TCPListener, error) {
+	lc := net.ListenConfig{Control: transparent}
+	l, err := lc.Listen(context.Background(), "tcp", ":0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the guest's connections: %w", err)
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// accept joins the guest's connections with the host's flows.
+func (n *Network) accept() {
+	for {
+		c, err := n.tcp.AcceptTCP()
+		if err != nil {
+			n.say("network: accept the guest's connections: %v", err)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(100 * time.Millisecond) // out of descriptors or memory
+			continue
+		}
+		c.SetLinger(0)
+		f := n.gate.take(pair{end(c.RemoteAddr()), end(c.LocalAddr())})
+		if f == nil {
+			c.Close()
+			continue
+		}
+		n.running.Go(func() { flow.Join(f, &guestConn{TCPConn: c}) }) // ends with either
+	}
+}
+
+// guestConn is the agent's end of a connection of the guest's. If the agent dies, the
+// guest gets a reset, so that no cut answer looks whole: it lingers for no time but when it
+// is closed in order.
+type guestConn struct {
+	*net.TCPConn
+	cut bool
+}
+
+func (c *guestConn) SetLinger(sec int) error {
+	c.cut = sec == 0
+	return c.TCPConn.SetLinger(sec)
+}
+
+func (c *guestConn) Close() error {
+	if !c.cut {
+		c.TCPConn.SetLinger(-1)
+	}
+	return c.TCPConn.Close()
+}
+
+// end is a as the packets have it.
+func end(a net.Addr) netip.AddrPort {
+	e := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(e.Addr().Unmap().WithZone(""), e.Port())
+}
+
+// codeOf is the code of a connection within the guest that failed.
+func codeOf(err error) byte {
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return netflow.Refused
+	}
+	return netflow.Unreachable
+}

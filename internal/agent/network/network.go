@@ -1,0 +1,186 @@
+// Package network is the guest's half of its network.
+//
+// The guest has no network card. The agent owns a network namespace beside the guest's, the inner one, and
+// joins the two with a veth pair whose outer end is eth0. In the inner one every
+// connection waits, as a SYN in a queue, until the host has made it or refused it; then it
+// comes to a listener of the agent's by TPROXY, and its bytes go over the VM's channel
+// as a flow (package channel/flow). Questions to port 53 of any address, and pings, go the same way. All
+// else is refused at once.
+//
+//	guest                    inner namespace            host
+//	eth0 10.0.2.15  — veth —  queue: SYN       ──flow──→  judges, dials
+//	                          ← RST, unreachable ←─────   refused, denied
+//	                          TPROXY: listener ←─flow─→   connection
+//
+// It decides nothing: what a guest may reach is the host's to say. A process in the
+// guest that took the agent's place would get exactly what eth0 gives.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+)
+
+// Addresses of the network, the same in every VM.
+var (
+	guestAddr   = netip.MustParsePrefix("10.0.2.15/24")
+	gatewayAddr = netip.MustParsePrefix("10.0.2.2/24")
+	// Resolver is the address of the nameserver that the guest is told. Any other
+	// would do: all questions come to the host.
+	resolverAddr = netip.MustParsePrefix("10.0.2.3/24")
+
+	guestAddr6   = netip.MustParsePrefix("fd00:2::15/64")
+	gatewayAddr6 = netip.MustParsePrefix("fd00:2::2/64")
+)
+
+// Network is the inner namespace and who answers in it.
+type Network struct {
+	say        func(format string, args ...any)
+	inner      *namespace
+	carriers   carriers
+	gate       gate
+	tcp        *net.TCPListener
+	questions  chan struct{} // one for each datagram of DNS under way
+	pings      chan struct{}
+	notes      chan struct{}
+	raw4, raw6 int // sockets of ICMP
+	running    sync.WaitGroup
+}
+
+// Limits of what is under way at once.
+const (
+	maxQuestions = 256
+	maxPings     = 64
+	maxNotes     = 16
+)
+
+// Options of a guest's network.
+type Options struct {
+	// IPv6 gives the guest an address of IPv6 and a route.
+	IPv6 bool
+	// Say takes a line for the guest's console.
+	Say func(format string, args ...any)
+}
+
+// Start makes the network of a guest whose kernel's modules are in modules
+// (/lib/modules/RELEASE). A kernel that lacks one of them is an error, and then there is no
+// eth0.
+func Start(modules string, o Options) (*Network, error) {
+	if err := loadModules(modules); err != nil {
+		return nil, err
+	}
+	inner, err := makeNamespace(o.IPv6)
+	if err != nil {
+		return nil, err
+	}
+	if err := tellGuest("/"); err != nil {
+		o.Say("network: tell the guest's programs of it: %v", err)
+	}
+	return open(inner, o)
+}
+
+// Resume takes over the network that an agent before this one has made: nil if there
+// is none.
+func Resume(o Options) (*Network, error) {
+	inner, ipv6, err := findNamespace()
+	if inner == nil || err != nil {
+		return nil, err
+	}
+	o.IPv6 = ipv6
+	return open(inner, o)
+}
+
+func open(inner *namespace, o Options) (*Network, error) {
+	n := &Network{
+		say: o.Say, inner: inner, questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
+	}
+	n.carriers.init()
+	return n, inner.do(func() error { return n.listen(o.IPv6) })
+}
+
+// listen begins to answer in the inner namespace, in which it is called.
+func (n *Network) listen(ipv6 bool) error {
+	var err error
+	if n.tcp, err = listenTCP(); err != nil {
+		return err
+	}
+	var sockets []*net.UDPConn
+	for _, family := range []string{"udp4", "udp6"} {
+		if family == "udp6" && !ipv6 {
+			break
+		}
+		s, err := listenUDP(family)
+		if err != nil {
+			return err
+		}
+		sockets = append(sockets, s)
+	}
+	if n.raw4, err = rawSocket(unix.AF_INET, unix.IPPROTO_ICMP); err != nil {
+		return err
+	}
+	if n.raw6, err = rawSocket(unix.AF_INET6, unix.IPPROTO_ICMPV6); err != nil && ipv6 {
+		return err
+	}
+	if err := setRules(n.inner, n.tcp.Addr().(*net.TCPAddr).Port); err != nil {
+		return err
+	}
+	n.gate = gate{n: n, asked: map[pair]bool{}, made: map[pair]*flow.Flow{}}
+	if err := n.gate.open(n.inner); err != nil {
+		return err
+	}
+	n.running.Go(n.accept) // ends with the guest
+	for _, s := range sockets {
+		n.running.Go(func() { n.answerQuestions(s) }) // ends with the guest
+	}
+	return nil
+}
+
+// Serve takes carriers of flows, which the host opens, from l until it is closed.
+func (n *Network) Serve(l net.Listener) error { return n.carriers.serve(l, n.listener) }
+
+// listener answers the host's flows: connections to what listens in the guest.
+func (n *Network) listener(f *flow.Flow) {
+	r, err := netflow.Parse(f.Header())
+	if err != nil || r.Kind != netflow.Listener {
+		f.Refuse(netflow.Refused, fmt.Sprintf("the agent knows no flow of the kind %q", r.Kind))
+		return
+	}
+	c, err := net.Dial("tcp", r.Addr.String())
+	if err != nil {
+		f.Refuse(codeOf(err), err.Error())
+		return
+	}
+	if f.Accept() != nil {
+		c.Close()
+		return
+	}
+	flow.Join(f, c.(*net.TCPConn))
+}
+
+// open asks the host for a flow.
+func (n *Network) open(ctx context.Context, r netflow.Request) (*flow.Flow, error) {
+	s, err := n.carriers.pick(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.Open(ctx, r.Marshal())
+}
+
+// refusal is the code of a flow that could not be opened: what is not the host's word is
+// unreachable.
+func refusal(err error) byte {
+	var r *flow.RefusedError
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return netflow.Unreachable
+}

@@ -1,0 +1,70 @@
+// Package netflow is what the two ends of a guest's network say in the headers of their
+// flows (package channel/flow): the agent asks for what a process of the guest wants of
+// the network, and the host asks for what listens in the guest.
+package netflow
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+)
+
+// Kinds of flows. The guest opens the first three, the host the last.
+const (
+	// Connect asks the host for a TCP connection to Addr. The flow is accepted when it is
+	// there, and carries its bytes.
+	Connect = "connect"
+	// DNS carries questions to port 53, as they are on TCP: 2 bytes of length before
+	// each message; and the answers in their order.
+	DNS = "dns"
+	// Ping asks the host to send an echo request to Addr, with the flow's bytes as its
+	// data. The flow is accepted when the answer has come, and carries its data.
+	Ping = "ping"
+	// Note tells the host of a packet that goes nowhere.
+	Note = "note"
+	// Listener asks the agent for a connection to a port on the guest's own addresses.
+	Listener = "listener"
+)
+
+// Codes of refusals, as the process in the guest sees them.
+const (
+	Refused     = 1 + iota // connection refused: RST
+	Unreachable            // no route to host, or no answer in time
+	Denied                 // the policy: administratively prohibited
+	Busy                   // a limit of the VM's is reached: RST
+)
+
+// Request is a flow's header.
+type Request struct {
+	Kind string         `json:"kind"`
+	Addr netip.AddrPort `json:"addr,omitzero"`
+	// From is the guest's end, of a Connect or a Note.
+	From netip.AddrPort `json:"from,omitzero"`
+	// Proto is a Note's: "udp".
+	Proto string `json:"proto,omitempty"`
+	// TCP says that the DNS question came by TCP.
+	TCP bool `json:"tcp,omitempty"`
+	// Process is who asks, as the guest says: at most 64 bytes, to be escaped.
+	Process string `json:"process,omitempty"`
+}
+
+// Marshal is r as a flow's header.
+func (r Request) Marshal() []byte {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // nothing in it can't be said
+	}
+	return text
+}
+
+// Parse reads a header.
+func Parse(header []byte) (Request, error) {
+	var r Request
+	if err := json.Unmarshal(header, &r); err != nil {
+		return r, fmt.Errorf("read a flow's header: %w", err)
+	}
+	if len(r.Process) > 64 {
+		r.Process = r.Process[:64]
+	}
+	return r, nil
+}

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+func (a *app) vmNetwork() *cobra.Command {
+	cmd := group("network", "What a VM may reach, and what it was denied", "", `  banger vm network log dev
+  banger vm network show dev
+  banger vm network check dev example.org:443`)
+	cmd.AddCommand(a.vmNetworkLog(), a.vmNetworkShow(), a.vmNetworkCheck())
+	return cmd
+}
+
+func (a *app) vmNetworkLog() *cobra.Command {
+	var in api.NetworkLog
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "log [flags] VM",
+		Short: "Print what a VM was denied",
+		Long: `Print what a VM's guest wanted of the network and did not get: when, what, why,
+which process (as the guest says), and the flag that would allow it.`,
+		Example: `  banger vm network log dev
+  banger vm network log -f dev
+  banger vm network log --json dev | jq -r .allow`,
+		Args:              args(1, 1, "a VM"),
+		ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return c.NetworkLog(cmd.Context(), refs[0], in, a.stdout)
+			}
+			return eachDenial(cmd.Context(), c, refs[0], in, func(e api.NetworkEvent) error { return a.write("%s\n", denialText(e)) })
+		},
+	}
+	cmd.Flags().BoolVarP(&in.Follow, "follow", "f", false, "go on until the VM ends")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
+	return cmd
+}
+
+// eachDenial calls each with what the VM was denied.
+func eachDenial(ctx context.Context, c *api.Client, ref string, in api.NetworkLog, each func(api.NetworkEvent) error) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(c.NetworkLog(ctx, ref, in, w)) }() // ends with r
+	defer r.Close()
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e api.NetworkEvent
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			continue
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// denialText is a denial in one line.
+func denialText(e api.NetworkEvent) string {
+	what := cmp.Or(e.Name, e.Addr)
+	if e.Port != 0 {
+		what = net.JoinHostPort(what, strconv.Itoa(e.Port))
+	}
+	if e.Name != "" && e.Addr != "" {
+		what += " (" + e.Addr + ")"
+	}
+	text := fmt.Sprintf("%s  denied  %-4s %s: %s", e.Time.Local().Format(time.DateTime), e.Proto, what, e.Reason)
+	if e.Process != "" {
+		text += ", asked by " + e.Process
+	}
+	if e.Count > 1 {
+		text += fmt.Sprintf(", ×%d", e.Count)
+	}
+	if e.Allow != "" {
+		text += "; " + e.Allow + " allows it"
+	}
+	return clean(text)
+}
+
+func (a *app) vmNetworkShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [flags] VM",
+		Short: "Show what a VM may reach",
+		Long: `Show how a VM is connected and what it may reach: its profile, and each rule with
+where it is from. Of a VM that does not run, it is what its next start gives.`,
+		Example:           `  banger vm network show dev`,
+		Args:              args(1, 1, "a VM"),
+		ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			n, err := a.network(cmd.Context(), refs[0], api.NetworkQuery{})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(n)
+			}
+			return a.table(func(w io.Writer) {
+				fmt.Fprintf(w, "net\t%s\n", clean(n.Mode))
+				if n.Mode == vm.NetNone {
+					return
+				}
+				fmt.Fprintf(w, "egress\t%s\n", clean(n.Egress))
+				for _, r := range n.Rules {
+					fmt.Fprintf(w, "rule\t%s\t%s\n", clean(r.Rule), clean(r.Origin))
+				}
+				if n.Running {
+					fmt.Fprintf(w, "connections\t%d\n", n.Flows)
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) vmNetworkCheck() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check [flags] VM NAME[:PORT]",
+		Short: "Say what would become of a connection",
+		Long: `Say what would become of a connection of a running VM's guest: whether the name is
+resolved, to what, which rule decides, and what would allow it. Without a port it is
+443. The exit status is 0 if an address of it may be reached, and 1 if none may.`,
+		Example: `  banger vm network check dev example.org
+  banger vm network check dev 10.0.0.7:5432`,
+		Args:              args(2, 2, "a VM and a name"),
+		ValidArgsFunction: a.names(1, vm.Running),
+		RunE: func(cmd *cobra.Command, typed []string) error {
+			q, err := connectionQuery(typed[1])
+			if err != nil {
+				return err
+			}
+			n, err := a.network(cmd.Context(), typed[0], q)
+			if err != nil {
+				return err
+			}
+			if n.Mode == vm.NetNone {
+				n.Check = []api.NetworkCheck{{Name: q.Name, Reason: "the VM has no network (--net none)"}}
+			}
+			allowed := false
+			for _, c := range n.Check {
+				allowed = allowed || c.Allow
+			}
+			if asJSON {
+				err = a.json(n.Check)
+			} else {
+				err = a.table(func(w io.Writer) { writeChecks(w, n.Check) })
+			}
+			if err == nil && !allowed {
+				return statusError(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// connectionQuery reads NAME[:PORT].
+func connectionQuery(text string) (q api.NetworkQuery, err error) {
+	q = api.NetworkQuery{Name: strings.Trim(text, "[]"), Port: 443}
+	if host, port, splitErr := net.SplitHostPort(text); splitErr == nil {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return q, usagef("%q is no port, between 1 and 65535", port)
+		}
+		q.Name, q.Port = host, int(n)
+	}
+	if q.Name == "" || strings.ContainsAny(q.Name, "/* ") {
+		return q, usagef("%q is neither a name nor an address, as example.org:443", text)
+	}
+	return q, nil
+}
+
+func writeChecks(w io.Writer, checks []api.NetworkCheck) {
+	for _, c := range checks {
+		verdict := map[bool]string{true: "allowed", false: "denied"}[c.Allow]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", verdict, clean(cmp.Or(c.Name, c.Addr)), clean(c.Addr), clean(cmp.Or(c.Rule, c.Reason)))
+		if c.Rule != "" && c.Reason != "" {
+			fmt.Fprintf(w, "\t\t\t%s\n", clean(c.Reason))
+		}
+		if c.Hint != "" {
+			fmt.Fprintf(w, "\t\t\t→ %s\n", clean(c.Hint))
+		}
+	}
+}
+
+func (a *app) network(ctx context.Context, ref string, q api.NetworkQuery) (api.Network, error) {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return api.Network{}, err
+	}
+	return c.Network(ctx, ref, q)
+}
+
+// maxNamed is how many denied hosts are named at a session's end.
+const maxNamed = 3
+
+// noteDenials says which hosts a VM was denied since then.
+func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since time.Time) {
+	var hosts []string
+	err := eachDenial(ctx, c, name, api.NetworkLog{}, func(e api.NetworkEvent) error {
+		host := clean(cmp.Or(e.Name, e.Addr))
+		if !e.Time.Before(since) && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+		return nil
+	})
+	if err != nil || len(hosts) == 0 {
+		return
+	}
+	count := fmt.Sprintf("%d hosts were denied", len(hosts))
+	if len(hosts) == 1 {
+		count = "a host was denied"
+	}
+	named := strings.Join(hosts[:min(len(hosts), maxNamed)], ", ")
+	if len(hosts) > maxNamed {
+		named += " …"
+	}
+	a.note("%s (%s): banger vm network log %s", count, named, name)
+}

@@ -1,0 +1,101 @@
+package instance
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"banger/internal/config"
+	"banger/internal/network/policy"
+	"banger/internal/supervisor"
+	"banger/internal/vm"
+)
+
+// networkOf is a VM's network as its supervisor is told: what was asked for the VM, then
+// what the configuration says. It is nil for a VM without one.
+func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
+	if mode := cmp.Or(n.Mode, c.Net, vm.NetUser); mode == vm.NetNone {
+		return nil, nil
+	}
+	out := &supervisor.Network{}
+	var err error
+	if out.Policy.Profile, err = policy.ParseProfile(cmp.Or(n.Egress, c.Egress)); err != nil {
+		return nil, err
+	}
+	out.Policy.ProxyResolves = c.ProxyResolves
+	for _, set := range []struct {
+		field  string
+		action policy.Action
+		rules  []string
+		source policy.Source
+	}{
+		{"deny", policy.Deny, n.Deny, policy.FromFlag},
+		{"allow", policy.Allow, n.Allow, policy.FromFlag},
+		{"deny", policy.Deny, c.Deny, policy.FromConfig},
+		{"allow", policy.Allow, c.Allow, policy.FromConfig},
+	} {
+		for _, text := range set.rules {
+			r, err := policy.Parse(set.action, text, policy.Origin{Source: set.source})
+			if err != nil && set.source == policy.FromFlag {
+				return nil, &vm.FieldError{Field: set.field, Err: err}
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: key %q: %w", config.File, "network."+set.field, err)
+			}
+			out.Policy.Rules = append(out.Policy.Rules, r)
+		}
+	}
+	return out, out.Policy.Check()
+}
+
+// networkOf is the network of a VM that starts now.
+func (s *Set) networkOf(n vm.Network) (*supervisor.Network, error) {
+	c, err := s.cfg.Network()
+	if err != nil {
+		return nil, err
+	}
+	return networkOf(n, c)
+}
+
+// NetworkChange is what Set changes of a VM's network.
+type NetworkChange struct {
+	Egress      string   // "" stays
+	Allow, Deny []string // rules that are added
+	Forget      []string // rules that are taken away, as they were typed
+}
+
+// to is n with the change.
+func (c *NetworkChange) to(n vm.Network) (vm.Network, error) {
+	if c.Egress != "" {
+		n.Egress = c.Egress
+	}
+	for _, rule := range c.Forget {
+		if !slices.Contains(n.Allow, rule) && !slices.Contains(n.Deny, rule) {
+			return n, &vm.FieldError{Field: "forget", Err: fmt.Errorf("the VM has no rule %q of its own", rule)}
+		}
+		other := func(s string) bool { return s == rule }
+		n.Allow = slices.DeleteFunc(slices.Clone(n.Allow), other)
+		n.Deny = slices.DeleteFunc(slices.Clone(n.Deny), other)
+	}
+	add := func(have []string, more []string) []string {
+		have = slices.Clone(have)
+		for _, m := range more {
+			if !slices.Contains(have, m) {
+				have = append(have, m)
+			}
+		}
+		return have
+	}
+	n.Allow, n.Deny = add(n.Allow, c.Allow), add(n.Deny, c.Deny)
+	return n, n.Check()
+}
+
+// tellNetwork gives the policy of a running VM to its supervisor.
+func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
+	net, err := i.set.networkOf(n)
+	if err != nil || net == nil {
+		return err
+	}
+	return supervisor.NewClient(i.Dir()).SetPolicy(ctx, net.Policy)
+}

@@ -1,0 +1,203 @@
+// Package egress makes the connections of one VM: it takes the flows that the guest opens,
+// judges each (package policy), resolves names as the host does (package resolver), dials
+// from the host's own stack (package dial), and copies. What it denies it records.
+//
+// It is the only way out of a VM. A supervisor has one.
+package egress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+	"banger/internal/network/dial"
+	"banger/internal/network/policy"
+	"banger/internal/network/resolver"
+)
+
+// Limits of a VM. Beyond them a connection is refused.
+const (
+	maxFlows = 4096
+	// maxDials bounds the connections that are being made at once.
+	maxDials = 512
+	// dialRate and dialBurst bound how many are begun, in each second and at once.
+	dialRate  = 500
+	dialBurst = 2000
+	maxPings  = 64
+	maxDNS    = 512
+)
+
+// gateway is the guest's address of the host: what host.banger.internal has.
+var gateway = netip.MustParseAddr("10.0.2.2")
+
+// Config is a VM's way out.
+type Config struct {
+	Policy policy.Policy
+	// Routes are the host's; policy.Kernel's but for tests.
+	Routes policy.Routes
+	// Host resolves as the host does.
+	Host *resolver.Host
+	// Proxies are the host's upstream proxies; nil if it has none.
+	Proxies *dial.Proxies
+	// Record takes what was denied, each time. It must not wait.
+	Record func(Event)
+	Log    *slog.Logger
+}
+
+// Guest is one VM's way out. Its methods may be called at once. Close it.
+type Guest struct {
+	cfg       Config
+	dialer    dial.Dialer
+	pins      *resolver.Pins
+	synthetic *resolver.Synthetic
+	resolver  *resolver.Resolver
+	denied    deniedNames
+
+	life context.Context
+	end  context.CancelFunc
+
+	dials, pings, questions chan struct{}
+	rate                    bucket
+
+	mu    sync.Mutex
+	judge *policy.Judge
+	live  map[*connection]struct{}
+}
+
+// New makes the way out that c describes.
+func New(c Config) *Guest {
+	g := &Guest{
+		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
+		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings), questions: make(chan struct{}, maxDNS),
+		rate: bucket{rate: dialRate, burst: dialBurst}, live: map[*connection]struct{}{},
+	}
+	g.life, g.end = context.WithCancel(context.Background())
+	g.judge = policy.New(c.Policy, c.Routes)
+	g.denied = deniedNames{host: c.Host, names: c.Policy.DeniedNames()}
+	g.dialer = dial.Dialer{Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+		addrs, _, err := c.Host.Addresses(ctx, name)
+		return addrs, err
+	}}
+	g.resolver = &resolver.Resolver{
+		Upstream: c.Host, Policy: names{g}, Pins: g.pins, Synthetic: g.synthetic, Local: g.local,
+		Report: func(r resolver.Refusal) {
+			if r.Denied {
+				g.record(Event{Name: r.Name, Proto: "dns", Reason: r.Reason})
+			}
+		},
+	}
+	if c.Proxies != nil {
+		g.resolver.Proxy = proxied{g}
+	}
+	return g
+}
+
+// Close resets all flows and ends what is under way.
+func (g *Guest) Close() {
+	g.end()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.live {
+		c.flow.Reset()
+	}
+}
+
+// Policy is what the VM may reach now.
+func (g *Guest) Policy() policy.Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cfg.Policy
+}
+
+// SetPolicy changes what the VM may reach. Connections that it would not have any more
+// are reset; it returns how many.
+func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
+	j := policy.New(p, g.cfg.Routes)
+	g.denied.set(p.DeniedNames())
+	g.mu.Lock()
+	g.cfg.Policy, g.judge = p, j
+	live := make([]*connection, 0, len(g.live))
+	for c := range g.live {
+		live = append(live, c)
+	}
+	g.mu.Unlock()
+	for _, c := range live { // asks the kernel for routes: without the lock
+		if v := c.judge(j); !v.Allow {
+			ended++
+			g.deny(c.question, v, "")
+			c.flow.Reset()
+		}
+	}
+	return ended
+}
+
+func (g *Guest) judged() *policy.Judge {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.judge
+}
+
+// Handle answers one flow that the guest has opened.
+func (g *Guest) Handle(f *flow.Flow) {
+	r, err := netflow.Parse(f.Header())
+	if err != nil {
+		f.Refuse(netflow.Refused, err.Error())
+		return
+	}
+	r.Addr = netip.AddrPortFrom(r.Addr.Addr().Unmap(), r.Addr.Port())
+	switch r.Kind {
+	case netflow.Connect:
+		g.connect(f, r)
+	case netflow.DNS:
+		g.dns(f, r)
+	case netflow.Ping:
+		g.ping(f, r)
+	case netflow.Note:
+		f.Refuse(netflow.Denied, "noted")
+		g.note(r)
+	default:
+		f.Refuse(netflow.Refused, "no such kind of flow")
+	}
+}
+
+// record passes an event on.
+func (g *Guest) record(e Event) {
+	e.Time = time.Now().UTC()
+	g.cfg.Record(e)
+}
+
+// deny records a denial.
+func (g *Guest) deny(q policy.Question, v policy.Verdict, process string) {
+	if v.Quiet {
+		return
+	}
+	e := Event{Name: v.Name, Port: q.Port, Proto: string(q.Proto), Reason: v.Reason, Allow: v.Hint, Process: process}
+	if e.Name == "" && len(q.Names) > 0 {
+		e.Name = q.Names[0]
+	}
+	if q.Addr.IsValid() {
+		e.Addr = q.Addr.String()
+	}
+	g.record(e)
+}
+
+// codes are what the guest's process sees of a connection that was not made.
+var codes = map[dial.Reason]byte{
+	dial.Refused: netflow.Refused, dial.Reset: netflow.Refused, dial.ProxyRefused: netflow.Refused, dial.ProxyFailed: netflow.Refused,
+	dial.Denied: netflow.Denied,
+}
+
+func refuse(f *flow.Flow, err error) {
+	code, ok := codes[dial.ReasonOf(err)]
+	if !ok {
+		code = netflow.Unreachable
+	}
+	f.Refuse(code, err.Error())
+}
+
+var errBusy = errors.New("the VM has too many connections under way")

@@ -1,0 +1,59 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+	"banger/internal/network/dial"
+	"banger/internal/network/policy"
+)
+
+const (
+	pingLimit = 20 * time.Second
+	maxPing   = 64 << 10 // bytes of data
+)
+
+// ping sends a ping for the guest.
+func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
+	select {
+	case g.pings <- struct{}{}:
+		defer func() { <-g.pings }()
+	default:
+		f.Refuse(netflow.Busy, errBusy.Error())
+		return
+	}
+	q := policy.Question{Addr: r.Addr.Addr(), Proto: policy.ICMP}
+	q.Names, _ = g.namesOf(q.Addr)
+	q.Denied = g.denied.of(g.life, q.Addr)
+	if v := g.judged().Judge(q); !v.Allow {
+		g.deny(q, v, r.Process)
+		f.Refuse(netflow.Denied, refusalText(v))
+		return
+	}
+	if f.Accept() != nil {
+		return
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(g.life, pingLimit)
+	defer cancel()
+	defer context.AfterFunc(ctx, f.Reset)()
+	data, err := io.ReadAll(io.LimitReader(f, maxPing))
+	if err != nil {
+		return
+	}
+	reply, err := g.dialer.Ping(ctx, q.Addr, 0, 1, data)
+	if err != nil {
+		if errors.Is(err, dial.ErrNoPing) {
+			g.record(Event{Addr: q.Addr.String(), Proto: "icmp", Reason: err.Error()})
+		}
+		f.Reset()
+		return
+	}
+	if _, err := f.Write(reply.Payload); err == nil {
+		f.CloseWrite()
+	}
+}

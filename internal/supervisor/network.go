@@ -1,0 +1,148 @@
+package supervisor
+
+import (
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"banger/internal/channel/control"
+	"banger/internal/network/dial"
+	"banger/internal/network/egress"
+	"banger/internal/network/policy"
+	"banger/internal/network/resolver"
+)
+
+// Network is how a guest is connected: a run without one has no way out.
+type Network struct {
+	Policy policy.Policy `json:"policy"`
+	// Proxies are the host's upstream proxies. They have credentials: a supervisor gets
+	// them by its environment.
+	Proxies Proxies `json:"-"`
+}
+
+// Proxies are URLs of upstream proxies, and where they are not used, as HTTP_PROXY,
+// HTTPS_PROXY and NO_PROXY have them.
+type Proxies struct{ HTTP, HTTPS, No string }
+
+// network is a run's way out.
+type network struct {
+	guest *egress.Guest
+	host  *resolver.Host
+	log   *networkLog
+}
+
+// openNetwork makes the run's way out; nil if it has none.
+func (r *run) openNetwork() *network {
+	if r.order.Network == nil {
+		return nil
+	}
+	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir)}
+	proxies, err := proxiesOfEnvironment()
+	if err != nil {
+		r.log.Warn("the upstream proxy can't be used", "err", err)
+	}
+	n.guest = egress.New(egress.Config{
+		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies, Log: r.log,
+		Record: func(e egress.Event) {
+			if n.log.add(e) {
+				r.update(func(s *Status) { s.Denied++ })
+			}
+		},
+	})
+	return n
+}
+
+func (n *network) close() {
+	if n == nil {
+		return
+	}
+	n.guest.Close()
+	n.host.Close()
+	n.log.Close()
+}
+
+// hasIPv6 reports whether the host has a way to public addresses of IPv6: it asks the
+// kernel for the route of one, and sends nothing.
+func hasIPv6() bool {
+	route, err := policy.Kernel{}.Route(netip.MustParseAddr("2600::"))
+	return err == nil && route.Reach == policy.ByDefault
+}
+
+// networkIdentity is what the guest is told of its network.
+func (r *run) networkIdentity() *control.Network {
+	if r.order.Network == nil {
+		return nil
+	}
+	return &control.Network{IPv6: hasIPv6()}
+}
+
+// The variables that carry Proxies to a supervisor.
+const (
+	envHTTPProxy  = "BANGER_HTTP_PROXY"
+	envHTTPSProxy = "BANGER_HTTPS_PROXY"
+	envNoProxy    = "BANGER_NO_PROXY"
+)
+
+func (p Proxies) environment() (env []string) {
+	for k, v := range map[string]string{envHTTPProxy: p.HTTP, envHTTPSProxy: p.HTTPS, envNoProxy: p.No} {
+		if v != "" {
+			env = append(env, k+"="+v)
+		}
+	}
+	return env
+}
+
+func proxiesOfEnvironment() (*dial.Proxies, error) {
+	p := Proxies{os.Getenv(envHTTPProxy), os.Getenv(envHTTPSProxy), os.Getenv(envNoProxy)}
+	if p == (Proxies{}) {
+		return nil, nil
+	}
+	return dial.NewProxies(p.HTTP, p.HTTPS, p.No)
+}
+
+func (r *run) servePolicy(w http.ResponseWriter, req *http.Request) {
+	n := r.network.Load()
+	if n == nil {
+		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network", Hint: "banger vm restart " + r.order.Name})
+		return
+	}
+	var p policy.Policy
+	if !r.read(w, req, verbPolicy, &p) {
+		return
+	}
+	answer(w, http.StatusOK, PolicySet{Ended: n.guest.SetPolicy(p)})
+}
+
+// PolicySet is the answer to a new policy.
+type PolicySet struct {
+	// Ended is how many connections it ended.
+	Ended int `json:"ended"`
+}
+
+func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
+	n := r.network.Load()
+	if n == nil {
+		answer(w, http.StatusOK, NetworkState{})
+		return
+	}
+	p := n.guest.Policy()
+	state := NetworkState{Policy: &p, Flows: n.guest.Flows()}
+	if name := req.URL.Query().Get("name"); name != "" {
+		port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 16)
+		if err != nil {
+			refuse(w, &Refusal{Code: CodeInvalid, Message: "a check needs ?name=NAME&port=N"})
+			return
+		}
+		state.Check = n.guest.Check(req.Context(), name, uint16(port))
+	}
+	answer(w, http.StatusOK, state)
+}
+
+// NetworkState is a run's network as it is now.
+type NetworkState struct {
+	// Policy is nil for a run without a network.
+	Policy *policy.Policy `json:"policy,omitempty"`
+	Flows  int            `json:"flows"`
+	Check  []egress.Check `json:"check,omitempty"`
+}

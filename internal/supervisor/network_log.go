@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"banger/internal/fault"
+	"banger/internal/network/egress"
+)
+
+const (
+	// NetworkLogFile has what was denied, an egress.Event a line; the one before it ends
+	// with ".1".
+	NetworkLogFile = "network.log"
+	maxNetworkLog  = 1 << 20 // bytes
+	// sameLimit is for how long the same event is counted before it is written again.
+	sameLimit = 2 * time.Second
+)
+
+// networkLog writes what was denied. Events that follow each other and are the same are
+// counted.
+type networkLog struct {
+	path string
+
+	mu      sync.Mutex
+	size    int64
+	last    egress.Event
+	waiting int // of last, not yet written
+	flush   *time.Timer
+	closed  bool
+}
+
+func openNetworkLog(dir string) *networkLog {
+	l := &networkLog{path: filepath.Join(dir, NetworkLogFile)}
+	if fi, err := os.Stat(l.path); err == nil {
+		l.size = fi.Size()
+	}
+	return l
+}
+
+// add takes an event, and reports whether it is another one than the last.
+func (l *networkLog) add(e egress.Event) (other bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	if l.flush != nil && e.Same(l.last) {
+		l.last.Time = e.Time
+		l.waiting++
+		return false
+	}
+	l.write()
+	e.Count = 1
+	l.last, l.waiting = e, 1
+	l.write()
+	l.flush = time.AfterFunc(sameLimit, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.write()
+	})
+	return true
+}
+
+// write writes what waits. The mutex is held. A log that can't be written loses lines: a VM
+// does not end for that.
+func (l *networkLog) write() {
+	if l.waiting == 0 {
+		if l.flush != nil {
+			l.flush.Stop()
+			l.flush = nil
+		}
+		return
+	}
+	e := l.last
+	e.Count, l.waiting = l.waiting, 0
+	line, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	line = append(line, '\n')
+	if l.size+int64(len(line)) > maxNetworkLog {
+		fault.Do("network.log", func() error { return os.Rename(l.path, l.path+".1") })
+		l.size = 0
+	}
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	n, _ := f.Write(line)
+	l.size += int64(n)
+}
+
+// Close writes what waits; what comes later is lost.
+func (l *networkLog) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write()
+	if l.flush != nil {
+		l.flush.Stop()
+	}
+	l.closed = true
+}

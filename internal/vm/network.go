@@ -1,0 +1,41 @@
+package vm
+
+import (
+	"fmt"
+	"slices"
+)
+
+// How a guest is connected.
+const (
+	NetUser = "user" // through the VM's channel
+	NetNone = "none" // not at all
+)
+
+// What a guest reaches without rules.
+const (
+	EgressDeny   = "deny"
+	EgressDev    = "dev"
+	EgressPublic = "public"
+)
+
+// Network is how a guest is connected, and what it may reach. What is empty is the
+// configuration's at each start.
+type Network struct {
+	Mode   string `json:"mode,omitempty"`   // NetUser, NetNone
+	Egress string `json:"egress,omitempty"` // EgressDeny, EgressDev, EgressPublic
+	// Allow and Deny are rules as they are typed; package network/policy reads them.
+	Allow []string `json:"allow,omitempty"`
+	Deny  []string `json:"deny,omitempty"`
+}
+
+// Check reports the first field that can't be used, as a *FieldError. It does not read
+// the rules.
+func (n Network) Check() error {
+	if !slices.Contains([]string{"", NetUser, NetNone}, n.Mode) {
+		return &FieldError{"net", fmt.Errorf("%q is neither %s nor %s", n.Mode, NetUser, NetNone)}
+	}
+	if !slices.Contains([]string{"", EgressDeny, EgressDev, EgressPublic}, n.Egress) {
+		return &FieldError{"egress", fmt.Errorf("%q is neither %s, %s nor %s", n.Egress, EgressDeny, EgressDev, EgressPublic)}
+	}
+	return nil
+}
