@@ -47,6 +47,9 @@ var imports = map[string]string{
 	"internal/process":         "vm",
 	"internal/launch":          "landlock process vm",
 
+	// What a guest's connections are judged and made by.
+	"internal/network/resolver": "",
+
 	// What a guest boots from.
 	"internal/cas":      "durable",
 	"internal/debian":   "hint progress",
