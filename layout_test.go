@@ -48,6 +48,7 @@ var imports = map[string]string{
 	"internal/launch":          "landlock process vm",
 
 	// What a guest's connections are judged and made by.
+	"internal/network/dial":     "hint",
 	"internal/network/resolver": "",
 
 	// What a guest boots from.

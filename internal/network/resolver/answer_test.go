@@ -458,3 +458,22 @@ func TestAnswerByProxy(t *testing.T) {
 		}
 	}
 }
+
+// waiting answers nothing until the caller gives up.
+type waiting struct{}
+
+func (waiting) Lookup(ctx context.Context, _ string, _ Type) (Result, error) {
+	<-ctx.Done()
+	return Result{}, ctx.Err()
+}
+
+// A guest asks anew after 5 seconds: a host whose servers are silent must not keep
+// a name from it that the proxy can resolve.
+func TestAnswerByProxyWithASilentServer(t *testing.T) {
+	t.Parallel() // it takes the limit's 3 s
+	r := &Resolver{Upstream: waiting{}, Policy: allowed{"example.org"}, Pins: NewPins(), Synthetic: &Synthetic{}, Proxy: proxyRule{"example.org"}}
+	got := ask(t, r, question("example.org.", dnsmessage.TypeA), false)
+	if s := summary(got); !strings.HasPrefix(s, "ok; example.org. A 198.1") {
+		t.Errorf("Answer = %q, want a synthetic address", s)
+	}
+}

@@ -138,6 +138,9 @@ func (f *file[T]) get(path string, parse func(string) T) (T, error) {
 	if f.path == path && f.stamp == now {
 		return f.value, nil
 	}
+	if st.Size > maxFile {
+		return none, fmt.Errorf("%q has more than %d MiB", path, maxFile>>20)
+	}
 	text, err := readAll(path)
 	if err != nil {
 		return none, err
@@ -157,12 +160,6 @@ func readAll(path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return "", err
-	}
-	if len(text) > maxFile {
-		return "", fmt.Errorf("%q has more than %d MiB", path, maxFile>>20)
-	}
-	return string(text), nil
+	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	return string(text), err
 }

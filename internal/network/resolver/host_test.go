@@ -140,6 +140,7 @@ func TestHostOldServerWithoutEDNS(t *testing.T) {
 }
 
 func TestHostSecondServer(t *testing.T) {
+	t.Parallel() // it takes a server's 1 s
 	good := zone(record("example.org.", 9, "A", "192.0.2.1"))
 	var silent atomic.Bool
 	first := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, _ bool) []byte {
@@ -205,6 +206,7 @@ func TestHostSlowServerIsBounded(t *testing.T) {
 }
 
 func TestHostPassesOverOthersAnswers(t *testing.T) {
+	t.Parallel() // it takes a server's 1 s
 	s := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, tcp bool) []byte {
 		if !tcp {
 			q.ID++

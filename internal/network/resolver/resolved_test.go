@@ -166,6 +166,7 @@ func TestHostAsksResolved(t *testing.T) {
 }
 
 func TestHostLeavesABusThatHangs(t *testing.T) {
+	t.Parallel() // it takes the limit's 2 s
 	path := filepath.Join(t.TempDir(), "bus")
 	l, err := net.Listen("unix", path) // accepts nobody, as a bus that is stopped
 	if err != nil {
