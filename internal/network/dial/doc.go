@@ -35,6 +35,10 @@ const (
 	maxAttempts = 16
 )
 
+// keepAlive finds peers that are gone, within four minutes: the guest can't, as its
+// own keep-alive is answered inside the guest.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 20 * time.Second, Count: 9}
+
 // Dialer makes connections. The zero value asks nobody and limits a connection to
 // 30 seconds. Its fields are not changed once it is in use; its methods may be
 // called at once. A connection is the caller's to close.
@@ -82,7 +86,7 @@ func (d *Dialer) connect(ctx context.Context, ap netip.AddrPort, check func(neti
 	if ap.Addr().Is4() {
 		network = "tcp4"
 	}
-	dialer := net.Dialer{KeepAlive: -1} // the guest's own keep-alive ends at its stack
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
 	c, err := dialer.DialContext(ctx, network, ap.String())
 	if err != nil {
 		return nil, failure(ctx, fmt.Errorf("connect to %s: %w", ap, cause(err)))

@@ -41,8 +41,8 @@ func FuzzNames(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if checkName(text) == nil && (net.ParseIP(text) != nil || strings.ContainsAny(text, "\r\n\x00 :/@[]%")) {
-			t.Errorf("checkName lets %q pass", text)
+		if checkTarget(text, 443) == nil && (net.ParseIP(text) != nil || strings.ContainsAny(text, "\r\n\x00 :/@[]%")) {
+			t.Errorf("checkTarget lets %q pass", text)
 		}
 		if p, err := ParseProxy(text); err == nil && (p.host == "" || p.port == 0 || strings.ContainsAny(p.String(), "\r\n")) {
 			t.Errorf("ParseProxy(%q) = %v", text, p)

@@ -2,9 +2,9 @@ package dial
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -65,8 +65,22 @@ func (d *Dialer) race(ctx context.Context, name string, port uint16, addrs []net
 			next.Reset(attemptDelay)
 		}
 	}
-	return nil, &Error{worst(errs), fmt.Errorf("connect to %q: %w", name, errors.Join(errs...))}
+	return nil, &Error{worst(errs), fmt.Errorf("connect to %q: %w", name, attempts(errs))}
 }
+
+// attempts are what each address said, on one line.
+type attempts []error
+
+func (a attempts) Error() string {
+	var text []string
+	for _, err := range a {
+		text = append(text, err.Error())
+	}
+	return strings.Join(text, "; ")
+}
+
+// Unwrap lets errors.Is and errors.As see each.
+func (a attempts) Unwrap() []error { return a }
 
 // worst returns the reason of errs that tells most.
 func worst(errs []error) Reason {

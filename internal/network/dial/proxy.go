@@ -131,7 +131,7 @@ func (p Proxy) GoString() string { return p.String() }
 // MarshalText is String, for slog and JSON.
 func (p Proxy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Through connects to name by asking proxy for it. A literal is refused, in every
+// Through connects to name by asking proxy, which is not nil, for it. A literal is refused, in every
 // spelling: only names are asked of a proxy, after CheckProxied. Names have ASCII
 // letters only (A-labels). What the proxy
 // says is bounded, and quoted in the error; its credentials are in no error.
@@ -139,8 +139,8 @@ func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port ui
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if err := checkName(name); err != nil || port == 0 {
-		return nil, &Error{Denied, fmt.Errorf("ask the proxy for %q: %w", name, errors.Join(err, portError(port)))}
+	if err := checkTarget(name, port); err != nil {
+		return nil, &Error{Denied, fmt.Errorf("ask the proxy for %q: %w", name, err)}
 	}
 	if d.CheckProxied != nil {
 		if err := d.CheckProxied(name, port); err != nil {
@@ -168,16 +168,12 @@ func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port ui
 	return c, nil
 }
 
-func portError(port uint16) error {
-	if port == 0 {
-		return errors.New("port 0 is none")
-	}
-	return nil
-}
-
-// checkName refuses what is no name of a host, and every spelling of an IPv4
+// checkTarget refuses what is no name of a host, and every spelling of an IPv4
 // address that inet_aton(3) reads, as some proxies do: decimal, octal, hex, short.
-func checkName(name string) error {
+func checkTarget(name string, port uint16) error {
+	if port == 0 {
+		return errors.New("0 is no port")
+	}
 	if name == "" || len(name) > 253 {
 		return errors.New("a name has 1 to 253 bytes")
 	}

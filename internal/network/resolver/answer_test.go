@@ -126,6 +126,7 @@ func TestAnswer(t *testing.T) {
 		record("example.org.", 0, "AAAA", "2001:db8::2"),
 		record("example.org.", 60, "MX", "mail.example.org."),
 		record("_x._tcp.example.org.", 60, "SRV", "x.example.org."),
+		record("synthetic.example.org.", 60, "A", "198.18.0.1"),
 		record("example.org.", 60, "TXT", "v=1"))
 	var refusals []Refusal
 	r := &Resolver{
@@ -149,6 +150,8 @@ func TestAnswer(t *testing.T) {
 		{"example.org.", dnsmessage.TypeMX, "ok; example.org. MX mail.example.org.", "example.org"},
 		{"_x._tcp.example.org.", dnsmessage.TypeSRV, "ok; _x._tcp.example.org. SRV x.example.org.", "_x._tcp.example.org"},
 		{"example.org.", dnsmessage.TypeTXT, "ok; example.org. TXT v=1", "example.org"},
+		{"synthetic.example.org.", dnsmessage.TypeA, "ok; synthetic.example.org. A 198.18.0.1", "synthetic.example.org"},
+		{"1.0.18.198.in-addr.arpa.", dnsmessage.TypePTR, "none; soa 0 0", ""}, // not pinned
 		{"missing.example.org.", dnsmessage.TypeA, "none; soa 0 0", "missing.example.org"},
 		{"example.org.", dnsmessage.TypeHTTPS, "ok; soa 0 0", ""},
 		{"example.org.", dnsmessage.TypeSVCB, "ok; soa 0 0", ""},

@@ -17,6 +17,8 @@ const (
 	systemBus = "unix:path=/run/dbus/system_bus_socket"
 	// busLimit is how long the bus may take to let us in; it does within milliseconds.
 	busLimit = 2 * time.Second
+	// busPause is how long a bus that did not is left alone.
+	busPause = 10 * time.Second
 	// Names of org.freedesktop.resolve1(5).
 	resolvedName   = "org.freedesktop.resolve1"
 	resolvedPath   = "/org/freedesktop/resolve1"
@@ -31,6 +33,7 @@ type broker struct {
 	mu      sync.Mutex
 	conn    *dbus.Conn // nil without a connection
 	address string     // of conn's bus
+	hung    time.Time  // when the bus last did not let us in within busLimit
 }
 
 // lookup asks for the records that q wants by ResolveRecord, for addresses too:
@@ -139,23 +142,29 @@ func (b *broker) connect(ctx context.Context, address string) (*dbus.Conn, error
 		return b.conn, nil
 	}
 	b.closeLocked()
-	ctx, cancel := context.WithTimeout(ctx, busLimit)
+	if time.Since(b.hung) < busPause {
+		return nil, errNoResolved
+	}
+	within, cancel := context.WithTimeout(ctx, busLimit)
 	defer cancel()
 	conn, err := dbus.Dial(address)
 	if err != nil {
 		return nil, err
 	}
 	// A bus that does not answer is left by closing: the library waits without end.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(within, func() { conn.Close() })
 	err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))})
 	if err == nil {
 		err = conn.Hello()
 	}
 	if !stop() && err == nil {
-		err = ctx.Err()
+		err = within.Err()
 	}
 	if err != nil {
 		conn.Close()
+		if within.Err() != nil && ctx.Err() == nil {
+			b.hung = time.Now()
+		}
 		return nil, err
 	}
 	b.conn, b.address = conn, address

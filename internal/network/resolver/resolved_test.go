@@ -176,8 +176,13 @@ func TestHostLeavesABusThatHangs(t *testing.T) {
 	s := serve(t, "127.0.0.1", 0, zone(record("example.org.", 9, "A", "192.0.2.1")))
 	h := host(t, s, "nameserver 127.0.0.1\n", "")
 	h.Bus = "unix:path=" + path
-	res, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA)
-	if err != nil || !strings.Contains(lines(res), "192.0.2.1") {
-		t.Errorf("Lookup = %q, %v, want the server's answer", lines(res), err)
+	for range 3 { // the second does not wait for the bus again
+		res, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA)
+		if err != nil || !strings.Contains(lines(res), "192.0.2.1") {
+			t.Errorf("Lookup = %q, %v, want the server's answer", lines(res), err)
+		}
+	}
+	if h.broker.hung.IsZero() {
+		t.Error("a bus that hangs is not left alone")
 	}
 }

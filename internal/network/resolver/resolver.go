@@ -104,7 +104,7 @@ func (r *Resolver) find(ctx context.Context, q dnsmessage.Question) found {
 	if r.Local != nil {
 		if addrs, ok := r.Local(name); ok {
 			f := own(q, addrs)
-			r.pin(name, f.records, localTTL)
+			r.pinOwn(name, f)
 			return f
 		}
 	}
@@ -179,7 +179,7 @@ func (r *Resolver) synthetic(q dnsmessage.Question, name string) found {
 		return failed
 	}
 	f := own(q, []netip.Addr{addr})
-	r.pin(name, f.records, localTTL)
+	r.pinOwn(name, f)
 	return f
 }
 
@@ -238,14 +238,19 @@ func (r *Resolver) answer(q dnsmessage.Question, name string, res Result) found 
 		f.records = append(f.records, rec)
 	}
 	f.zone = len(f.records) == 0 || f.records[len(f.records)-1].Header.Type != q.Type
-	r.pin(name, f.records, res.TTL)
+	for _, a := range res.addresses() {
+		// An address that stands for a name of the proxy's is nobody else's.
+		if !SyntheticPrefix.Contains(a) {
+			r.Pins.Add(a, name, res.TTL)
+		}
+	}
 	return f
 }
 
-// pin pins the addresses among records to name.
-func (r *Resolver) pin(name string, records []dnsmessage.Resource, ttl time.Duration) {
-	for _, a := range (Result{Records: records}).addresses() {
-		r.Pins.Add(a, name, ttl)
+// pinOwn pins the addresses of an answer that is banger's own.
+func (r *Resolver) pinOwn(name string, f found) {
+	for _, a := range (Result{Records: f.records}).addresses() {
+		r.Pins.Add(a, name, localTTL)
 	}
 }
 
