@@ -280,6 +280,7 @@ func TestThroughHTTPThatRefuses(t *testing.T) {
 }
 
 func TestThroughHTTPThatFails(t *testing.T) {
+	t.Parallel() // it takes a limit of 2 s
 	rows := []struct {
 		what  string
 		serve func(net.Conn)
@@ -314,7 +315,7 @@ func TestThroughHTTPThatFails(t *testing.T) {
 		ap := listen(t, "127.0.0.1:0", row.serve)
 		d := &Dialer{}
 		if row.what == "hangs" {
-			d.Limit = 300 * time.Millisecond
+			d.Limit = 2 * time.Second
 		}
 		_, err := through(t, d, "http://user:"+secret+"@"+ap.String(), "example.org", 443)
 		text := fmt.Sprint(err)

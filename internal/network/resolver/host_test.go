@@ -164,8 +164,8 @@ func TestHostSecondServer(t *testing.T) {
 			t.Errorf("with %q: Lookup = %v, %v, want an address", row.conf, res, err)
 		}
 	}
-	if second.count() != 3 {
-		t.Errorf("the second server was asked %d times, want 3", second.count())
+	if second.count() < 3 {
+		t.Errorf("the second server was asked %d times, want one for each row", second.count())
 	}
 }
 
