@@ -84,16 +84,12 @@ func (r *Resolver) Answer(ctx context.Context, msg []byte, tcp bool) []byte {
 		return headerOnly(msg, dnsmessage.RCodeFormatError)
 	}
 	f := r.judge(ctx, q)
-	limit := q.size
-	if tcp {
-		limit = maxMessage
-	}
 	out, err := q.pack(f, false)
-	if err == nil && len(out) > limit {
-		out, err = q.pack(found{code: f.code}, !tcp)
-		if tcp {
-			out, err = q.pack(failed, false)
-		}
+	switch {
+	case err == nil && tcp && len(out) > maxMessage:
+		out, err = q.pack(failed, false)
+	case err == nil && !tcp && len(out) > q.size:
+		out, err = q.pack(found{code: f.code}, true)
 	}
 	if err != nil {
 		return headerOnly(msg, dnsmessage.RCodeServerFailure)
