@@ -49,6 +49,12 @@ var imports = map[string]string{
 	"internal/process":         "vm",
 	"internal/launch":          "landlock process vm",
 
+	// What a guest's connections are judged and made by.
+	"internal/network/dial":     "hint",
+	"internal/network/policy":   "hint",
+	"internal/network/resolver": "",
+	"internal/network/egress":   "channel/flow channel/netflow network/dial network/policy network/resolver",
+
 	// What a guest boots from.
 	"internal/cas":      "durable",
 	"internal/debian":   "hint progress",
@@ -76,12 +82,6 @@ var imports = map[string]string{
 	"internal/agent/network":     "channel/flow channel/netflow",
 	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
-
-	// What a guest reaches.
-	"internal/network/policy":   "hint",
-	"internal/network/resolver": "hint",
-	"internal/network/dial":     "hint",
-	"internal/network/egress":   "channel/flow channel/netflow network/dial network/policy network/resolver",
 
 	// What goes in and comes out.
 	"internal/unpack":    "",
