@@ -171,13 +171,12 @@ func TestReadHTTP(t *testing.T) {
 		"0032git-upload-pack /p\x00host=a\x00":                                       other,
 		"\x00\x00\x00\x08\x04\xd2\x16\x2f":                                           other,
 		"{\"a\": 1}\n":                                                               other,
-		strings.Repeat("A", 100):                                                     other,
 	} {
 		if got := Read([]byte(text)); !same(got, want) {
 			t.Errorf("Read(%q) = %+v, want %+v", text, got, want)
 		}
 	}
-	for _, text := range []string{"G", "GET", "GET ", "GET / HTTP/1.1", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a.example\r\n", "PRI", "\r\n", "P", "PING"} {
+	for _, text := range []string{"G", "GET", "GET ", "GET / HTTP/1.1", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a.example\r\n", "PRI", "\r\n", "P", "PING", strings.Repeat("A", 1000)} {
 		got := Read([]byte(text))
 		if got.Complete {
 			t.Errorf("Read(%q) = %+v, want more", text, got)
@@ -305,7 +304,8 @@ func FuzzRead(f *testing.F) {
 			if n < 1 || n >= len(b) {
 				continue
 			}
-			if part := Read(b[:n]); part.Complete && !same(part, whole) {
+			part := Read(b[:n])
+			if bothBroken := part.Broken != "" && whole.Broken != ""; part.Complete && !bothBroken && !same(part, whole) {
 				t.Fatalf("Read(%q) = %+v, but of %d bytes %+v", b, whole, n, part)
 			} else if part.Pass > whole.Pass && whole.Broken == "" {
 				t.Fatalf("Read(%q) passes %d bytes, but of %d bytes %d", b, whole.Pass, n, part.Pass)

@@ -45,7 +45,7 @@ func (j *Judge) said(q Question, v Verdict, kind Content, n string) Verdict {
 	if isHostName(name) || isVMName(name) {
 		return v.refuse(fmt.Sprintf("its %s says %s, which is not there", kind, name))
 	}
-	d := j.one(subject{name: name, addr: q.Addr.Unmap(), port: q.Port}, q.ByProxy)
+	d := j.one(j.subject(q, name), q.ByProxy)
 	if d.Allow {
 		return v
 	}
@@ -62,11 +62,11 @@ func (j *Judge) unsaid(q Question, v Verdict) Verdict {
 		if err != nil {
 			continue
 		}
-		s := subject{name: name, addr: q.Addr.Unmap(), port: q.Port}
+		s := j.subject(q, name)
 		hits := j.policy.hits(s)
 		if v.Rule != nil {
 			// The rule that lets it pass competes with the denial.
-			for _, h := range j.policy.hits(subject{name: v.Name, addr: q.Addr.Unmap(), port: q.Port}) {
+			for _, h := range j.policy.hits(j.subject(q, v.Name)) {
 				if h.rule == *v.Rule {
 					hits = append(hits, h)
 				}

@@ -6,14 +6,11 @@ import (
 	"strings"
 )
 
-// maxMethod is how long a word may be and still be a method, in bytes.
-const maxMethod = 64
-
 // readHTTP reads the header of a request of HTTP/1 (RFC 9112) as lenient servers read
 // it: empty lines and spaces before it, any method, LF without CR. What servers read in
 // different ways is broken.
 func readHTTP(b []byte) Said {
-	b = bytes.TrimLeft(b, "\r\n \t")
+	b = bytes.TrimLeft(b, "\r\n \t\v\f")
 	line, rest, whole := bytes.Cut(b, []byte("\n"))
 	if !methodLike(line) || bytes.IndexByte(line, 0) >= 0 {
 		return Said{Kind: Other, Complete: true}
@@ -66,13 +63,13 @@ func readHTTP(b []byte) Said {
 // methodLike says whether a line may begin with a method (RFC 9110 §9.1): a token, then a
 // space, as far as the line is there.
 func methodLike(line []byte) bool {
-	for i, c := range line {
+	for i, c := range line { // of any length: servers differ
 		switch {
 		case c == ' ' || c == '\t':
 			return i > 0
 		case c == '\r':
 			return false
-		case i == maxMethod || !tokenByte(c):
+		case !tokenByte(c):
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Proto is what a guest asks for.
@@ -102,14 +103,16 @@ func (j *Judge) judge(q Question) Verdict {
 		if !q.Addr.IsValid() {
 			return Verdict{Reason: "there is neither a name nor an address"}
 		}
-		return j.anyPort(subject{addr: q.Addr, port: q.Port}, q.ByProxy)
+		return j.anyPort(j.subject(q, ""), q.ByProxy)
 	}
+	s := j.subject(q, "")
 	var first *Verdict
 	for _, n := range q.Names {
 		name, err := canonical(n)
 		v := Verdict{Reason: fmt.Sprintf("%q is no name: %v", brief(n), err)}
 		if err == nil {
-			v = j.anyPort(subject{name: name, addr: q.Addr, port: q.Port}, q.ByProxy)
+			s.name = name
+			v = j.anyPort(s, q.ByProxy)
 		}
 		if v.Allow {
 			return v
@@ -119,6 +122,15 @@ func (j *Judge) judge(q Question) Verdict {
 		}
 	}
 	return *first
+}
+
+// subject is what rules are held against, for a canonical name of a question.
+func (j *Judge) subject(q Question, name string) subject {
+	a := q.Addr.Unmap()
+	return subject{
+		name: name, addr: a, port: q.Port,
+		closed: sync.OnceValues(func() (Closure, bool) { return Closed(j.routes, a) }),
+	}
 }
 
 // brief bounds what a guest sent, for a message.
@@ -191,7 +203,7 @@ func (j *Judge) one(s subject, byProxy bool) Verdict {
 	closed := false
 	if s.addr.IsValid() {
 		var c Closure
-		if c, closed = Closed(j.routes, s.addr); closed {
+		if c, closed = s.closed(); closed {
 			opener := slices.IndexFunc(hits, func(h hit) bool { return h.rule.opens(s) })
 			if c.Never || opener < 0 {
 				return j.closed(v, s, c)

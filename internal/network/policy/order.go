@@ -49,6 +49,7 @@ type subject struct {
 	port uint16
 	// anyPort: it was asked for no port, and this is one of those that are tried.
 	anyPort bool
+	closed  func() (Closure, bool) // of addr, asked at most once a question
 }
 
 // hits are the rules of the policy that mean a subject, the one that counts last.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"banger/internal/hint"
 )
@@ -58,6 +59,8 @@ func checkText(s string) error {
 		return refuse("it is empty", "type a name as in example.org, .example.org or example.org:8443")
 	case len(s) > maxPattern:
 		return refuse(fmt.Sprintf("it is %d bytes long", len(s)), "a name has at most %d bytes", maxName)
+	case !utf8.ValidString(s):
+		return refuse("it is not text in UTF-8", "type a name as in example.org")
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return refuse("it has a control character", "type a name as in example.org")
 	case strings.ContainsAny(s, " ,;"):

@@ -87,6 +87,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a.example b.example", "more than one name", "once for each name"},
 		{" example.org", "more than one name", "once for each name"},
 		{"exa\x00mple.org", "control character", "type a name"},
+		{"\xff.example", "not text in UTF-8", "type a name"},
 		{"example.org\n", "control character", "type a name"},
 		{"example.org:0", `"0" is no port`, "example.org:443"},
 		{"example.org:65536", `"65536" is no port`, "1 to 65535"},
