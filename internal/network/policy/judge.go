@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -331,7 +330,7 @@ func (j *Judge) open(s subject, withPort bool) string {
 }
 
 // Below says whether a rule may allow a name below this one: it is answered as existing
-// then, without addresses. The profile public allows names below every name.
+// then, without addresses.
 func (j *Judge) Below(name string) bool {
 	name, err := canonical(name)
 	if err != nil {
@@ -354,15 +353,13 @@ func (j *Judge) Below(name string) bool {
 			return true
 		}
 	}
-	switch j.policy.Profile {
-	case Dev:
+	if j.policy.Profile == Dev {
 		for _, g := range groups() {
 			if g.Dev && slices.ContainsFunc(g.Rules, lies) {
 				return true
 			}
 		}
-	case Public:
-		return !strings.HasSuffix(name, ".internal") && name != "internal"
 	}
-	return false
+	// Under public a name that no rule names stands for all of them.
+	return j.policy.Profile == Public && j.Judge(Question{Names: []string{"any." + name}, Proto: TCP}).Allow
 }

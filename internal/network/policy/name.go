@@ -39,7 +39,8 @@ func canonical(name string) (string, error) {
 	case len(name) > maxName:
 		return "", fmt.Errorf("it is %d bytes long, and a name has at most %d", len(name), maxName)
 	}
-	labels := strings.Split(strings.ToLower(name), ".")
+	name = lower(name)
+	labels := strings.Split(name, ".")
 	for _, l := range labels {
 		if err := checkLabel(l); err != nil {
 			return "", err
@@ -48,7 +49,18 @@ func canonical(name string) (string, error) {
 	if numeric(labels[len(labels)-1]) {
 		return "", errIsAddress
 	}
-	return strings.Join(labels, "."), nil
+	return name, nil
+}
+
+// lower leaves everything but A to Z as it is: strings.ToLower makes a k of the Kelvin sign.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 func checkLabel(l string) error {
@@ -57,13 +69,14 @@ func checkLabel(l string) error {
 		return errors.New("it has two dots in a row, or begins with one")
 	case len(l) > maxLabel:
 		return fmt.Errorf("a part of it is %d bytes long, and a part has at most %d", len(l), maxLabel)
-	case l[0] == '-' || l[len(l)-1] == '-':
-		return fmt.Errorf("its part %q begins or ends with a hyphen", l)
 	}
 	for i := range len(l) {
 		if c := l[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
 			return fmt.Errorf("it has the character %q", c)
 		}
+	}
+	if l[0] == '-' || l[len(l)-1] == '-' {
+		return fmt.Errorf("its part %q begins or ends with a hyphen", l)
 	}
 	return nil
 }
@@ -85,7 +98,7 @@ func toASCII(name string) (string, error) {
 	for i := range len(name) {
 		ascii = ascii && name[i] < 0x80
 	}
-	if ascii && !strings.Contains(strings.ToLower(name), "xn--") {
+	if ascii && !strings.Contains(lower(name), "xn--") {
 		return name, nil
 	}
 	out, err := idna.Lookup.ToASCII(strings.TrimSuffix(name, "."))

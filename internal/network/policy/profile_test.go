@@ -111,7 +111,10 @@ func TestBelow(t *testing.T) {
 		{"dev", "amazonaws.com", true},
 		{"dev", "evil.example", false},
 		{"public", "example", true},
-		{"public", "docker.internal", false},
+		{"public --deny a.example", "a.example", true},
+		{"public --deny .a.example", "a.example", false},
+		{"public --deny *.a.example --allow b.a.example", "a.example", true},
+		{"public --deny *.example", "a.example", false},
 		{"public", "a b", false},
 	} {
 		if got := New(flagsOf(t, c.policy), lan{}).Below(c.name); got != c.want {
