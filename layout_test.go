@@ -88,6 +88,9 @@ var imports = map[string]string{
 	"internal/filecopy":  "lease unpack",
 	"internal/workspace": "disk durable git hint lease lfs unpack workspace/wire",
 
+	// What a guest reaches.
+	"internal/network/policy": "hint",
+
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
