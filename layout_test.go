@@ -73,6 +73,7 @@ var imports = map[string]string{
 	"internal/agent/command":     "channel/exec",
 	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
+	"internal/agent/hostconfig":  "",
 
 	// What goes in and comes out.
 	"internal/unpack":    "",
