@@ -75,6 +75,9 @@ var imports = map[string]string{
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 	"internal/agent/hostconfig":  "",
 
+	// What a guest reaches.
+	"internal/network/mirrors": "agent/hostconfig",
+
 	// What goes in and comes out.
 	"internal/unpack":    "",
 	"internal/filecopy":  "lease unpack",
