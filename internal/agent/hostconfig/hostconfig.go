@@ -146,6 +146,9 @@ func check(c Config) error {
 			return fmt.Errorf("%q is larger than %d bytes", f.Path, maxText)
 		}
 	}
+	if c.Apt != nil && len(c.Apt.Conf) > maxText {
+		return fmt.Errorf("apt's configuration is larger than %d bytes", maxText)
+	}
 	for _, v := range c.Env {
 		if !variable.MatchString(v.Name) || strings.ContainsAny(v.Value, "\n\r\x00#'\"\\") {
 			return fmt.Errorf("variable %q can't be written to /etc/environment", v.Name)

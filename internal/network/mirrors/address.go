@@ -18,6 +18,9 @@ type address struct {
 	hold string // why the URL is not for a guest; "" if it is
 }
 
+// maxURL bounds a URL, in bytes.
+const maxURL = 1000
+
 // errLocal is a URL that names no host.
 var errLocal = errors.New("it names no host")
 
@@ -49,7 +52,7 @@ func parseAddress(text, scheme string) (address, error) {
 	switch {
 	case text == "" || text[0] == '/' || text[0] == '.' || text[0] == '~' || local.MatchString(text):
 		return a, errLocal
-	case len(text) > 2048:
+	case len(text) > maxURL:
 		return a, errURL
 	case strings.ContainsAny(text, "$`") || strings.Contains(text, "%(") || strings.Contains(text, "{"):
 		return a, errVariable

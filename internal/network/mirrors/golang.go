@@ -67,8 +67,10 @@ func (r *reader) goSettings(origin string, pairs []pair) (out []Setting) {
 }
 
 // goProxy makes settings of a list of proxies. The separator before a proxy ("," or
-// "|") and the words "direct" and "off" are kept as values.
+// "|") and the words "direct" and "off" are kept as values; a list of which no proxy goes
+// into the guest doesn't go in as these words.
 func (r *reader) goProxy(origin, list string) (out []Setting) {
+	lost, goes := false, false
 	for list != "" {
 		i := strings.IndexAny(list, ",|")
 		item, sep := list, ""
@@ -83,12 +85,20 @@ func (r *reader) goProxy(origin, list string) (out []Setting) {
 		}
 		if s.Value != "direct" && s.Value != "off" {
 			var ok bool
-			if s, ok = r.setting("go", "GOPROXY", item, "https", origin); !ok {
+			s, ok = r.setting("go", "GOPROXY", item, "https", origin)
+			lost = lost || !ok || s.Withheld != ""
+			goes = goes || ok && s.Withheld == ""
+			if !ok {
 				continue
 			}
 		}
 		s.of = sep
 		out = append(out, s)
+	}
+	for i := range out {
+		if lost && !goes && out[i].Withheld == "" {
+			out[i].Withheld = "no proxy of its list goes into the guest"
+		}
 	}
 	return out
 }

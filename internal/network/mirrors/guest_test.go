@@ -118,6 +118,28 @@ func TestReplacedSources(t *testing.T) {
 	}
 }
 
+// GOPROXY goes in as a whole, or without some proxies, but not as "direct" only because its
+// proxies don't.
+func TestGoProxyWithoutProxies(t *testing.T) {
+	for _, tt := range []struct{ list, want string }{
+		{"direct", "direct"}, {"off", "off"},
+		{"https://a.example.org,direct", "https://a.example.org,direct"},
+		{"http://localhost:3000,https://a.example.org|direct", "https://a.example.org|direct"},
+		{"http://localhost:3000,direct", ""},
+		{"https://a.example.org/aB3dE5gH7jK9mN1p,direct", ""},
+		{"file:///srv/proxy,off", ""},
+	} {
+		c, _ := Read(hostWith(t, nil, "GOPROXY="+tt.list)).Guest(Distribution{})
+		got := ""
+		for _, v := range c.Env {
+			got = v.Value
+		}
+		if got != tt.want {
+			t.Errorf("GOPROXY=%s is %q in the guest, want %q", tt.list, got, tt.want)
+		}
+	}
+}
+
 func TestUnknown(t *testing.T) {
 	f := Read(hostWith(t, map[string]string{
 		"/home/u/.m2/settings.xml":   "<settings><mirrors><mirror><id>a</id><mirrorOf>*,!central</mirrorOf><url>https://a.example.org</url></mirror></mirrors></settings>",

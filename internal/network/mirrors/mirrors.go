@@ -70,8 +70,9 @@ type Rule struct {
 	Origin string // for the user, as "npm's registry in /etc/npmrc"
 }
 
-// maxSettings bounds what a configuration may have.
-const maxSettings = 1000
+// maxSettings bounds what a configuration may have. A guest's file of them all stays below
+// what a guest takes (1 MiB).
+const maxSettings = 500
 
 // Read reads the configuration of h. What can't be read becomes a note; there is no
 // error. It takes some milliseconds, and calls at once don't disturb each other.

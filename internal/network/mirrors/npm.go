@@ -16,11 +16,9 @@ var scope = regexp.MustCompile(`^@[A-Za-z0-9._~-]+:registry$`)
 // npmPairs are the pairs of which a setting is made: named ones and registries of
 // scopes, keys in lower case. "null" unsets a key.
 func (r *reader) npmPairs(client, origin string, pairs []pair) (out []Setting) {
-	keys := npmKeys
 	for _, p := range pairs {
-		if scope.MatchString(p.key) {
-			keys = map[string]key{p.key: {}}
-		} else {
+		keys := map[string]key{p.key: {}}
+		if !scope.MatchString(p.key) {
 			keys = npmKeys
 			p.key = strings.ToLower(p.key)
 		}
