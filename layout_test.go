@@ -82,6 +82,10 @@ var imports = map[string]string{
 	"internal/agent/network":     "channel/flow channel/netflow",
 	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
+	"internal/agent/hostconfig":  "",
+
+	// What a guest reaches.
+	"internal/network/mirrors": "agent/hostconfig",
 
 	// What goes in and comes out.
 	"internal/unpack":    "",

@@ -1,0 +1,97 @@
+package hostconfig
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// The lines around what is ours in a file of the image's.
+const (
+	blockBegin = "# banger: begin (from the host's configuration, made anew at each start)"
+	blockEnd   = "# banger: end"
+)
+
+// setBlock returns text with the lines of ours replaced by block; an empty one takes
+// them away. A begin without an end is the user's change: only that line goes.
+func setBlock(text, block string) string {
+	var out, held strings.Builder
+	inside := false
+	for line := range strings.Lines(text) {
+		switch bare := strings.TrimRight(line, "\r\n"); {
+		case bare == blockBegin:
+			out.WriteString(held.String())
+			held.Reset()
+			inside = true
+		case inside && bare == blockEnd:
+			held.Reset()
+			inside = false
+		case inside:
+			held.WriteString(line)
+		default:
+			out.WriteString(line)
+		}
+	}
+	out.WriteString(held.String())
+	text = out.String()
+	if block == "" {
+		return text
+	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return text + blockBegin + "\n" + block + blockEnd + "\n"
+}
+
+// edit changes a file of the image's. A file that Apply made is removed when nothing is
+// left in it.
+func (a *applier) edit(p string, change func(string) string) {
+	old, st, err := a.tree.read(p)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		if change("") != "" {
+			a.note("%q stays as it is: %v", p, err)
+		}
+		return
+	}
+	text := change(old)
+	switch {
+	case text == old:
+		return
+	case missing:
+		if err = a.tree.replace(p, text, 0o644, nil); err == nil && !slices.Contains(a.state.Made, p) {
+			a.state.Made = append(a.state.Made, p)
+		}
+	case text == "" && slices.Contains(a.state.Made, p):
+		a.state.Made = slices.DeleteFunc(a.state.Made, func(m string) bool { return m == p })
+		err = a.tree.remove(p)
+	default:
+		err = a.tree.replace(p, text, 0, &st)
+	}
+	if err != nil {
+		a.note("%q is not written: %v", p, err)
+	}
+}
+
+// environment writes variables into /etc/environment (pam_env(8)). A variable that has
+// a line of the user's or the image's stays as that says.
+func (a *applier) environment(env []Variable) {
+	a.edit("/etc/environment", func(text string) string {
+		rest := setBlock(text, "")
+		defined := map[string]bool{}
+		for line := range strings.Lines(rest) {
+			line = strings.TrimPrefix(strings.TrimSpace(line), "export ")
+			if key, _, ok := strings.Cut(line, "="); ok {
+				defined[strings.TrimSpace(key)] = true
+			}
+		}
+		var b strings.Builder
+		for _, v := range env {
+			if !defined[v.Name] {
+				b.WriteString(v.Name + "=" + v.Value + "\n")
+			}
+		}
+		return setBlock(text, b.String())
+	})
+}
