@@ -51,6 +51,7 @@ var imports = map[string]string{
 
 	// What a guest's connections are judged and made by.
 	"internal/network/dial":     "hint",
+	"internal/network/mirrors":  "agent/hostconfig",
 	"internal/network/policy":   "hint",
 	"internal/network/resolver": "",
 	"internal/network/egress":   "channel/flow channel/netflow network/dial network/policy network/resolver",
@@ -74,7 +75,7 @@ var imports = map[string]string{
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control channel/flow durable fault hint launch network/dial network/egress network/policy network/resolver paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/network agent/program agent/root channel channel/control lfs",
+	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root channel channel/control lfs",
 	"internal/agent/devmapper":   "",
 	"internal/agent/root":        "agent/devmapper agent/thin rootdisk",
 	"internal/agent/thin":        "",
@@ -84,21 +85,15 @@ var imports = map[string]string{
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 	"internal/agent/hostconfig":  "",
 
-	// What a guest reaches.
-	"internal/network/mirrors": "agent/hostconfig",
-
 	// What goes in and comes out.
 	"internal/unpack":    "",
 	"internal/filecopy":  "lease unpack",
 	"internal/workspace": "disk durable git hint lease lfs unpack workspace/wire",
 
-	// What a guest reaches.
-	"internal/network/policy": "hint",
-
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/policy paths process progress session store supervisor vm vmm watch workspace workspace/wire",
+	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",

@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/agent/command"
+	"banger/internal/agent/hostconfig"
 	"banger/internal/agent/network"
 	"banger/internal/agent/root"
 	"banger/internal/channel"
@@ -199,6 +201,9 @@ func (a *agent) join(id control.Identity) error {
 		say("prepare for the first command: %v", err)
 	}
 	if id.Network != nil {
+		if err := takeHostConfig(id.Network.Host); err != nil {
+			say("configure as the host is: %v", err)
+		}
 		a.connect(func(o network.Options) (*network.Network, error) {
 			o.IPv6 = id.Network.IPv6
 			return network.Start(filepath.Join("/", modulesParent("/"), a.release), o)
@@ -230,6 +235,23 @@ func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
 	if n != nil {
 		go n.Serve(a.flows) // ends with the agent
 	}
+}
+
+// takeHostConfig writes what the host's package clients are configured with, and its
+// administrator's certificates, into the guest.
+func takeHostConfig(text json.RawMessage) error {
+	if len(text) == 0 {
+		return nil
+	}
+	var c hostconfig.Config
+	if err := json.Unmarshal(text, &c); err != nil {
+		return err
+	}
+	notes, err := hostconfig.Apply("/", c)
+	for _, n := range notes {
+		say("%s", n)
+	}
+	return err
 }
 
 func loopbackUp() error {

@@ -99,7 +99,7 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 	if err := fitsHost(spec); err != nil {
 		return spec, vmm.Choice{}, err
 	}
-	if _, err := s.networkOf(spec.Network); err != nil {
+	if _, _, err := s.networkOf(spec.Network); err != nil {
 		return spec, vmm.Choice{}, err
 	}
 	if err := supervisor.CheckZone(spec.TZ); err != nil {

@@ -3,10 +3,17 @@ package instance
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 
+	"banger/internal/agent/hostconfig"
 	"banger/internal/config"
+	"banger/internal/network/mirrors"
 	"banger/internal/network/policy"
 	"banger/internal/supervisor"
 	"banger/internal/vm"
@@ -49,13 +56,61 @@ func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	return out, out.Policy.Check()
 }
 
-// networkOf is the network of a VM that starts now.
-func (s *Set) networkOf(n vm.Network) (*supervisor.Network, error) {
+// networkOf is the network of a VM that starts now. notes are lines for the user.
+func (s *Set) networkOf(n vm.Network) (out *supervisor.Network, notes []string, err error) {
 	c, err := s.cfg.Network()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return networkOf(n, c)
+	if out, err = networkOf(n, c); out == nil || err != nil {
+		return nil, nil, err
+	}
+	home, _ := os.UserHomeDir() // without one, the system's files count
+	host := mirrors.Host{Home: home, Env: os.Environ()}
+	var into hostconfig.Config
+	if c.Mirrors == nil || *c.Mirrors {
+		found := mirrors.Read(host)
+		notes = append(notes, found.Notes...)
+		for _, r := range append(found.Rules(), imageMirrors...) {
+			source := policy.FromMirrors
+			if r.Origin == "" {
+				source = policy.FromImage
+			}
+			rule, err := policy.Parse(policy.Allow, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))), policy.Origin{Source: source, File: r.Origin})
+			if err != nil {
+				notes = append(notes, fmt.Sprintf("%s: %v", r.Origin, err))
+				continue
+			}
+			out.Policy.Rules = append(out.Policy.Rules, rule)
+		}
+		var more []string
+		into, more = found.Guest(mirrors.Distribution{})
+		notes = append(notes, more...)
+	}
+	if c.TrustHostCA == nil || *c.TrustHostCA {
+		var more []string
+		into.Certificates, more = mirrors.HostCAs(host)
+		notes = append(notes, more...)
+	}
+	out.Proxies = proxiesOf(c)
+	if out.Host, err = json.Marshal(into); err != nil {
+		return nil, nil, err
+	}
+	return out, notes, out.Policy.Check()
+}
+
+// imageMirrors are the archives that banger's own image is made of, and is configured
+// with.
+var imageMirrors = []mirrors.Rule{{Host: "deb.debian.org", Port: 80}, {Host: "security.debian.org", Port: 80}}
+
+// proxiesOf are the upstream proxies of all VMs: the configuration's, else the
+// environment's in which the daemon was started.
+func proxiesOf(c config.Network) supervisor.Proxies {
+	if c.Proxy != "" {
+		return supervisor.Proxies{HTTP: c.Proxy, HTTPS: c.Proxy, No: c.NoProxy}
+	}
+	either := func(name string) string { return cmp.Or(os.Getenv(name), os.Getenv(strings.ToLower(name))) }
+	return supervisor.Proxies{HTTP: either("HTTP_PROXY"), HTTPS: either("HTTPS_PROXY"), No: either("NO_PROXY")}
 }
 
 // NetworkChange is what Set changes of a VM's network.
@@ -93,7 +148,7 @@ func (c *NetworkChange) to(n vm.Network) (vm.Network, error) {
 
 // tellNetwork gives the policy of a running VM to its supervisor.
 func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
-	net, err := i.set.networkOf(n)
+	net, _, err := i.set.networkOf(n)
 	if err != nil || net == nil {
 		return err
 	}

@@ -198,9 +198,14 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 		Disks: []vmm.Disk{{Path: data}},
 	}
 	o.Name, o.Driver, o.TZ = rec.Spec.Name, choice.Driver, rec.Spec.TZ
-	if o.Network, err = i.set.networkOf(rec.Spec.Network); err != nil {
+	network, notes, err := i.set.networkOf(rec.Spec.Network)
+	if err != nil {
 		return o, fmt.Errorf("connect VM %q: %w", rec.Spec.Name, err)
 	}
+	for _, n := range notes {
+		i.log.Info("network", "note", n)
+	}
+	o.Network = network
 	if b.kernel.Digest != noBase {
 		if o.Initrd, err = i.set.kernels.Initrd(ctx, b.kernel, i.set.cfg.Agent); err != nil {
 			return o, fmt.Errorf("pack the initramfs: %w", err)

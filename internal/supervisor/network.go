@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/netip"
 	"os"
@@ -16,6 +17,9 @@ import (
 // Network is how a guest is connected: a run without one has no way out.
 type Network struct {
 	Policy policy.Policy `json:"policy"`
+	// Host is what the guest gets of the host's configuration: package agent/hostconfig's
+	// Config. It holds no secret.
+	Host json.RawMessage `json:"host,omitempty"`
 	// Proxies are the host's upstream proxies. They have credentials: a supervisor gets
 	// them by its environment.
 	Proxies Proxies `json:"-"`
@@ -74,7 +78,7 @@ func (r *run) networkIdentity() *control.Network {
 	if r.order.Network == nil {
 		return nil
 	}
-	return &control.Network{IPv6: hasIPv6()}
+	return &control.Network{IPv6: hasIPv6(), Host: r.order.Network.Host}
 }
 
 // The variables that carry Proxies to a supervisor.

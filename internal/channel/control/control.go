@@ -17,7 +17,7 @@ const (
 )
 
 // MaxBody bounds any request or response body but End's stream, in bytes.
-const MaxBody = 64 << 10
+const MaxBody = 1 << 20
 
 // Identity makes a waiting guest somebody. It is sent once a launch (and again
 // after a restore, or to an agent that answers again), never before hello.
@@ -45,6 +45,9 @@ type Identity struct {
 type Network struct {
 	// IPv6 says that the host has a way to addresses of IPv6.
 	IPv6 bool `json:"ipv6,omitempty"`
+	// Host is what the guest gets of the host's configuration: package agent/hostconfig's
+	// Config.
+	Host json.RawMessage `json:"host,omitempty"`
 }
 
 // Needs is as of an exec.Request.
