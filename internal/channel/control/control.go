@@ -3,7 +3,10 @@
 // through Client. Every answer comes from a guest, so Client bounds all of it.
 package control
 
-import "errors"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // Paths of the service.
 const (
