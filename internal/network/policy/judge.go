@@ -203,7 +203,7 @@ func (j *Judge) one(s subject, byProxy bool) Verdict {
 	if s.addr.IsValid() {
 		var c Closure
 		if c, closed = s.closed(); closed {
-			opener := slices.IndexFunc(hits, func(h hit) bool { return h.rule.opens(s) })
+			opener := slices.IndexFunc(hits, func(h hit) bool { return h.rule.opens() })
 			if c.Never || opener < 0 {
 				return j.closed(v, s, c)
 			}
@@ -240,8 +240,8 @@ func (s subject) what() string {
 
 // opens says whether a rule that means a subject opens an address that is closed: one
 // host and one port, in the user's own words or in those of a package client.
-func (r Rule) opens(s subject) bool {
-	if r.Action != Allow || r.Port == 0 || r.Port != s.port || r.Kind != Exact && r.Kind != Address {
+func (r Rule) opens() bool {
+	if r.Action != Allow || r.Port == 0 || r.Kind != Exact && r.Kind != Address {
 		return false
 	}
 	switch r.Origin.Source {

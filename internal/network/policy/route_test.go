@@ -150,6 +150,14 @@ func TestRouteOpenVPN(t *testing.T) {
 	)
 }
 
+// Halves by two next hops are two networks.
+func TestRouteTwoDevices(t *testing.T) {
+	inNetwork(t)
+	route(t, device(t, "tun0", "10.8.0.6/24"), 0, "0.0.0.0/1")
+	route(t, device(t, "tun1", "10.9.0.6/24"), 0, "128.0.0.0/1")
+	reaches(t, "93.184.216.34 0.0.0.0/1", "193.0.0.1 128.0.0.0/1")
+}
+
 // Halves of IPv6, and the part of it that is given out.
 func TestRouteIPv6Halves(t *testing.T) {
 	for _, halves := range [][]string{{"::/1", "8000::/1"}, {"2000::/3"}, {"2000::/4", "3000::/4"}} {
