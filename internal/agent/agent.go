@@ -200,10 +200,10 @@ func (a *agent) join(id control.Identity) error {
 	if err := errors.Join(loopbackUp(), keepTemporary("/"), prepareUserManager(), makeNodes("/", a.release), preventThrashing()); err != nil {
 		say("prepare for the first command: %v", err)
 	}
+	if err := takeHostConfig(id.Network); err != nil {
+		say("configure as the host is: %v", err)
+	}
 	if id.Network != nil {
-		if err := takeHostConfig(id.Network.Host); err != nil {
-			say("configure as the host is: %v", err)
-		}
 		a.connect(func(o network.Options) (*network.Network, error) {
 			o.IPv6 = id.Network.IPv6
 			return network.Start(filepath.Join("/", modulesParent("/"), a.release), o)
@@ -238,14 +238,14 @@ func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
 }
 
 // takeHostConfig writes what the host's package clients are configured with, and its
-// administrator's certificates, into the guest.
-func takeHostConfig(text json.RawMessage) error {
-	if len(text) == 0 {
-		return nil
-	}
+// administrator's certificates, into the guest. A guest without a network gets none, and
+// gives back what it had.
+func takeHostConfig(n *control.Network) error {
 	var c hostconfig.Config
-	if err := json.Unmarshal(text, &c); err != nil {
-		return err
+	if n != nil && len(n.Host) > 0 {
+		if err := json.Unmarshal(n.Host, &c); err != nil {
+			return err
+		}
 	}
 	notes, err := hostconfig.Apply("/", c)
 	for _, n := range notes {

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -32,7 +33,7 @@ func TestLoad(t *testing.T) {
 			t.Errorf("Load(%q): %v; want the file and %q", c.text, err, c.want)
 		}
 	}
-	if got, err := Load(filepath.Join(t.TempDir(), File)); err != nil || got != (Config{}) {
+	if got, err := Load(filepath.Join(t.TempDir(), File)); err != nil || !reflect.DeepEqual(got, Config{}) {
 		t.Errorf("Load of no file = %+v, %v; want nothing set", got, err)
 	}
 }
@@ -69,7 +70,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("vmm = [1]\n[x]\n")
 	f.Add("saved_max_per_vm = \"4G\"\nunsaved_max = 3\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if c, err := parse([]byte(text)); err != nil && c != (Config{}) {
+		if c, err := parse([]byte(text)); err != nil && !reflect.DeepEqual(c, Config{}) {
 			t.Errorf("parse(%q) = %+v, %v", text, c, err)
 		}
 	})

@@ -37,7 +37,7 @@ func (c *connection) judge(j *policy.Judge) policy.Verdict {
 
 // connect makes a connection that the guest asks for.
 func (g *Guest) connect(f *flow.Flow, r netflow.Request) {
-	if !g.rate.take(time.Now()) {
+	if g.Flows() >= maxFlows || !g.rate.take(time.Now()) {
 		g.busy(f, r)
 		return
 	}
