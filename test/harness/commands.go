@@ -49,6 +49,7 @@ func init() { // within calls the others: a table of its own would be a cycle
 		"bytes":       {"N FILE writes N bytes that no compression makes smaller", 2, 2, randomBytes},
 		"nothing":     {"wants no VM, no directory of one, and no socket of one", 0, 0, nothing},
 		"waitnothing": {"waits until there is nothing, where the daemon still clears away what a command gave up", 0, 0, waitNothing},
+		"serve":       {"VAR KIND… serves on the host's loopback and sets VAR to the port, see serve", 2, -1, serve},
 		"pty":         {"FILE COMMAND… runs it on a pseudo-terminal and does what FILE says, see ptyLine", 2, -1, ptyRun},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {

@@ -58,6 +58,7 @@ var elsewhere = map[string]string{
 	"base.image":         "only a VM with a kernel has an image; the stand-in boots nothing",
 	"base.kernel":        "the same",
 	"image.delete":       "the same",
+	"network.log":        "reached only after a MiB of denials",
 	"start.undo":         "reached only after another fault of the same start, which is tried",
 	"workspace.giveBack": "reached only after another fault of the same prepare, which is tried",
 }

@@ -92,7 +92,17 @@ func TestOldAgent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.mustStart()
-	v := w.create("a", false)
+	b := w.create("b", false)
+	w.behave(b.ID, `{"protocol": 2}`)
+	if _, err := w.client.StartVM(w.ctx(), "b", api.Start{Force: true}, nil); err == nil || !strings.Contains(err.Error(), "does not know a network") {
+		t.Errorf("start with a network: %v", err)
+	}
+	spec := small()
+	spec.Network.Mode = vm.NetNone
+	v, err := w.client.CreateVM(w.ctx(), api.Create{Name: "a", Spec: spec, Force: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.behave(v.ID, `{"protocol": 1}`)
 	if _, err := w.client.StartVM(w.ctx(), "a", api.Start{Force: true}, nil); err != nil {
 		t.Fatal(err)

@@ -110,13 +110,22 @@ func (g *gate) syn(q *nfqueue.Nfqueue, id uint32, p packet) {
 		defer cancel()
 		f, err := g.n.open(ctx, request)
 		g.mu.Lock()
-		delete(g.asked, ends)
 		if err == nil {
 			g.made[ends] = f
+			delete(g.asked, ends)
 		}
 		g.mu.Unlock()
 		if err != nil {
-			q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markOf(refusal(err))))
+			defer func() { // its SYN again, until it is answered, is the same
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				delete(g.asked, ends)
+			}()
+			code := refusal(err)
+			if code == netflow.Denied {
+				g.n.denied(ends, textOf(err))
+			}
+			q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markOf(code)))
 			return
 		}
 		if err := q.SetVerdict(id, nfqueue.NfAccept); err != nil {

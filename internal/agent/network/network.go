@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -173,6 +174,15 @@ func (n *Network) open(ctx context.Context, r netflow.Request) (*flow.Flow, erro
 		return nil, err
 	}
 	return s.Open(ctx, r.Marshal())
+}
+
+// textOf is what the host says of a flow that it refused.
+func textOf(err error) string {
+	var r *flow.RefusedError
+	if errors.As(err, &r) {
+		return strings.ToValidUTF8(strings.ReplaceAll(r.Text, "\n", " "), "?")
+	}
+	return err.Error()
 }
 
 // refusal is the code of a flow that could not be opened: what is not the host's word is

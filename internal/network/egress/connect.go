@@ -59,7 +59,7 @@ func (g *Guest) connect(f *flow.Flow, r netflow.Request) {
 	q, v := g.judgeAddress(ctx, r.Addr)
 	if !v.Allow {
 		<-g.dials
-		g.deny(q, v, r.Process)
+		g.denyLater(r.From, q, v)
 		f.Refuse(netflow.Denied, refusalText(v))
 		return
 	}
@@ -153,8 +153,15 @@ func refusalText(v policy.Verdict) string {
 	return text
 }
 
-// note records a packet that went nowhere.
+// note records a packet that went nowhere, and who asked for a connection that was
+// denied.
 func (g *Guest) note(r netflow.Request) {
+	if r.Proto == string(policy.TCP) {
+		if d := g.waiting.take(r.From); d != nil {
+			d(r.Process)
+		}
+		return
+	}
 	q := policy.Question{Addr: r.Addr.Addr(), Port: r.Addr.Port(), Proto: policy.UDP}
 	q.Names, _ = g.namesOf(q.Addr)
 	if q.Port == 443 { // QUIC: whoever speaks it goes on by TCP

@@ -63,6 +63,7 @@ type Guest struct {
 
 	dials, pings, questions chan struct{}
 	rate                    bucket
+	waiting                 waiting
 
 	mu    sync.Mutex
 	judge *policy.Judge
