@@ -66,12 +66,14 @@ var imports = map[string]string{
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control durable fault hint launch paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/program agent/root channel channel/control lfs",
+	"internal/agent":             "agent/command agent/program agent/root agent/ssh channel channel/control lfs",
 	"internal/agent/devmapper":   "",
 	"internal/agent/root":        "agent/devmapper agent/thin rootdisk",
 	"internal/agent/thin":        "",
 	"internal/agent/command":     "channel/exec",
-	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
+	"internal/agent/program":     "agent/sftp agent/workspace filecopy lfs untar workspace/wire",
+	"internal/agent/sftp":        "",
+	"internal/agent/ssh":         "agent/command agent/sftp channel/exec",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 
 	// What goes in and comes out.

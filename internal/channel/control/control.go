@@ -37,6 +37,15 @@ type Identity struct {
 	Zone *Zone `json:"zone,omitempty"`
 	// Repair says that the user wants the disk repaired, whatever is lost.
 	Repair bool `json:"repair,omitempty"`
+	// SSH is what the guest's SSH service is told; without it, or with an agent of an
+	// earlier version, there is none.
+	SSH *SSH `json:"ssh,omitempty"`
+}
+
+// SSH is the identity of a guest's SSH service.
+type SSH struct {
+	HostKey []byte   `json:"host_key"` // private, in OpenSSH's format
+	Clients []string `json:"clients"`  // public keys that may log in, a line of authorized_keys each
 }
 
 // Needs is as of an exec.Request.
