@@ -44,6 +44,8 @@ var imports = map[string]string{
 	"internal/workspace/wire":  "",
 	"internal/paths":           "vm",
 	"internal/config":          "vm",
+	"internal/sshkey":          "durable hint",
+	"internal/sshconfig":       "durable hint",
 	"internal/process":         "vm",
 	"internal/launch":          "landlock process vm",
 
@@ -84,12 +86,12 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "ballast builder channel channel/control channel/exec config disk durable fault hint image kernel paths process progress session store supervisor vm vmm watch workspace workspace/wire",
+	"internal/instance":  "ballast builder channel channel/control channel/exec config disk durable fault hint image kernel paths process progress session sshkey store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session sshconfig vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

@@ -99,6 +99,9 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 	if errors.Is(err, store.ErrNameTaken) {
 		return fmt.Errorf("rename VM %q: %w", spec.Name, store.ErrNameTaken)
 	}
+	if to.Name != spec.Name {
+		i.set.pinHosts()
+	}
 	if err != nil || !v.HasRun || to.DiskMiB == spec.DiskMiB {
 		return err
 	}

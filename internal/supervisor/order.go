@@ -35,6 +35,8 @@ type Order struct {
 	Repair bool `json:"repair,omitempty"`
 	// TZ is the VM's, see vm.Spec.
 	TZ string `json:"tz,omitempty"`
+	// SSHClients are the public keys that may log in to the guest's SSH service.
+	SSHClients []string `json:"ssh_clients,omitempty"`
 	// Protocol is the one of who wrote the order.
 	Protocol int `json:"protocol"`
 }
