@@ -74,7 +74,7 @@ func (c *session) run(s *command.Service) {
 	if c.line != nil {
 		var err error
 		if c.req.Argv, err = command.ShellArgs(c.req.User, *c.line); err != nil {
-			c.Ended(exec.Status{Kind: exec.NotFound, Message: err.Error()})
+			c.Ended(exec.Status{Kind: exec.Failed, Message: err.Error()})
 			c.Close()
 			return
 		}
