@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -34,7 +35,7 @@ const agentProgram = "banger-agent-of-a-test"
 func TestMain(m *testing.M) {
 	if os.Args[0] == agentProgram && len(os.Args) == 2 && os.Args[1] == sftp.Program {
 		home, _ := os.UserHomeDir()
-		if err := sftp.Run(nil, nil, home, os.Stdin, os.Stdout); err != nil {
+		if err := sftp.Run(context.Background(), nil, home, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
