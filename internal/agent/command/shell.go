@@ -21,12 +21,16 @@ func ShellArgs(user, line string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(who.shell); err == nil {
-		return exec.Args(who.shell, "-c", line), nil
+	return who.shellArgs(line)
+}
+
+func (a account) shellArgs(line string) ([][]byte, error) {
+	if _, err := os.Stat(a.shell); err == nil {
+		return exec.Args(a.shell, "-c", line), nil
 	}
 	words := strings.Fields(line)
 	if !plain.MatchString(line) || len(words) == 0 {
-		return nil, fmt.Errorf("%s is not there, which would read the command line", filepath.Clean(who.shell))
+		return nil, fmt.Errorf("%s is not there, which would read the command line", filepath.Clean(a.shell))
 	}
 	return exec.Args(words...), nil
 }
