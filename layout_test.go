@@ -46,6 +46,8 @@ var imports = map[string]string{
 	"internal/workspace/wire":  "",
 	"internal/paths":           "vm",
 	"internal/config":          "vm",
+	"internal/sshkey":          "durable hint",
+	"internal/sshconfig":       "durable hint",
 	"internal/process":         "vm",
 	"internal/launch":          "landlock process vm",
 
@@ -75,13 +77,15 @@ var imports = map[string]string{
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
 	"internal/supervisor":        "channel channel/control channel/flow durable fault hint launch network/dial network/egress network/policy network/resolver paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root channel channel/control lfs",
+	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root agent/ssh channel channel/control lfs",
 	"internal/agent/devmapper":   "",
 	"internal/agent/root":        "agent/devmapper agent/thin rootdisk",
 	"internal/agent/thin":        "",
 	"internal/agent/command":     "channel/exec",
 	"internal/agent/network":     "channel/flow channel/netflow",
-	"internal/agent/program":     "agent/workspace filecopy lfs untar workspace/wire",
+	"internal/agent/program":     "agent/sftp agent/workspace filecopy lfs untar workspace/wire",
+	"internal/agent/sftp":        "",
+	"internal/agent/ssh":         "agent/command agent/sftp channel/exec",
 	"internal/agent/workspace":   "git lease lfs unpack workspace/wire",
 	"internal/agent/hostconfig":  "",
 
@@ -93,12 +97,12 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session store supervisor vm vmm watch workspace workspace/wire",
+	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session sshkey store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session sshconfig vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

@@ -22,6 +22,7 @@ import (
 	"banger/internal/agent/hostconfig"
 	"banger/internal/agent/network"
 	"banger/internal/agent/root"
+	"banger/internal/agent/ssh"
 	"banger/internal/channel"
 	"banger/internal/channel/control"
 )
@@ -46,6 +47,8 @@ type agent struct {
 	execs  net.Listener
 	flows  net.Listener
 	exec   command.Service
+	sshs   net.Listener // nil once it is served
+	ssh    ssh.Service
 	memory *memory
 	disk   *disk
 }
@@ -61,6 +64,7 @@ func serve(again bool) error {
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
 	a := &agent{exec: command.Service{Agent: []string{programName}, Hear: hearTime}, memory: newMemory(), disk: newDisk()}
+	a.ssh.Command = &a.exec
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -85,6 +89,9 @@ func serve(again bool) error {
 		return err
 	}
 	if a.flows, err = listen(ctx, guest, channel.PortFlow); err != nil {
+		return err
+	}
+	if a.sshs, err = listen(ctx, guest, channel.PortSSH); err != nil {
 		return err
 	}
 	go func() { // ends with the guest, or an error
@@ -139,6 +146,7 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ready != nil {
+		a.serveSSH(id.SSH)
 		return *a.ready, nil
 	}
 	if a.words == nil {
@@ -157,11 +165,28 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 	a.ready = &control.Ready{UptimeMillis: uptimeMillis(), Init: a.init, BootID: bootID()}
 	a.ready.Disk, _ = a.disk.last()
 	go a.exec.Serve(a.execs) // ends with the agent
+	a.serveSSH(id.SSH)
 	_, err = io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
 	a.words.Close()
 	a.words = nil
 	go debug.FreeOSMemory() // ends by itself
 	return *a.ready, err
+}
+
+// serveSSH answers SSH clients with the keys given, from now on; nil changes nothing. The
+// caller holds mu.
+func (a *agent) serveSSH(keys *control.SSH) {
+	if keys == nil {
+		return
+	}
+	if err := a.ssh.Identify(keys.HostKey, keys.Clients); err != nil {
+		say("%v", err)
+		return
+	}
+	if a.sshs != nil {
+		go a.ssh.Serve(a.sshs) // ends with the agent
+		a.sshs = nil
+	}
 }
 
 func (a *agent) join(id control.Identity) error {

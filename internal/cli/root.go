@@ -113,7 +113,7 @@ this host is mounted into the machine.`,
 		short.Example = strings.ReplaceAll(short.Example, "banger vm list", "banger ps")
 		short.Example = strings.ReplaceAll(short.Example, "banger vm workspace ", "banger ")
 	}
-	root.AddCommand(vms, saved, images, kernels, trash, daemon, run, ps, diff, fetch, apply, a.doctor(), a.version())
+	root.AddCommand(vms, saved, images, kernels, trash, daemon, run, ps, diff, fetch, apply, a.sshConfig(), a.sshProxy(), a.doctor(), a.version())
 	addHelp(root)
 	addCompletion(root)
 	return root

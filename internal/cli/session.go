@@ -47,7 +47,7 @@ type sessionOptions struct {
 // statusError, or nil for 0.
 func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o sessionOptions) error {
 	began := time.Now()
-	stream, err := a.dialGuest(ctx, c, where)
+	stream, err := a.dialGuest(ctx, c, where, channel.PortExec)
 	if err != nil {
 		return a.explainDial(ctx, c, where, err)
 	}
@@ -104,9 +104,9 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 // slowLimit is how long a guest may be silent before that is said.
 const slowLimit = 4 * time.Second
 
-// dialGuest opens a stream to the guest's agent. While it waits for a guest that is
+// dialGuest opens a stream to a service of the guest's agent. While it waits for a guest that is
 // silent, it says so, with what the daemon knows.
-func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (channel.Stream, error) {
+func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session, port uint32) (channel.Stream, error) {
 	done := make(chan struct{})
 	var telling sync.WaitGroup
 	telling.Go(func() { // ends with done
@@ -129,7 +129,7 @@ func (a *app) dialGuest(ctx context.Context, c *api.Client, where api.Session) (
 	})
 	defer telling.Wait()
 	defer close(done)
-	return session.Dial(ctx, where.Socket, channel.PortExec)
+	return session.Dial(ctx, where.Socket, port)
 }
 
 // watchAfter is how long a session has lasted before its guest is watched: most end

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"banger/internal/api"
+	"banger/internal/channel"
 	"banger/internal/unixsock"
 )
 
@@ -25,7 +26,7 @@ func TestC57SilentGuest(t *testing.T) {
 	defer cancel()
 	done := make(chan error)
 	go func() { // ends with ctx
-		_, err := a.dialGuest(ctx, api.NewClient(filepath.Join(t.TempDir(), "none")), api.Session{Name: "dev", Socket: socket})
+		_, err := a.dialGuest(ctx, api.NewClient(filepath.Join(t.TempDir(), "none")), api.Session{Name: "dev", Socket: socket}, channel.PortExec)
 		done <- err
 	}()
 	const want = "VM dev does not answer yet: its guest is very busy, or its agent hangs"

@@ -116,6 +116,9 @@ func (i *Instance) change(ctx context.Context, c Change) error {
 			err = fmt.Errorf("the network of VM %q changes at its next start, not now: %w", to.Name, err)
 		}
 	}
+	if to.Name != spec.Name {
+		i.set.pinHosts()
+	}
 	if err != nil || !v.HasRun || to.DiskMiB == spec.DiskMiB {
 		return err
 	}

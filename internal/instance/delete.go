@@ -94,6 +94,9 @@ func (i *Instance) removeLocked(forGood bool) error {
 		return nil
 	}
 	rec, dir := v.Record, i.Dir()
+	if err := i.dropHostKey(); err != nil {
+		return err
+	}
 	if forGood || rec.StartedAt.IsZero() {
 		// What never ran has nothing in it that could be missed.
 		err := fault.Do("delete.discard", func() error { return i.set.trash.Discard(i.set.cfg.Dirs.VMs(), dir) })
@@ -113,6 +116,7 @@ func (i *Instance) removeLocked(forGood bool) error {
 	i.set.mu.Unlock()
 	i.run++ // its follower has nothing to say any more
 	i.view.Update(func(v *View) { v.Removed = true })
+	i.set.pinHosts()
 	i.set.work.Go(func() { // ends when the trash is within its bound
 		i.set.boundTrash()
 		if len(rec.Workspaces) > 0 {

@@ -62,6 +62,9 @@ type Set struct {
 	rows map[vm.ID]bool // deleted VMs whose row could not be removed yet
 	told bool           // that emulation is slower
 
+	ssh      sync.Mutex // held while files of SSH clients are written
+	pinAgain bool       // known_hosts could not be written; by ssh
+
 	memory sync.Mutex // held from a memory check until what it allowed is recorded
 }
 
@@ -102,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (_ *Set, err error) {
 	if err := s.reconcile(ctx); err != nil {
 		return nil, err
 	}
+	s.pinHosts()
 	s.sweepWork()
 	s.work.Go(s.tend) // ends with life
 	return s, nil
@@ -213,6 +217,7 @@ func (s *Set) tend() {
 			i.endOverdue()
 		}
 		s.dropRows()
+		s.pinHostsAgain()
 		if n%60 == 0 {
 			s.keepBallast()
 			s.boundTrash()

@@ -96,6 +96,9 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 		return err
 	}
 	order.Op, order.NoInit, order.Repair = o.Op, o.forWork, o.Repair
+	if order.SSHClients, err = i.set.clientKeys(); err != nil {
+		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
+	}
 	if choice.Emulated() && i.set.tellOnce() {
 		step(progress.Step{Notice: "no usable KVM (" + choice.Why + "): the guest is emulated, about ten times slower"})
 	}
@@ -113,14 +116,19 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if o.Repair {
 		err = i.keepMetadata(step)
 	}
+	var hostKey string
 	if err == nil {
-		err = i.intend(ctx, choice, o)
+		hostKey, err = i.hostKey()
+	}
+	if err == nil {
+		err = i.intend(ctx, choice, o, hostKey)
 	}
 	if err != nil {
 		lock.Close()
 		return err
 	}
 	// From here on the start is true: what comes is not cut.
+	i.set.pinHosts()
 	return i.spawn(order, lock)
 }
 
@@ -137,7 +145,7 @@ func (i *Instance) keepMetadata(step progress.Func) error {
 }
 
 // intend records that the VM is to run, if the host's memory holds it.
-func (i *Instance) intend(ctx context.Context, choice vmm.Choice, o StartOptions) error {
+func (i *Instance) intend(ctx context.Context, choice vmm.Choice, o StartOptions, hostKey string) error {
 	i.set.memory.Lock()
 	defer i.set.memory.Unlock()
 	rec := i.View().Record
@@ -151,7 +159,7 @@ func (i *Instance) intend(ctx context.Context, choice vmm.Choice, o StartOptions
 	}
 	return i.move(vm.Start, func(r *vm.Record) {
 		r.Run = vm.Run{HostBootID: process.BootID(), Driver: choice.Driver, Version: choice.Found.Version, Accel: choice.Found.Accel, Why: choice.Why, Discards: choice.Found.Discards, ForWork: o.forWork}
-		r.Ending, r.StartedAt, r.Restart = nil, time.Now().UTC(), false
+		r.Ending, r.StartedAt, r.Restart, r.HostKey = nil, time.Now().UTC(), false, hostKey
 		r.Workspaces = withFinal(r.Workspaces, false)
 	})
 }

@@ -35,7 +35,7 @@ func (s *Set) Restore(ctx context.Context, ref, name string) (*Instance, error) 
 	if rec.StartedAt.IsZero() {
 		rec.State = vm.Created
 	}
-	rec.Run.Supervisor, rec.Run.VMM = nil, nil
+	rec.Run.Supervisor, rec.Run.VMM, rec.HostKey = nil, nil, ""
 	s.dropRows()
 	// The file first: the row is taken for true once the directory is there.
 	if err := fault.Do("restore.file", func() error { return store.WriteFile(e.Dir, rec) }); err != nil {

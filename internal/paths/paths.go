@@ -108,6 +108,17 @@ func (d Dirs) Trash() string { return filepath.Join(d.State, "trash") }
 // Work holds what came out of workspaces, a directory each. It outlives the VMs.
 func (d Dirs) Work() string { return filepath.Join(d.State, "work") }
 
+// SSH holds what stock SSH clients need: banger's client key, the VMs' host keys pinned,
+// the clients' configuration.
+func (d Dirs) SSH() string { return filepath.Join(d.State, "ssh") }
+
+// Names inside SSH.
+const (
+	ClientKeyFile  = "id_ed25519"
+	KnownHostsFile = "known_hosts"
+	SSHConfigFile  = "config"
+)
+
 // Images holds base images by digest.
 func (d Dirs) Images() string { return filepath.Join(d.Cache, "images") }
 
@@ -119,6 +130,7 @@ const (
 	RecordFile  = "vm.json"
 	DiskFile    = "disk"
 	ConsoleFile = "console.log"
+	HostKeyFile = "ssh_host_key" // private
 )
 
 // Memory are directories in memory, for what must not go to a disk that may be full, the

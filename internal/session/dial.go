@@ -61,6 +61,18 @@ func (s *stream) Read(p []byte) (int, error) {
 	return s.UnixConn.Read(p)
 }
 
+// WriteTo implements io.WriterTo. Without it io.Copy to a file has the kernel read the
+// connection itself (splice(2)), and rest is lost.
+func (s *stream) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(s.rest)
+	s.rest = s.rest[n:]
+	if err != nil {
+		return int64(n), err
+	}
+	more, err := io.Copy(w, s.UnixConn)
+	return int64(n) + more, err
+}
+
 // Dial opens a stream to the service on port of the guest whose supervisor
 // listens on socket. It speaks only to a supervisor of this process's user. ctx
 // bounds the opening, not the stream.

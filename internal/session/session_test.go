@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,6 +82,29 @@ func TestDial(t *testing.T) {
 	io.WriteString(s, "go!")
 	if rest, err := io.ReadAll(s); err != nil || string(rest) != then {
 		t.Errorf("read %q, %v; want %q", rest, err, then)
+	}
+}
+
+// Nothing is lost when a stream is copied to a file, which the kernel may do by itself.
+func TestDialCopied(t *testing.T) {
+	socket := supervisor(t, func(c net.Conn, _ *bufio.Reader, _ *http.Request) {
+		io.WriteString(c, switching+"first ")
+		io.WriteString(c, "then")
+	})
+	s, err := Dial(t.Context(), socket, channel.PortSSH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, err = io.Copy(w, s)
+	w.Close()
+	if got, rerr := io.ReadAll(r); err != nil || rerr != nil || string(got) != "first then" {
+		t.Errorf("Copy gives %q, %v, %v", got, err, rerr)
 	}
 }
 

@@ -37,6 +37,8 @@ type Order struct {
 	TZ string `json:"tz,omitempty"`
 	// Network is the guest's; nil for none.
 	Network *Network `json:"network,omitempty"`
+	// SSHClients are the public keys that may log in to the guest's SSH service.
+	SSHClients []string `json:"ssh_clients,omitempty"`
 	// Protocol is the one of who wrote the order.
 	Protocol int `json:"protocol"`
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"banger/internal/channel/control"
 	"banger/internal/fault"
 	"banger/internal/launch"
+	"banger/internal/paths"
 	"banger/internal/vm"
 	"banger/internal/vmm"
 )
@@ -211,7 +213,18 @@ func (r *run) identity() control.Identity {
 		Repair:    r.order.Repair,
 		Zone:      zoneOf(r.order.TZ),
 		Network:   r.networkIdentity(),
+		SSH:       r.ssh(),
 	}
+}
+
+// ssh is what the guest's SSH service is told; nil if the VM has no host key.
+func (r *run) ssh() *control.SSH {
+	key, err := os.ReadFile(filepath.Join(r.order.Dir, paths.HostKeyFile))
+	if err != nil {
+		r.log.Warn("the guest gets no SSH service", "err", err)
+		return nil
+	}
+	return &control.SSH{HostKey: key, Clients: r.order.SSHClients}
 }
 
 // welcome takes an agent that answers again, perhaps a new one: it is told who the

@@ -30,6 +30,9 @@ type Record struct {
 	// was made from ("sha256:…"); they never change afterwards.
 	ImageDigest  string `json:"image_digest"`
 	KernelDigest string `json:"kernel_digest"`
+	// HostKey is the public half of the host key of the VM's SSH service, as a line of
+	// authorized_keys; "" before the first start.
+	HostKey string `json:"host_key,omitempty"`
 	// Run is the run that the VM has, or had last.
 	Run Run `json:"run,omitzero"`
 	// Remove ties the VM to a session (--rm). Holder is that session's process:

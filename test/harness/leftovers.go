@@ -137,7 +137,8 @@ func (s *state) filesLeft(stateDir string) []error {
 		case err != nil, rel == ".", rel == "vms":
 		case rel == "trash", rel == "base":
 			return fs.SkipDir
-		case rel == "work":
+		case rel == "work", rel == "ssh":
+		case rel == filepath.Join("ssh", "id_ed25519"), rel == filepath.Join("ssh", "known_hosts"), rel == filepath.Join("ssh", "config"):
 		case filepath.Dir(rel) == "work" && !strings.HasPrefix(d.Name(), "."):
 			return fs.SkipDir // saved work outlives its VM
 		case strings.HasPrefix(rel, "banger.db"), strings.HasPrefix(rel, "bangerd.log"), rel == "bangerd.lock", rel == "ballast":

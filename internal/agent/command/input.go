@@ -77,34 +77,8 @@ func (q *input) take(used []byte) []byte {
 	return b
 }
 
-// pump gives the process its input, until that ends, the process takes no more, or
-// close. It tells the host what was taken if out is not nil.
-func (p *process) pump(q *input, out *exec.Writer) {
-	var b []byte
-	taken := 0
-	last := byte('\n')
-	for {
-		if b = q.take(b); len(b) == 0 {
-			break
-		}
-		last = b[len(b)-1]
-		for rest := b; len(rest) > 0; {
-			n, err := p.stdin.Write(rest[:min(piece, len(rest))])
-			rest = rest[n:]
-			if taken += n; out != nil && taken >= unsaid {
-				out.WriteTaken(taken) // an error is the stream's end, which feed sees
-				taken = 0
-			}
-			if err != nil && !p.tty { // the process takes no more, and the host sends no more
-				q.close()
-				p.stdin.Close()
-				return
-			}
-			if err != nil {
-				break // nobody has the terminal open now
-			}
-		}
-	}
+// closeInput ends the process's input, after last.
+func (p *process) closeInput(last byte) {
 	if p.tty {
 		typeEnd(p.stdin, last)
 		return

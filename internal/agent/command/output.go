@@ -25,10 +25,10 @@ type output struct {
 	until time.Time
 }
 
-// drain copies a process's output to the host. When the host takes no more it goes
+// drain copies a process's output to the client. When that takes no more it goes
 // on reading, so that nothing that lives on ends by SIGPIPE, or waits.
-func drain(w *exec.Writer, t exec.Type, o *output) {
-	if w.Copy(t, o) != nil {
+func drain(c client, t exec.Type, o *output) {
+	if c.copy(t, o) != nil {
 		io.Copy(io.Discard, struct{ io.Reader }{o})
 	}
 }

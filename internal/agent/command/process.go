@@ -149,33 +149,6 @@ func growPipe(f *os.File) {
 	}
 }
 
-// feed does what the host sends until the stream ends. It never waits for the
-// process, if the host holds its input back.
-func (p *process) feed(in *exec.Reader, q *input) {
-	for {
-		t, b, err := in.Next()
-		if err != nil {
-			return
-		}
-		switch t {
-		case exec.TypeStdin:
-			if len(b) == 0 {
-				q.end()
-			} else {
-				q.add(b)
-			}
-		case exec.TypeResize:
-			if s, err := exec.ParseResize(b); err == nil && p.terminal != nil {
-				resize(p.terminal, s)
-			}
-		case exec.TypeSignal:
-			if len(b) == 1 && b[0] > 0 && b[0] <= 64 {
-				p.signal(syscall.Signal(b[0]))
-			}
-		}
-	}
-}
-
 // signal reaches the whole session's group: what a shell started hears it too.
 func (p *process) signal(s syscall.Signal) {
 	if syscall.Kill(-p.proc.Pid, s) != nil {

@@ -47,7 +47,7 @@ func (s *Service) Serve(l net.Listener) {
 	}
 }
 
-// run is one session: a request, a process, its status.
+// run is one session of package channel/exec: a request, a process, its status.
 func (s *Service) run(c net.Conn) {
 	in, out := exec.NewReader(c), exec.NewWriter(c)
 	req, err := in.ReadRequest()
@@ -58,34 +58,35 @@ func (s *Service) run(c net.Conn) {
 	if s.Hear != nil && req.UnixNano > 0 {
 		s.Hear(req.UnixNano)
 	}
+	s.session(req, &stream{conn: c, in: in, out: out, held: req.Held, queue: newInput()})
+}
+
+// session starts a process and returns when it and all that belongs to it has ended.
+func (s *Service) session(req exec.Request, c client) {
 	p, status := start(req, s.Env, s.Agent, s.Groups)
 	if p == nil {
-		out.WriteStatus(status)
+		c.status(status)
+		c.close()
 		return
 	}
 	s.count.Add(1)
 	defer s.count.Add(-1)
 
-	var taken *exec.Writer
-	if req.Held {
-		taken = out
-		out.WriteTaken(0)
-	}
+	c.begin()
 	ended := make(chan struct{})
-	q := newInput()
 	var feeding sync.WaitGroup
-	feeding.Go(func() { // ends when the stream does, which c.Close below brings
-		p.feed(in, q)
+	feeding.Go(func() { // ends when the client is gone, which c.close below brings
+		c.feed(p)
 		select {
 		case <-ended:
 		default:
-			p.hangUp() // the host's end is gone
+			p.hangUp() // the client is gone
 		}
 	})
 	if p.stdin == nil {
-		q.close()
+		c.endInput()
 	} else {
-		feeding.Go(func() { p.pump(q, taken) }) // ends with the input, or by q.close and p.stdin.Close below
+		feeding.Go(func() { c.pump(p) }) // ends with the input, or by c.endInput, c.close and p.stdin.Close below
 	}
 	var outputs []*output
 	var draining sync.WaitGroup
@@ -93,7 +94,7 @@ func (s *Service) run(c net.Conn) {
 		if f != nil {
 			o := &output{f: f, tty: p.tty}
 			outputs = append(outputs, o)
-			draining.Go(func() { drain(out, t, o) }) // ends with the process, see output
+			draining.Go(func() { drain(c, t, o) }) // ends with the process, see output
 		}
 	}
 	status = p.wait()
@@ -102,15 +103,15 @@ func (s *Service) run(c net.Conn) {
 		o.processEnded()
 	}
 	draining.Wait()
-	out.WriteStatus(status)
+	c.status(status)
 	p.group.end()
-	q.close()
+	c.endInput()
 	for _, f := range []*os.File{p.stdin, p.terminal} {
 		if f != nil {
 			f.Close()
 		}
 	}
-	c.Close()
+	c.close()
 	for _, o := range outputs {
 		go o.discard() // ends with the last process that writes there
 	}

@@ -32,6 +32,13 @@ func openTerminal(size exec.Size) (master, slave *os.File, err error) {
 	return master, slave, nil
 }
 
+// resize gives the process's terminal another size, if it has one.
+func (p *process) resize(s exec.Size) {
+	if p.terminal != nil {
+		resize(p.terminal, s)
+	}
+}
+
 // resize tells a terminal's processes its size.
 func resize(f *os.File, s exec.Size) {
 	if raw, err := f.SyscallConn(); err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"banger/internal/agent/sftp"
 	"banger/internal/agent/workspace"
 	"banger/internal/filecopy"
 	"banger/internal/lfs"
@@ -26,6 +27,7 @@ var programs = map[string]func(ctx context.Context, args []string, home string, 
 	wire.Program:     workspace.Run,
 	filecopy.Program: filecopy.Run,
 	lfs.Program:      lfs.Run,
+	sftp.Program:     sftp.Run,
 	untar.Program:    untar.Run,
 }
 
@@ -37,8 +39,8 @@ func Has(args []string) bool { return len(args) > 0 && programs[args[0]] != nil 
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { os.Stdin.Close() }) // what reads it ends
-	if args[0] != lfs.Program {                         // which a command of the user's runs
+	context.AfterFunc(ctx, func() { os.Stdin.Close() })    // what reads it ends
+	if args[0] != lfs.Program && args[0] != sftp.Program { // which a command of the user's runs
 		hurry()
 	}
 	home, err := os.UserHomeDir()

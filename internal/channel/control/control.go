@@ -42,6 +42,9 @@ type Identity struct {
 	Repair bool `json:"repair,omitempty"`
 	// Network gives the guest a network, whose carriers the host opens; nil gives none.
 	Network *Network `json:"network,omitempty"`
+	// SSH is what the guest's SSH service is told; without it, or with an agent of an
+	// earlier version, there is none.
+	SSH *SSH `json:"ssh,omitempty"`
 }
 
 // Network is how a guest is connected.
@@ -51,6 +54,12 @@ type Network struct {
 	// Host is what the guest gets of the host's configuration: package agent/hostconfig's
 	// Config.
 	Host json.RawMessage `json:"host,omitempty"`
+}
+
+// SSH is the identity of a guest's SSH service.
+type SSH struct {
+	HostKey []byte   `json:"host_key"` // private, in OpenSSH's format
+	Clients []string `json:"clients"`  // public keys that may log in, a line of authorized_keys each
 }
 
 // Needs is as of an exec.Request.
