@@ -31,6 +31,7 @@ type run struct {
 	requests chan request  // to the goroutine in live
 	over     chan struct{} // closed when it takes no more
 	machine  atomic.Pointer[vmm.Machine]
+	streams  atomic.Int64 // open ones to the guest's services, of this VM's clients
 }
 
 // Run reads the order in dir, brings the VM up on one of drivers, answers on l,

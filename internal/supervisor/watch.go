@@ -31,8 +31,9 @@ const (
 	roomNeeded = 4 << 20
 	// vmmLimit is how long a VMM may take to answer on its own interface.
 	vmmLimit = 2 * time.Second
-	// lateLimit is when it is said that an agent takes long for its answer.
-	lateLimit = 4 * time.Second
+	// lateLimit is when it is said that an agent takes long for its answer. While streams
+	// are open, it is pinged every roomPause: a session hears of a hung agent within 5 s.
+	lateLimit = 3500 * time.Millisecond
 	// lookPause is between two looks for an agent that is gone, or for its events;
 	// soonPause while it has been gone for less than soonLimit, as most are back then.
 	lookPause = time.Second
@@ -74,6 +75,7 @@ func (g *guard) watch() {
 	asking.Go(func() { g.follow(ctx) }) // ends soon after ctx
 	pings := make(chan error, 1)
 	next, pinging := time.After(pingPause), false
+	var late <-chan time.Time // lateLimit after g.asked
 	soon := func() {
 		if !pinging { // else its result comes soon
 			next = time.After(0)
@@ -96,12 +98,18 @@ func (g *guard) watch() {
 				letGo(g.r, g.m)
 			}
 			g.look()
+			if g.r.streams.Load() > 0 {
+				soon()
+			}
+		case <-late:
+			g.look()
 		case <-next:
 			next = time.After(pingPause)
 			if !g.closed { // else the VMM tells when it is open again
 				next, pinging = nil, true
 				if g.asked.IsZero() {
 					g.asked = time.Now()
+					late = time.After(lateLimit)
 				}
 				asking.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
 			}
@@ -227,7 +235,7 @@ func (g *guard) look() {
 	case s.Held != "" || s.agentGone() != "" || s.Phase != Ready:
 	case stopped(g.m):
 		silent = fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", g.m.Process().PID)
-	case !g.asked.IsZero() && time.Since(g.asked) > lateLimit:
+	case !g.asked.IsZero() && time.Since(g.asked) >= lateLimit:
 		silent = "the guest's agent has not answered since " + g.asked.Format(time.RFC3339)
 	}
 	if silent != s.Silent {

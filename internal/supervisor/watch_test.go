@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"banger/internal/channel"
@@ -104,4 +106,79 @@ func TestC57Look(t *testing.T) {
 	says(fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", m.pid))
 	g.r.update(func(s *Status) { s.Held = "the disk is full" })
 	says("")
+}
+
+// hanging is a machine whose agent answers each ping until it hangs.
+type hanging struct {
+	vmm.Machine
+	done  chan struct{}
+	hung  atomic.Bool
+	pings atomic.Int64
+}
+
+func (m *hanging) Process() vm.Process      { return vm.Process{PID: os.Getpid()} }
+func (m *hanging) Carrier() channel.Carrier { return onlyPings{m: m} }
+func (m *hanging) Done() <-chan struct{}    { return m.done }
+
+// onlyPings is its carrier.
+type onlyPings struct {
+	channel.Carrier
+	m *hanging
+}
+
+func (onlyPings) Drop() {}
+
+func (c onlyPings) Dial(context.Context, uint32) (channel.Stream, error) {
+	<-c.m.done
+	return nil, errors.New("only pings are answered")
+}
+
+func (c onlyPings) Ping(ctx context.Context) error {
+	c.m.pings.Add(1)
+	if c.m.hung.Load() {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+// A guest's agent is pinged now and then, and each second while a session is open: that
+// it hangs is said within 5 s.
+func TestG1Hung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &hanging{done: make(chan struct{})}
+		r := &run{log: slog.New(slog.DiscardHandler), board: board{status: Status{Phase: Ready}, changed: make(chan struct{})}}
+		g := newGuard(r, m)
+		watching := make(chan struct{})
+		go func() { // ends with m.done
+			g.watch()
+			close(watching)
+		}()
+		pings := func() int64 {
+			before := m.pings.Load()
+			time.Sleep(time.Minute)
+			return m.pings.Load() - before
+		}
+		idle := pings()
+		r.streams.Add(1)
+		busy := pings()
+		if idle > 10 || busy < 50 || busy > 80 {
+			t.Errorf("a minute has %d pings, and %d with a session, want up to 10 and about 60", idle, busy)
+		}
+		for _, after := range []time.Duration{0, 300 * time.Millisecond, 999 * time.Millisecond} {
+			time.Sleep(time.Minute + after)
+			m.hung.Store(true)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if s, _ := r.now(); !strings.HasPrefix(s.Silent, "the guest's agent has not answered since ") {
+				t.Errorf("5 s after the agent hung its guest is silent because %q", s.Silent)
+			}
+			m.hung.Store(false)
+			time.Sleep(2 * pingLimit) // the one that hung ends
+			if s, _ := r.now(); s.Silent != "" {
+				t.Errorf("the agent answers again, and is silent because %q", s.Silent)
+			}
+		}
+		close(m.done)
+		<-watching
+	})
 }
