@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -43,28 +45,33 @@ func newPinged(pid int) (*guard, *pinged) {
 	return newGuard(r, m), m
 }
 
-// An agent hangs that answers none of three pings in a row. One that is refused has
-// ended.
+// An agent hangs that answers none of three pings in a row, or of twelve if its VMM was
+// starved of the processor. One that is refused has ended.
 func TestJudge(t *testing.T) {
-	late := fmt.Errorf("ping: %w", context.DeadlineExceeded)
-	refused := errors.New("connection reset")
-	tooMany := fmt.Errorf("ping: %w", channel.TooManyError{})
+	late := pong{err: fmt.Errorf("ping: %w", context.DeadlineExceeded)}
+	starved := pong{late.err, true}
+	refused := pong{err: errors.New("connection reset")}
+	tooMany := pong{err: fmt.Errorf("ping: %w", channel.TooManyError{})}
 	for name, test := range map[string]struct {
-		pings []error
+		pings []pong
 		gone  bool
 	}{
-		"once late":               {[]error{late}, false},
-		"twice late":              {[]error{late, late}, false},
-		"three times late":        {[]error{late, late, late}, true},
-		"an answer in between":    {[]error{late, late, nil, late, late}, false},
-		"full in between":         {[]error{late, late, tooMany, late, late}, false},
-		"refused":                 {[]error{refused}, true},
-		"refused after late ones": {[]error{late, refused}, true},
-		"late, then back":         {[]error{late, late, late, nil}, false},
+		"once late":               {[]pong{late}, false},
+		"twice late":              {[]pong{late, late}, false},
+		"three times late":        {[]pong{late, late, late}, true},
+		"an answer in between":    {[]pong{late, late, {}, late, late}, false},
+		"full in between":         {[]pong{late, late, tooMany, late, late}, false},
+		"refused":                 {[]pong{refused}, true},
+		"refused after late ones": {[]pong{late, refused}, true},
+		"late, then back":         {[]pong{late, late, late, {}}, false},
+		"starved":                 {slices.Repeat([]pong{starved}, 11), false},
+		"starved, twice late":     {[]pong{late, starved, starved, late}, false},
+		"starved, three late":     {[]pong{late, starved, late, late}, true},
+		"starved for long":        {slices.Repeat([]pong{starved}, 12), true},
 	} {
 		g, m := newPinged(os.Getpid())
-		for _, err := range test.pings {
-			g.judge(err)
+		for _, p := range test.pings {
+			g.judge(p)
 		}
 		s, _ := g.r.now()
 		if gone := !s.AgentGoneSince.IsZero(); gone != test.gone {
@@ -73,6 +80,24 @@ func TestJudge(t *testing.T) {
 		if ended := !s.AgentEndedAt.IsZero(); ended != (m.drops == 1) || m.drops > 1 {
 			t.Errorf("%s: its sessions were dropped %d times, and the status says %v", name, m.drops, s.AgentEndedAt)
 		}
+	}
+}
+
+// A process that computes has run.
+func TestProcessor(t *testing.T) {
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skipf("this kernel does not say how long a process has run: %v", err)
+	}
+	begin := time.Now()
+	ran, waited := processor(os.Getpid())
+	for ; time.Since(begin) < 50*time.Millisecond; runtime.Gosched() {
+	}
+	ranNow, waitedNow := processor(os.Getpid())
+	if ranNow <= ran || waitedNow < waited {
+		t.Errorf("processor said %v and %v, then %v and %v", ran, waited, ranNow, waitedNow)
+	}
+	if ran, waited := processor(-1); ran != 0 || waited != 0 {
+		t.Errorf("processor of no process = %v, %v", ran, waited)
 	}
 }
 
@@ -97,7 +122,7 @@ func TestC57Look(t *testing.T) {
 	says("")
 	g.asked = time.Now().Add(-2 * lateLimit)
 	says("the guest's agent has not answered since ")
-	g.judge(nil)
+	g.judge(pong{})
 	says("")
 	process.Process.Signal(syscall.SIGSTOP)
 	for end := time.Now().Add(20 * time.Second); !stopped(m) && time.Now().Before(end); {
