@@ -18,13 +18,15 @@ import (
 
 // A signal to every process (kill -9 -1) ends the agent too. Where the image's init
 // is systemd, a unit of ours starts it again: systemd keeps a process of the agent's
-// program that waits for the agent's end (watch). Where PID 1 is ours, that does.
-// Another init leaves the guest without an agent.
+// program that waits for the agent's end (watch). Where PID 1 is ours, that does. The
+// kernel keeps such a process with another init, and until systemd has come to the unit
+// (released.go).
 
 // Arguments of the agent's program.
 const (
 	argAgain = "again" // the agent, in a guest that one has brought up
 	argWatch = "watch" // wait for the agent's end and start it again
+	argUnit  = "unit"  // after argWatch: as systemd's unit, for good
 )
 
 // agentLock is locked for as long as the agent lives, by its descriptor lockFD.
@@ -54,7 +56,7 @@ IgnoreOnIsolate=yes
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=%s %s
+ExecStart=%s %s %s
 Restart=always
 RestartSec=20ms
 Nice=-15
@@ -85,7 +87,7 @@ func keepAgent(root, init string) error {
 	if err := os.WriteFile(filepath.Join(root, mountConfDir, "banger.conf"), []byte(mountConf), 0o644); err != nil {
 		return err
 	}
-	text := fmt.Sprintf(unit, lfs.Agent, argWatch)
+	text := fmt.Sprintf(unit, lfs.Agent, argWatch, argUnit)
 	if err := os.WriteFile(filepath.Join(root, unitDir, unitName), []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -154,6 +156,9 @@ func startAgain(lock *os.File) (*exec.Cmd, error) {
 // resume makes a of a guest that an agent before it has brought up.
 func (a *agent) resume() {
 	unix.CloseOnExec(lockFD)
+	if err := leaveKeeper(); err != nil {
+		say("leave a control group: %v", err)
+	}
 	if !isOurs(1) {
 		a.init = findInit()
 	}

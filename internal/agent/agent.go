@@ -244,6 +244,9 @@ func (a *agent) join(id control.Identity) error {
 	if a.lock, err = lockAgent(); err == nil {
 		err = keepAgent("/", a.init)
 	}
+	if err == nil && a.init != "" {
+		err = keepEarly()
+	}
 	if err != nil {
 		say("prepare for the agent's end: %v", err)
 	}

@@ -45,6 +45,11 @@ func Main() {
 		err = serve(slices.Equal(os.Args[1:], []string{argAgain}))
 	case filepath.Base(os.Args[0]) == programName && slices.Equal(os.Args[1:], []string{argWatch}):
 		err = watch()
+	case filepath.Base(os.Args[0]) == programName && slices.Equal(os.Args[1:], []string{argWatch, argUnit}):
+		go dropKeeper() // ends by itself
+		err = watch()
+	case filepath.Base(os.Args[0]) == programName && slices.Equal(os.Args[1:], []string{argReleased}):
+		err = released()
 	default:
 		fmt.Fprintln(os.Stderr, "banger-agent runs inside banger's guests")
 		os.Exit(2)

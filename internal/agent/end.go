@@ -46,6 +46,7 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 		return errors.New("the guest is ending already")
 	}
 	limit := time.Now().Add(e.Grace())
+	dropKeeper() // else a shutdown that ends all processes would see new ones
 	switch a.initKind() {
 	case "systemd":
 		unix.Kill(1, rebootSignal)

@@ -258,7 +258,7 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 		}
 		if v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero() {
 			return &api.Fault{Code: api.CodeSilent,
-				Hint:    "where systemd runs, the next one answers within seconds; else banger vm restart " + v.Name + " (what was synced to its disk is kept)",
+				Hint:    "the next one answers within seconds; if it does not: banger vm restart " + v.Name + " (what was synced to its disk is kept)",
 				Message: fmt.Sprintf("the agent in the guest of VM %s ended, and this session with it", where.Name)}
 		}
 		select {

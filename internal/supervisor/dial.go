@@ -46,6 +46,8 @@ func (r *run) serveDial(w http.ResponseWriter, req *http.Request) {
 		stream.Close()
 		return
 	}
+	r.streams.Add(1)
+	defer r.streams.Add(-1)
 	bridge(conn, buffered, stream)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -25,14 +26,19 @@ const (
 	pingPause = 10 * time.Second
 	pingLimit = 10 * time.Second
 	pingTries = 3
+	// starvedTries is pingTries where the VMM got less than a fifth of the processor time
+	// that it wanted: its guest stands nearly still.
+	starvedTries  = 12
+	starvedFactor = 4
 	// roomPause is between two looks for free space, roomNeeded how much (bytes)
 	// lets the guest go on.
 	roomPause  = time.Second
 	roomNeeded = 4 << 20
 	// vmmLimit is how long a VMM may take to answer on its own interface.
 	vmmLimit = 2 * time.Second
-	// lateLimit is when it is said that an agent takes long for its answer.
-	lateLimit = 4 * time.Second
+	// lateLimit is when it is said that an agent takes long for its answer. While streams
+	// are open, it is pinged every roomPause: a session hears of a hung agent within 5 s.
+	lateLimit = 3500 * time.Millisecond
 	// lookPause is between two looks for an agent that is gone, or for its events;
 	// soonPause while it has been gone for less than soonLimit, as most are back then.
 	lookPause = time.Second
@@ -52,6 +58,7 @@ type guard struct {
 	full   bool             // for want of room
 	closed bool             // the guest has closed the channel, by the VMM's word
 	late   int              // pings in a row that were not answered in their time
+	hungry int              // those of them during which the VMM was starved
 	asked  time.Time        // when the first ping was sent that is not answered yet; zero if all are
 }
 
@@ -72,8 +79,9 @@ func (g *guard) watch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	asking.Go(func() { g.follow(ctx) }) // ends soon after ctx
-	pings := make(chan error, 1)
+	pings := make(chan pong, 1)
 	next, pinging := time.After(pingPause), false
+	var late <-chan time.Time // lateLimit after g.asked
 	soon := func() {
 		if !pinging { // else its result comes soon
 			next = time.After(0)
@@ -96,18 +104,24 @@ func (g *guard) watch() {
 				letGo(g.r, g.m)
 			}
 			g.look()
+			if g.r.streams.Load() > 0 {
+				soon()
+			}
+		case <-late:
+			g.look()
 		case <-next:
 			next = time.After(pingPause)
 			if !g.closed { // else the VMM tells when it is open again
 				next, pinging = nil, true
 				if g.asked.IsZero() {
 					g.asked = time.Now()
+					late = time.After(lateLimit)
 				}
 				asking.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
 			}
-		case err := <-pings:
+		case p := <-pings:
 			pinging = false
-			g.judge(err)
+			g.judge(p)
 			next = time.After(pingPause)
 			if g.late > 0 {
 				next = time.After(0)
@@ -173,10 +187,24 @@ func (g *guard) agent(answers bool) {
 	})
 }
 
+// pong is a ping's result, and whether the VMM was starved of the processor meanwhile.
+type pong struct {
+	err     error
+	starved bool
+}
+
 // ping asks the agent for a sign of life. It is no ping of HTTP/2's: that would
 // end the sessions of a guest that is held still, or whose VMM is stopped, and
 // both go on.
-func (g *guard) ping(ctx context.Context) error {
+func (g *guard) ping(ctx context.Context) pong {
+	ran, waited := processor(g.m.Process().PID)
+	err := g.ask(ctx)
+	ranNow, waitedNow := processor(g.m.Process().PID)
+	ran, waited = ranNow-ran, waitedNow-waited
+	return pong{err, waited > pingLimit/2 && waited > starvedFactor*ran}
+}
+
+func (g *guard) ask(ctx context.Context) error {
 	if s, _ := g.r.now(); s.Phase != Ready {
 		return nil
 	}
@@ -196,10 +224,14 @@ func (g *guard) ping(ctx context.Context) error {
 
 // judge takes a ping's result. An agent that did not answer although its guest
 // runs has hung: its sessions are ended, as they would be at its end.
-func (g *guard) judge(err error) {
+func (g *guard) judge(p pong) {
 	s, _ := g.r.now()
-	late := g.late + 1
-	g.late = 0
+	err := p.err
+	late, hungry := g.late+1, g.hungry
+	if p.starved {
+		hungry++
+	}
+	g.late, g.hungry = 0, 0
 	if !errors.Is(err, context.DeadlineExceeded) || s.Phase != Ready {
 		g.asked = time.Time{}
 	}
@@ -208,8 +240,8 @@ func (g *guard) judge(err error) {
 	case err == nil:
 		g.agent(true)
 	case s.Held != "" || vmmSilent(g.m) != nil:
-	case errors.Is(err, context.DeadlineExceeded) && s.AgentGoneSince.IsZero() && late < pingTries:
-		g.late = late
+	case errors.Is(err, context.DeadlineExceeded) && s.AgentGoneSince.IsZero() && late-hungry < pingTries && late < starvedTries:
+		g.late, g.hungry = late, hungry
 	default:
 		g.r.log.Warn("ping the guest's agent", "err", err)
 		if s.AgentGoneSince.IsZero() {
@@ -227,7 +259,7 @@ func (g *guard) look() {
 	case s.Held != "" || s.agentGone() != "" || s.Phase != Ready:
 	case stopped(g.m):
 		silent = fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", g.m.Process().PID)
-	case !g.asked.IsZero() && time.Since(g.asked) > lateLimit:
+	case !g.asked.IsZero() && time.Since(g.asked) >= lateLimit:
 		silent = "the guest's agent has not answered since " + g.asked.Format(time.RFC3339)
 	}
 	if silent != s.Silent {
@@ -256,6 +288,21 @@ func hasRoom(path string) bool {
 		return true
 	}
 	return st.Bavail*uint64(st.Bsize) >= roomNeeded
+}
+
+// processor returns how long the threads of a process have run, and how long they have
+// waited for a processor (Documentation/scheduler/sched-stats.rst); 0 where the kernel
+// does not say.
+func processor(pid int) (ran, waited time.Duration) {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
+	for _, path := range threads {
+		text, _ := os.ReadFile(path)
+		var r, w time.Duration // in ns
+		if n, _ := fmt.Sscan(string(text), &r, &w); n == 2 {
+			ran, waited = ran+r, waited+w
+		}
+	}
+	return ran, waited
 }
 
 // stopped reports whether a signal has stopped the VMM's process (proc(5): state
