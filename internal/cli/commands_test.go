@@ -55,6 +55,7 @@ const (
 	created = "POST /v1/vms"
 	entered = "GET /v1/vms/0123456789abcdef/session"
 	deleted = "DELETE /v1/vms/0123456789abcdef?force=true"
+	denials = "GET /v1/vms/dev/network/log"
 )
 
 func TestRun(t *testing.T) {
@@ -72,16 +73,16 @@ func TestRun(t *testing.T) {
 		asked  []string
 		stderr string
 	}{
-		{"it stays", "vm run -- x", exited(0), nil, 0, []string{created, entered},
+		{"it stays", "vm run -- x", exited(0), nil, 0, []string{created, entered, denials},
 			"errbanger: dev keeps running: banger vm exec dev -- COMMAND, banger vm stop dev, banger vm delete -f dev\n"},
 		{"it stays, quietly", "vm run -q -- x", exited(42), nil, 42, []string{created, entered}, "err"},
-		{"it goes", "run --rm -- x", exited(42), deletedVM("dev"), 42, []string{created, entered, deleted}, "err"},
-		{"it is gone", "run --rm -- x", exited(0), nil, 0, []string{created, entered, deleted}, "err"},
+		{"it goes", "run --rm -- x", exited(42), deletedVM("dev"), 42, []string{created, entered, denials, deleted}, "err"},
+		{"it is gone", "run --rm -- x", exited(0), nil, 0, []string{created, entered, denials, deleted}, "err"},
 		{"it can't go", "run -q --rm -- x", exited(3), lines(`{"fault":{"code":"internal","message":"no"}}`), 3, []string{created, entered, deleted},
 			"errbanger: delete VM 0123456789abcdef: no\n"},
-		{"not found", "run --rm -- x", exec.Status{Kind: exec.NotFound, Message: "x: \x1bnot found"}, deletedVM("dev"), 127, []string{created, entered, deleted},
+		{"not found", "run --rm -- x", exec.Status{Kind: exec.NotFound, Message: "x: \x1bnot found"}, deletedVM("dev"), 127, []string{created, entered, denials, deleted},
 			"errbanger: x: \\x1bnot found\n"},
-		{"json", "run --json -- x", exited(0), nil, 0, []string{created, entered},
+		{"json", "run --json -- x", exited(0), nil, 0, []string{created, entered, denials},
 			`err{"notice":"dev keeps running: banger vm exec dev -- COMMAND, banger vm stop dev, banger vm delete -f dev"}` + "\n"},
 		{"detached", "run -d", exited(0), nil, 0, []string{created}, ""},
 	} {

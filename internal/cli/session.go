@@ -41,6 +41,8 @@ func (f *ttyFlags) check() error {
 type sessionOptions struct {
 	argv []string // empty for a shell
 	how  *commandFlags
+	// quiet leaves out what is said beside the command's own output.
+	quiet bool
 }
 
 // session runs a process in a running VM, and returns its status as a
@@ -80,7 +82,9 @@ func (a *app) session(ctx context.Context, c *api.Client, where api.Session, o s
 	})
 	stop()
 	restore() // what follows are lines
-	a.noteDenials(ctx, c, where.Name, began)
+	if !o.quiet {
+		a.noteDenials(ctx, c, where.Name, began)
+	}
 	switch {
 	case errors.Is(err, session.ErrBroken):
 		return a.explainBreak(ctx, c, where, began, err)

@@ -175,7 +175,8 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 		return a.write("%s\n", clean(name))
 	}
 	if err == nil {
-		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, how: o.how})
+		_, quiet := o.show.(quietDisplay)
+		err = a.session(ctx, c, where, sessionOptions{argv: o.argv, how: o.how, quiet: quiet})
 		if in != nil {
 			a.tellWork(ctx, c, v, req.Remove, o.show)
 		}
