@@ -75,3 +75,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestNetwork(t *testing.T) {
+	c, err := parse([]byte("[network]\negress = \"dev\"\nallow = [\"example.org\"]\nmirrors = false\nproxy_resolves = true\n"))
+	no := false
+	want := Network{Egress: "dev", Allow: []string{"example.org"}, Mirrors: &no, ProxyResolves: true}
+	if err != nil || !reflect.DeepEqual(c.Network, want) {
+		t.Errorf("parse: %+v, %v; want %+v", c.Network, err, want)
+	}
+	if _, err := parse([]byte("[network]\negres = \"dev\"\n")); err == nil || !strings.Contains(err.Error(), `line 2: key "network.egres" is not known`) {
+		t.Errorf("an unknown key: %v", err)
+	}
+}
