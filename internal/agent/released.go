@@ -108,6 +108,7 @@ func leaveKeeper() error {
 // takes its place, unless systemd's unit has.
 func released() error {
 	unix.Setsid()
+	unix.Setpriority(unix.PRIO_PROCESS, 0, -15) // as in the unit
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	if err := enterKeeper(); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
