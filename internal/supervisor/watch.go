@@ -38,7 +38,8 @@ const (
 	vmmLimit = 2 * time.Second
 	// lateLimit is when it is said that an agent takes long for its answer. While streams
 	// are open, it is pinged every roomPause: a session hears of a hung agent within 5 s.
-	lateLimit = 3500 * time.Millisecond
+	lateLimit   = 3500 * time.Millisecond
+	starvedLate = 15 * time.Second
 	// lookPause is between two looks for an agent that is gone, or for its events;
 	// soonPause while it has been gone for less than soonLimit, as most are back then.
 	lookPause = time.Second
@@ -60,6 +61,8 @@ type guard struct {
 	late   int              // pings in a row that were not answered in their time
 	hungry int              // those of them during which the VMM was starved
 	asked  time.Time        // when the first ping was sent that is not answered yet; zero if all are
+	ran    time.Duration    // the VMM's processor's time at asked, and what it had waited for one
+	waited time.Duration
 }
 
 func newGuard(r *run, m vmm.Machine) *guard {
@@ -115,6 +118,7 @@ func (g *guard) watch() {
 				next, pinging = nil, true
 				if g.asked.IsZero() {
 					g.asked = time.Now()
+					g.ran, g.waited = processor(g.m.Process().PID)
 					late = time.After(lateLimit)
 				}
 				asking.Go(func() { pings <- g.ping(ctx) }) // ends with ctx at the latest; pings has room
@@ -259,12 +263,21 @@ func (g *guard) look() {
 	case s.Held != "" || s.agentGone() != "" || s.Phase != Ready:
 	case stopped(g.m):
 		silent = fmt.Sprintf("a signal has stopped the VMM (kill -CONT %d lets it go on)", g.m.Process().PID)
-	case !g.asked.IsZero() && time.Since(g.asked) >= lateLimit:
+	case !g.asked.IsZero() && time.Since(g.asked) >= g.lateLimit():
 		silent = "the guest's agent has not answered since " + g.asked.Format(time.RFC3339)
 	}
 	if silent != s.Silent {
 		g.r.update(func(s *Status) { s.Silent = silent })
 	}
+}
+
+// lateLimit is when a ping that is not answered is late: a VMM that waits for a
+// processor more than it runs is slow, and its guest with it.
+func (g *guard) lateLimit() time.Duration {
+	if ran, waited := processor(g.m.Process().PID); waited-g.waited > ran-g.ran {
+		return starvedLate
+	}
+	return lateLimit
 }
 
 // letGo lets a guest go on that its VMM holds still.

@@ -141,7 +141,7 @@ type hanging struct {
 	pings atomic.Int64
 }
 
-func (m *hanging) Process() vm.Process      { return vm.Process{PID: os.Getpid()} }
+func (m *hanging) Process() vm.Process      { return vm.Process{PID: 0} } // whose processor no other needs
 func (m *hanging) Carrier() channel.Carrier { return onlyPings{m: m} }
 func (m *hanging) Done() <-chan struct{}    { return m.done }
 
