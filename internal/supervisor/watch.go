@@ -274,7 +274,8 @@ func (g *guard) look() {
 // lateLimit is when a ping that is not answered is late: a VMM that waits for a
 // processor more than it runs is slow, and its guest with it.
 func (g *guard) lateLimit() time.Duration {
-	if ran, waited := processor(g.m.Process().PID); waited-g.waited > ran-g.ran {
+	ran, waited := processor(g.m.Process().PID)
+	if ran, waited = ran-g.ran, waited-g.waited; waited > time.Second && waited > ran {
 		return starvedLate
 	}
 	return lateLimit

@@ -117,6 +117,9 @@ func (w *world) vmDir(id vm.ID) string { return filepath.Join(w.state(), "vms", 
 // left.
 func (w *world) clear() {
 	if w.t.Failed() {
+		if text := tail(filepath.Join(w.dir, "stderr")); len(text) > 0 {
+			w.t.Logf("daemons wrote to stderr:\n%s", text)
+		}
 		w.t.Logf("the daemon's log:\n%s", tail(filepath.Join(w.state(), "bangerd.log")))
 		logs := glob(filepath.Join(w.state(), "vms", "*", "supervisor.log"))
 		for _, log := range logs[:min(len(logs), 5)] {
@@ -185,6 +188,13 @@ func (w *world) start(env ...string) error {
 	cmd.ExtraFiles = []*os.File{wr}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
+	// A panic goes there.
+	stderr, err := os.OpenFile(filepath.Join(w.dir, "stderr"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer stderr.Close()
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
