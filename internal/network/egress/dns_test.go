@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -50,6 +51,17 @@ func TestDNS(t *testing.T) {
 		}
 	}
 	w.idle()
+}
+
+// A connection to port 53 that asks nothing any more is not held.
+func TestDNSIdle(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	w.g.dnsIdle = 20 * time.Millisecond
+	f, err := w.open(netflow.Request{Kind: netflow.DNS, TCP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut(t, "without a question", f)
 }
 
 // A name that is denied is not asked for, and recorded once a question with what would

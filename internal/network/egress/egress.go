@@ -63,7 +63,7 @@ type Guest struct {
 
 	dials, pings, questions chan struct{}
 	rate                    bucket
-	lookLimit               time.Duration
+	lookLimit, dnsIdle      time.Duration
 
 	setting sync.Mutex // held while the policy is changed
 
@@ -78,7 +78,7 @@ func New(c Config) *Guest {
 	g := &Guest{
 		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
 		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings), questions: make(chan struct{}, maxDNS),
-		rate: bucket{rate: dialRate, burst: dialBurst}, lookLimit: lookLimit, live: map[*connection]struct{}{},
+		rate: bucket{rate: dialRate, burst: dialBurst}, lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
 	}
 	g.life, g.stop = context.WithCancel(context.Background())
 	g.judge = policy.New(c.Policy, c.Routes)

@@ -271,3 +271,24 @@ func TestPins(t *testing.T) {
 		}
 	}
 }
+
+// The server's end says nothing: what the guest sends after it is judged.
+func TestServerEndsFirst(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	w.dns.set("site.example", publicAddr)
+	w.resolve("site.example")
+	got := make(chan []byte, 1)
+	f := w.mustConnect(serve(t, publicAddr, 443, func(c *net.TCPConn) {
+		c.CloseWrite()
+		text, _ := io.ReadAll(c)
+		got <- text
+	}))
+	if text := all(t, f); text != "" {
+		t.Errorf("%q came", text)
+	}
+	f.Write(hello(t, "evil.example"))
+	w.recorded("its TLS says evil.example")
+	if text := <-got; len(text) > 0 {
+		t.Errorf("the server got %q", text)
+	}
+}

@@ -96,7 +96,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 	}
 	defer f.Close()
 	defer context.AfterFunc(g.life, f.Reset)()
-	idle := time.AfterFunc(dnsIdle, f.Reset)
+	idle := time.AfterFunc(g.dnsIdle, f.Reset)
 	defer idle.Stop()
 	for {
 		question, err := readMessage(f)
@@ -110,7 +110,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 		if _, err := f.Write(resolver.Frame(answer)); err != nil {
 			return
 		}
-		idle.Reset(dnsIdle)
+		idle.Reset(g.dnsIdle)
 	}
 	f.CloseWrite()
 }

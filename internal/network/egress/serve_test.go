@@ -3,6 +3,7 @@ package egress
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -368,7 +369,7 @@ func TestThousand(t *testing.T) {
 // Beyond the limits connections are refused, and the next one works.
 func TestFlood(t *testing.T) {
 	w := newWorld(t, setup{policy: "public"})
-	w.g.dialer.Limit = 2 * time.Second
+	w.g.dialer.Limit = time.Second
 	to := silent(t)
 	var busy, other atomic.Int64
 	var working sync.WaitGroup
@@ -400,6 +401,42 @@ func TestFlood(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// A VM has so many connections, and no more.
+func TestTooMany(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	addr := serve(t, publicAddr, 0, echo)
+	w.g.mu.Lock()
+	w.g.flows = maxFlows - 1 // as if there were
+	w.g.mu.Unlock()
+	f := w.mustConnect(addr)
+	w.refused(addr, netflow.Busy, "too many")
+	f.Reset()
+	w.until("there is room again", func() bool { return w.g.Flows() == 0 })
+	w.until("the next one works", func() bool {
+		f, err := w.connect(addr)
+		if err == nil {
+			f.Reset()
+		}
+		return err == nil
+	})
+}
+
+// A guest that gives up ends the host's connect.
+func TestGivesUp(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	ctx, cancel := context.WithCancel(limited(t))
+	to := silent(t)
+	started := time.Now()
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if _, err := w.guest.Open(ctx, netflow.Request{Kind: netflow.Connect, Addr: to}.Marshal()); !errors.Is(err, context.Canceled) {
+		t.Errorf("open: %v, want %v", err, context.Canceled)
+	}
+	w.until("the connect has ended", func() bool { return len(w.g.dials) == 0 })
+	if took := time.Since(started); took > 20*time.Second {
+		t.Errorf("the host's connect has ended after %s only", took)
+	}
 }
 
 func TestCloseEndsAll(t *testing.T) {
