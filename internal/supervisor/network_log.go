@@ -57,22 +57,31 @@ func (l *networkLog) add(e egress.Event) (other bool) {
 	e.Count = 1
 	l.last, l.waiting = e, 1
 	l.write()
-	l.flush = time.AfterFunc(sameLimit, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.write()
-	})
+	if l.flush != nil {
+		l.flush.Stop()
+	}
+	l.flush = time.AfterFunc(sameLimit, l.tick)
 	return true
+}
+
+// tick writes what was counted. When nothing was, the same event is another one again.
+func (l *networkLog) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed || l.flush == nil:
+	case l.waiting == 0:
+		l.flush = nil
+	default:
+		l.write()
+		l.flush.Reset(sameLimit)
+	}
 }
 
 // write writes what waits. The mutex is held. A log that can't be written loses lines: a VM
 // does not end for that.
 func (l *networkLog) write() {
 	if l.waiting == 0 {
-		if l.flush != nil {
-			l.flush.Stop()
-			l.flush = nil
-		}
 		return
 	}
 	e := l.last

@@ -34,6 +34,9 @@ var parts = []part{
 	{"work", "10,000 random edits of workspaces, brought out, fetched and applied", 10, 3 * time.Minute, func(n int) []string {
 		return []string{"-run=^TestRandomWork$", "./internal/workspace", "-args", "-cases=1000", fmt.Sprintf("-seed=%d", n+1)}
 	}},
+	{"flows", "400 breaks of the carrier of a guest's connections while they carry bytes", 4, 5 * time.Minute, func(int) []string {
+		return []string{"-race", "-run=^TestCarrierBroken$", "./internal/network/egress", "-args", "-breaks=100"}
+	}},
 	{"leak", "an hour of create, run and delete", 2, 29 * time.Minute, func(int) []string {
 		return life("TestLeak", "-lasts=28m")
 	}},

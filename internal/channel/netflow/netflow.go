@@ -18,7 +18,8 @@ const (
 	// each message; and the answers in their order.
 	DNS = "dns"
 	// Ping asks the host to send an echo request to Addr, with the flow's bytes as its
-	// data. The flow is accepted when the answer has come, and carries its data.
+	// data. The flow is accepted when the policy allows it, and carries the answer's data; it is
+	// reset if there is no answer.
 	Ping = "ping"
 	// Note tells the host of a packet that goes nowhere.
 	Note = "note"

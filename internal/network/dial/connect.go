@@ -132,6 +132,16 @@ func (a *ahead) Read(b []byte) (int, error) {
 	return a.Conn.Read(b)
 }
 
+// SetLinger passes on how the connection is closed.
+func (a *ahead) SetLinger(sec int) error { return linger(a.Conn, sec) }
+
+func linger(c net.Conn, sec int) error {
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		return l.SetLinger(sec)
+	}
+	return nil
+}
+
 // reached hands the connection to the proxy to the SOCKS client.
 type reached struct{ conn Conn }
 

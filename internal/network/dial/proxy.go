@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -218,7 +219,26 @@ func (d *Dialer) reach(ctx context.Context, proxy *Proxy) (Conn, error) {
 		c.Close()
 		return nil, fmt.Errorf("speak TLS with the proxy: %w", err)
 	}
-	return secure, nil
+	return &secured{Conn: secure}, nil
+}
+
+// secured is a connection to a proxy by TLS. With a linger of 0 its Close sends a reset, and
+// not TLS's orderly end before it.
+type secured struct {
+	*tls.Conn
+	cut atomic.Bool
+}
+
+func (s *secured) SetLinger(sec int) error {
+	s.cut.Store(sec == 0)
+	return linger(s.NetConn(), sec)
+}
+
+func (s *secured) Close() error {
+	if s.cut.Load() {
+		return s.NetConn().Close()
+	}
+	return s.Conn.Close()
 }
 
 func (d *Dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) {

@@ -21,7 +21,7 @@ type Check struct {
 func (g *Guest) Check(ctx context.Context, name string, port uint16) []Check {
 	j := g.judged()
 	if a, err := netip.ParseAddr(name); err == nil {
-		_, v := g.judgeAddress(ctx, netip.AddrPortFrom(a.Unmap(), port))
+		v := j.Judge(g.question(ctx, netip.AddrPortFrom(a.Unmap(), port)))
 		return []Check{{Addr: a, Verdict: v}}
 	}
 	first := Check{Name: name, Verdict: j.Judge(policy.Question{Names: []string{name}, Port: port, Proto: policy.TCP})}

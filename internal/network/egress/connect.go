@@ -12,96 +12,169 @@ import (
 	"banger/internal/channel/netflow"
 	"banger/internal/network/dial"
 	"banger/internal/network/policy"
+	"banger/internal/network/resolver"
 )
 
 // connection is one that the guest has.
 type connection struct {
-	flow     *flow.Flow
-	question policy.Question
+	from    netip.AddrPort // the guest's end
+	flow    *flow.Flow
+	process string // whose it is, as the guest says
 
-	mu      sync.Mutex
-	verdict policy.Verdict
-	said    *policy.Said // its first bytes, when they were judged
+	mu       sync.Mutex
+	question policy.Question
+	verdict  policy.Verdict // before its first bytes
+	by       *policy.Judge  // whose verdict it is
+	said     *policy.Said   // its first bytes, once they are whole
+	over     bool           // it was denied
+	first    *looking       // what reads its first bytes, if something does
 }
 
-// judge is what j says of the connection as it is.
+// judge is what j says of the connection as it is. The mutex is held.
 func (c *connection) judge(j *policy.Judge) policy.Verdict {
+	if c.by != j {
+		c.verdict, c.by = j.Judge(c.question), j
+	}
+	if c.verdict.Allow && c.verdict.Look && c.said != nil {
+		return j.Heard(c.question, c.verdict, *c.said)
+	}
+	return c.verdict
+}
+
+// rejudge ends the connection if j denies it, and reports whether it did.
+func (g *Guest) rejudge(c *connection, j *policy.Judge) (ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := j.Judge(c.question)
-	if v.Allow && v.Look && c.said != nil {
-		v = j.Heard(c.question, v, *c.said)
+	if c.over {
+		return false
 	}
-	return v
+	if v := c.judge(j); !v.Allow {
+		g.end(c, v)
+	}
+	return c.over
+}
+
+// end resets a connection that is denied. Its mutex is held.
+func (g *Guest) end(c *connection, v policy.Verdict) {
+	c.over = true
+	g.deny(c.question, v, c.process)
+	c.flow.Reset()
 }
 
 // connect makes a connection that the guest asks for.
 func (g *Guest) connect(f *flow.Flow, r netflow.Request) {
-	if g.Flows() >= maxFlows || !g.rate.take(time.Now()) {
+	if !g.enter() {
 		g.busy(f, r)
 		return
 	}
-	select {
-	case g.dials <- struct{}{}:
-	default:
-		g.busy(f, r)
+	defer g.leave()
+	c, conn := g.open(f, r)
+	if c == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(g.life)
-	defer cancel()
-	gone := make(chan struct{})
-	go func() { // ends with ctx
-		defer close(gone)
-		if f.Done(ctx) == nil { // the guest has given up
-			cancel()
-		}
-	}()
-	q, v := g.judgeAddress(ctx, r.Addr)
-	if !v.Allow {
-		<-g.dials
-		g.denyLater(r.From, q, v)
-		f.Refuse(netflow.Denied, refusalText(v))
-		return
-	}
-	conn, err := g.dial(ctx, q, v)
-	<-g.dials
-	if err != nil {
-		if dial.ReasonOf(err) == dial.Denied {
-			g.record(Event{Name: v.Name, Addr: q.Addr.String(), Port: q.Port, Proto: string(q.Proto), Reason: err.Error(), Process: r.Process})
-		}
-		refuse(f, err)
-		return
-	}
-	cancel()
-	<-gone
+	defer g.forget(c)
 	if f.Accept() != nil {
 		conn.Close()
 		return
 	}
-	c := &connection{flow: f, question: q, verdict: v}
+	flow.Join(f, g.look(c, conn))
+}
+
+// open judges and dials what the guest asks for; it returns nil if there is no connection,
+// and has refused the flow then. One that is there is among the live ones.
+func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, dial.Conn) {
+	select {
+	case g.dials <- struct{}{}:
+		defer func() { <-g.dials }()
+	default:
+		g.busy(f, r)
+		return nil, nil
+	}
+	if !g.rate.take(time.Now()) {
+		g.busy(f, r)
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancel(g.life)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() { // ends with ctx
+		if f.Done(ctx) == nil { // the guest has given up
+			cancel()
+		}
+	})
+	c := &connection{flow: f, from: r.From, process: r.Process, by: g.judged(), question: g.question(ctx, r.Addr)}
+	c.verdict = c.by.Judge(c.question)
+	if !c.verdict.Allow {
+		g.refuse(c, c.verdict)
+		return nil, nil
+	}
+	conn, err := g.dial(ctx, c.question, c.verdict)
+	if err != nil {
+		if dial.ReasonOf(err) == dial.Denied {
+			g.deny(c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, r.Process)
+		}
+		refuse(f, err)
+		return nil, nil
+	}
+	if !g.keep(c) {
+		conn.Close()
+		return nil, nil
+	}
+	return c, conn
+}
+
+// keep makes c one of the live connections, but not if the policy has changed while it was
+// dialled, and denies it now.
+func (g *Guest) keep(c *connection) bool {
 	g.mu.Lock()
 	if g.life.Err() != nil {
 		g.mu.Unlock()
-		f.Reset()
-		conn.Close()
-		return
+		c.flow.Refuse(netflow.Unreachable, "the VM's network has ended")
+		return false
 	}
 	g.live[c] = struct{}{}
+	j := g.judge
 	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		delete(g.live, c)
-		g.mu.Unlock()
-	}()
-	var joined flow.Conn = conn
-	if v.Look {
-		joined = g.look(c, conn)
+	c.mu.Lock()
+	v := c.judge(j)
+	if !v.Allow && !c.over {
+		c.over = true
+		g.refuse(c, v)
 	}
-	flow.Join(f, joined)
+	over := c.over
+	c.mu.Unlock()
+	if over {
+		g.forget(c)
+	}
+	return !over
 }
 
-// judgeAddress judges a connection to an address by all that is known of it.
-func (g *Guest) judgeAddress(ctx context.Context, to netip.AddrPort) (policy.Question, policy.Verdict) {
+func (g *Guest) forget(c *connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.live, c)
+}
+
+// enter takes one of the VM's connections, if there is one left; leave gives it back.
+func (g *Guest) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flows >= maxFlows {
+		return false
+	}
+	g.flows++
+	return true
+}
+
+func (g *Guest) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.flows--
+}
+
+// question is about a connection to an address, with all that is known of it.
+func (g *Guest) question(ctx context.Context, to netip.AddrPort) policy.Question {
 	q := policy.Question{Addr: to.Addr(), Port: to.Port(), Proto: policy.TCP}
 	q.Names, q.ByProxy = g.namesOf(to.Addr())
 	if q.ByProxy {
@@ -109,7 +182,7 @@ func (g *Guest) judgeAddress(ctx context.Context, to netip.AddrPort) (policy.Que
 	} else {
 		q.Denied = g.denied.of(ctx, to.Addr())
 	}
-	return q, g.judged().Judge(q)
+	return q
 }
 
 // dial makes a connection that is allowed.
@@ -121,12 +194,12 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 	case policy.ToVM:
 		return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("VM %q: connections between VMs are not carried", v.Name)}
 	}
-	if g.cfg.Proxies != nil && len(q.Names) > 0 {
+	if len(q.Names) > 0 {
 		name := q.Names[0] // the one pinned last
 		if v.Name != "" {
 			name = v.Name
 		}
-		if p := g.cfg.Proxies.For(name, q.Port); p != nil {
+		if p := g.proxy(ctx, q, name); p != nil {
 			return g.dialer.Through(ctx, p, name, q.Port)
 		}
 	}
@@ -136,9 +209,49 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 	return g.dialer.Address(ctx, netip.AddrPortFrom(q.Addr, q.Port))
 }
 
+// lookupLimit bounds the look-up of a name before a proxy is asked for it.
+const lookupLimit = 3 * time.Second
+
+// proxy is the upstream proxy that is asked for a name; nil if none is. A name with a closed
+// address is never left to one, though another of its addresses is public: it may take any.
+func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial.Proxy {
+	p := g.cfg.Proxies.For(name, q.Port)
+	if p == nil || resolver.OnlyHost(name) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
+	defer cancel()
+	addrs, _, err := g.cfg.Host.Addresses(ctx, name)
+	if err != nil || len(addrs) == 0 {
+		alone := policy.Question{Names: []string{name}, Port: q.Port, Proto: q.Proto, ByProxy: true}
+		if !g.judged().Judge(alone).Allow {
+			return nil
+		}
+	}
+	if q.Addr.IsValid() {
+		addrs = append(addrs, q.Addr)
+	}
+	for _, a := range addrs {
+		if _, closed := policy.Closed(g.cfg.Routes, a); closed {
+			return nil
+		}
+	}
+	return p
+}
+
 func (g *Guest) busy(f *flow.Flow, r netflow.Request) {
 	g.record(Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: "tcp", Reason: errBusy.Error(), Process: r.Process})
 	f.Refuse(netflow.Busy, errBusy.Error())
+}
+
+// refuse refuses a connection that is denied before it is there.
+func (g *Guest) refuse(c *connection, v policy.Verdict) {
+	if c.from.IsValid() && c.process == "" {
+		g.denyLater(c.from, c.question, v)
+	} else {
+		g.deny(c.question, v, c.process)
+	}
+	c.flow.Refuse(netflow.Denied, refusalText(v))
 }
 
 // refusalText is what the guest is told of a denial.
@@ -153,8 +266,8 @@ func refusalText(v policy.Verdict) string {
 	return text
 }
 
-// note records a packet that went nowhere, and who asked for a connection that was
-// denied.
+// note records a packet that went nowhere, and which process asked for a connection that
+// was denied.
 func (g *Guest) note(r netflow.Request) {
 	if r.Proto == string(policy.TCP) {
 		if d := g.waiting.take(r.From); d != nil {

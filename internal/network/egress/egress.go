@@ -59,14 +59,18 @@ type Guest struct {
 	denied    deniedNames
 
 	life context.Context
-	end  context.CancelFunc
+	stop context.CancelFunc
 
 	dials, pings, questions chan struct{}
 	rate                    bucket
 	waiting                 waiting
+	lookLimit, dnsIdle      time.Duration
+
+	setting sync.Mutex // held while the policy is changed
 
 	mu    sync.Mutex
 	judge *policy.Judge
+	flows int // connections, with those that are being made
 	live  map[*connection]struct{}
 }
 
@@ -75,22 +79,18 @@ func New(c Config) *Guest {
 	g := &Guest{
 		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
 		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings), questions: make(chan struct{}, maxDNS),
-		rate: bucket{rate: dialRate, burst: dialBurst}, live: map[*connection]struct{}{},
+		rate: bucket{rate: dialRate, burst: dialBurst}, lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
 	}
-	g.life, g.end = context.WithCancel(context.Background())
+	g.life, g.stop = context.WithCancel(context.Background())
 	g.judge = policy.New(c.Policy, c.Routes)
-	g.denied = deniedNames{host: c.Host, names: c.Policy.DeniedNames()}
+	g.denied = deniedNames{host: c.Host, life: g.life, names: c.Policy.DeniedNames()}
 	g.dialer = dial.Dialer{Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 		addrs, _, err := c.Host.Addresses(ctx, name)
 		return addrs, err
 	}}
 	g.resolver = &resolver.Resolver{
 		Upstream: c.Host, Policy: names{g}, Pins: g.pins, Synthetic: g.synthetic, Local: g.local,
-		Report: func(r resolver.Refusal) {
-			if r.Denied {
-				g.record(Event{Name: r.Name, Proto: "dns", Reason: r.Reason})
-			}
-		},
+		Report: g.refused,
 	}
 	if c.Proxies != nil {
 		g.resolver.Proxy = proxied{g}
@@ -100,12 +100,13 @@ func New(c Config) *Guest {
 
 // Close resets all flows and ends what is under way.
 func (g *Guest) Close() {
-	g.end()
+	g.stop()
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for c := range g.live {
 		c.flow.Reset()
 	}
+	g.mu.Unlock()
+	g.denied.wait()
 }
 
 // Policy is what the VM may reach now.
@@ -116,8 +117,11 @@ func (g *Guest) Policy() policy.Policy {
 }
 
 // SetPolicy changes what the VM may reach. Connections that it would not have any more
-// are reset; it returns how many.
+// are reset; it returns how many. It waits for the addresses of names that are denied, 10
+// seconds at most, when all others are reset already.
 func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
+	g.setting.Lock()
+	defer g.setting.Unlock()
 	j := policy.New(p, g.cfg.Routes)
 	g.denied.set(p.DeniedNames())
 	g.mu.Lock()
@@ -128,10 +132,23 @@ func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
 	}
 	g.mu.Unlock()
 	for _, c := range live { // asks the kernel for routes: without the lock
-		if v := c.judge(j); !v.Allow {
+		if g.rejudge(c, j) {
 			ended++
-			g.deny(c.question, v, "")
-			c.flow.Reset()
+		}
+	}
+	for _, c := range live {
+		c.mu.Lock()
+		addr, over := c.question.Addr, c.over
+		c.mu.Unlock()
+		if over || !addr.IsValid() {
+			continue
+		}
+		denied := g.denied.of(g.life, addr)
+		c.mu.Lock()
+		c.question.Denied = denied
+		c.mu.Unlock()
+		if len(denied) > 0 && g.rejudge(c, j) {
+			ended++
 		}
 	}
 	return ended

@@ -2,53 +2,92 @@ package egress
 
 import (
 	"errors"
+	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/flow"
 	"banger/internal/network/dial"
 	"banger/internal/network/policy"
 )
 
+// lookLimit is how long first bytes may take to be whole, from the first one that is held
+// back, if they must say a name. Else it is a tenth: a protocol of its own may begin with a word and wait.
+const lookLimit = 30 * time.Second
+
 var errDenied = errors.New("the connection's first bytes are denied")
 
-// looking is a connection whose first bytes are judged before they go on to the server. What
+// looking is a connection whose first bytes are read. If the policy judges by them, they go
+// on to the server when they are judged; else at once, and are known when the policy changes. What
 // the server says first decides as well: neither TLS nor HTTP begin so.
 type looking struct {
 	dial.Conn
 	g *Guest
 	c *connection
 
-	mu      sync.Mutex
-	first   []byte // what the guest has sent and the server has not got
-	passed  int    // of first
-	decided bool
-	err     error
+	// decided is true at the latest when the first bytes go on. The server's bytes must not
+	// wait for a mutex that is held while the guest's are written.
+	decided atomic.Bool
+
+	mu     sync.Mutex
+	first  []byte // what the guest has sent
+	passed int    // of first, what the server has got
+	begun  bool   // HTTP/2: the server may speak before the guest's request
+	limit  *time.Timer
+	err    error
 }
 
 func (g *Guest) look(c *connection, conn dial.Conn) flow.Conn {
-	return &looking{Conn: conn, g: g, c: c}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verdict.Target != policy.ToAddress {
+		return conn
+	}
+	c.first = &looking{Conn: conn, g: g, c: c}
+	return c.first
 }
 
 // Write takes what the guest sends.
 func (l *looking) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.decided {
+	if l.decided.Load() {
 		if l.err != nil {
 			return 0, l.err
 		}
 		return l.Conn.Write(p)
 	}
 	l.first = append(l.first, p...)
-	said := policy.Read(l.first[:min(len(l.first), policy.MaxFirst)])
-	if !said.Complete && len(l.first) < policy.MaxFirst {
-		return len(p), l.pass(max(said.Pass, l.passed))
+	said := policy.Read(l.first)
+	if said.Complete {
+		return len(p), l.decide(said)
 	}
-	if err := l.decide(said); err != nil {
-		return 0, err
+	l.begun = said.Pass > 0
+	pass := len(l.first)
+	look, must := l.c.judged()
+	if look {
+		pass = max(said.Pass, l.passed)
 	}
-	return len(p), nil
+	if pass < len(l.first) && l.limit == nil {
+		limit := l.g.lookLimit
+		if !must {
+			limit /= 10
+		}
+		l.limit = time.AfterFunc(limit, l.late)
+	}
+	return len(p), l.pass(pass)
+}
+
+// judged reports whether the policy judges the connection by its first bytes, and whether
+// they must say a name.
+func (c *connection) judged() (look, must bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.verdict.Look, c.verdict.MustSay
 }
 
 // pass sends the first n bytes on.
@@ -63,20 +102,51 @@ func (l *looking) pass(n int) error {
 
 // decide asks the policy about what was said, and sends it on or denies it.
 func (l *looking) decide(said policy.Said) error {
-	l.decided = true
+	l.decided.Store(true)
+	if l.limit != nil {
+		l.limit.Stop()
+	}
 	l.c.mu.Lock()
-	v := l.g.judged().Heard(l.c.question, l.c.verdict, said)
 	l.c.said = &said
-	l.c.verdict = v
+	if !l.c.over && l.c.verdict.Look {
+		if v := l.c.judge(l.g.judged()); !v.Allow {
+			l.g.end(l.c, v)
+		}
+	}
+	over := l.c.over
 	l.c.mu.Unlock()
-	if !v.Allow {
-		l.g.deny(l.c.question, v, "")
-		l.err = errDenied
-		l.c.flow.Reset()
+	if over {
+		l.first, l.err = nil, errDenied
 		return l.err
 	}
 	err := l.pass(len(l.first))
 	l.first = nil
+	return err
+}
+
+// late is called when first bytes have waited for too long.
+func (l *looking) late() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = nil
+	if l.passed < len(l.first) {
+		l.settle()
+	}
+}
+
+// Close closes the connection.
+func (l *looking) Close() error {
+	err := l.Conn.Close() // which ends a write that holds the mutex
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.decided.Store(true)
+	if l.limit != nil {
+		l.limit.Stop()
+	}
+	l.first, l.passed = nil, 0
+	if l.err == nil {
+		l.err = net.ErrClosed
+	}
 	return err
 }
 
@@ -93,7 +163,7 @@ func (l *looking) CloseWrite() error {
 // settle decides by what there is, if nothing has yet.
 func (l *looking) settle() error {
 	switch {
-	case l.decided:
+	case l.decided.Load():
 		return l.err
 	case len(l.first) == 0:
 		return l.decide(policy.ServerFirst())
@@ -103,9 +173,12 @@ func (l *looking) settle() error {
 
 // heard is called when the server has said something.
 func (l *looking) heard() {
+	if l.decided.Load() {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.decided && l.passed == 0 {
+	if !l.begun {
 		l.settle()
 	}
 }
@@ -137,13 +210,16 @@ type lookingRaw struct {
 	l *looking
 }
 
+// Read looks whether the server has said something before f reads it: its end says nothing.
 func (r *lookingRaw) Read(f func(fd uintptr) bool) error {
 	return r.RawConn.Read(func(fd uintptr) bool {
-		done := f(fd)
-		if done {
-			r.l.heard()
+		if !r.l.decided.Load() {
+			// SIOCINQ (tcp(7)): a look by MSG_PEEK would take a reset's error away.
+			if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
+				r.l.heard()
+			}
 		}
-		return done
+		return f(fd)
 	})
 }
 

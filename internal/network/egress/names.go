@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net/netip"
-	"sync"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -39,10 +38,32 @@ func (g *Guest) local(name string) ([]netip.Addr, bool) {
 	if name != policy.HostName && name != policy.HostNameDocker {
 		return nil, false
 	}
-	if !g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP}).Allow {
+	if v := g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP}); !v.Allow {
+		g.record(Event{Name: name, Proto: "dns", Reason: v.Reason})
 		return nil, true
 	}
 	return []netip.Addr{gateway}, true
+}
+
+// refused records a question that the policy denied.
+func (g *Guest) refused(r resolver.Refusal) {
+	if !r.Denied {
+		return
+	}
+	q := policy.Question{Names: []string{r.Name}, Proto: policy.TCP}
+	v := g.judged().Judge(q)
+	if v.Allow && g.cfg.Proxies != nil {
+		q.ByProxy = true
+		v = g.judged().Judge(q)
+	}
+	if v.Quiet {
+		return
+	}
+	e := Event{Name: r.Name, Proto: "dns", Reason: r.Reason}
+	if v.Reason == r.Reason { // else it is a limit of the resolver's
+		e.Allow = v.Hint
+	}
+	g.record(e)
 }
 
 // namesOf are the names by which the guest was given an address.
@@ -50,8 +71,16 @@ func (g *Guest) namesOf(a netip.Addr) (names []string, byProxy bool) {
 	if name, ok := g.synthetic.Name(a); ok {
 		return []string{name}, true
 	}
-	return g.pins.Names(a), false
+	names = g.pins.Names(a)
+	if a == gateway { // however long ago the guest looked it up
+		names = append([]string{policy.HostName}, names...)
+	}
+	return names, false
 }
+
+// dnsIdle is for how long a flow may have no question answered: the guest's connections to
+// port 53 may be left open (RFC 7766, 6.2.3).
+const dnsIdle = time.Minute
 
 // dns answers the guest's questions of one flow.
 func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
@@ -67,6 +96,8 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 	}
 	defer f.Close()
 	defer context.AfterFunc(g.life, f.Reset)()
+	idle := time.AfterFunc(g.dnsIdle, f.Reset)
+	defer idle.Stop()
 	for {
 		question, err := readMessage(f)
 		if err != nil {
@@ -79,6 +110,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 		if _, err := f.Write(resolver.Frame(answer)); err != nil {
 			return
 		}
+		idle.Reset(g.dnsIdle)
 	}
 	f.CloseWrite()
 }
@@ -92,49 +124,4 @@ func readMessage(r io.Reader) ([]byte, error) {
 	message := make([]byte, binary.BigEndian.Uint16(size[:]))
 	_, err := io.ReadFull(r, message)
 	return message, err
-}
-
-// deniedFresh is for how long the addresses of denied names are taken for known.
-const deniedFresh = 30 * time.Second
-
-// deniedNames knows the addresses of the names that are denied exactly.
-type deniedNames struct {
-	host *resolver.Host
-
-	mu    sync.Mutex
-	names []string
-	found map[netip.Addr][]string
-	since time.Time
-}
-
-func (d *deniedNames) set(names []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.names, d.found = names, nil
-}
-
-// of returns the denied names that have the address. One that can't be resolved has none.
-func (d *deniedNames) of(ctx context.Context, a netip.Addr) []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.names) == 0 {
-		return nil
-	}
-	if d.found == nil || time.Since(d.since) > deniedFresh {
-		d.found, d.since = map[netip.Addr][]string{}, time.Now()
-		var asking sync.WaitGroup
-		var mu sync.Mutex
-		for _, name := range d.names {
-			asking.Go(func() { // bounded by the resolver
-				addrs, _, _ := d.host.Addresses(ctx, name)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, a := range addrs {
-					d.found[a.Unmap()] = append(d.found[a.Unmap()], name)
-				}
-			})
-		}
-		asking.Wait()
-	}
-	return d.found[a]
 }

@@ -1,0 +1,207 @@
+package egress
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+	"banger/internal/network/dial"
+	"banger/internal/network/resolver"
+)
+
+func TestDNS(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --deny bad.example"})
+	w.dns.set("site.example", publicAddr, public6Addr)
+	for _, tcp := range []bool{false, true} {
+		f, err := w.open(netflow.Request{Kind: netflow.DNS, TCP: tcp})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range []struct {
+			name string
+			kind dnsmessage.Type
+			code dnsmessage.RCode
+			n    int
+		}{
+			{"site.example", dnsmessage.TypeA, 0, 1},
+			{"site.example", dnsmessage.TypeAAAA, 0, 1},
+			{"none.example", dnsmessage.TypeA, dnsmessage.RCodeNameError, 0},
+			{"site.example", 65, 0, 0},
+			{"34.216.184.93.in-addr.arpa", dnsmessage.TypePTR, 0, 1},
+			{"1.0.0.10.in-addr.arpa", dnsmessage.TypePTR, dnsmessage.RCodeNameError, 0},
+		} {
+			if _, err := f.Write(resolver.Frame(question(t, row.name, row.kind))); err != nil {
+				t.Fatal(err)
+			}
+			if m := readAnswer(t, f); m.RCode != row.code || len(m.Answers) != row.n {
+				t.Errorf("TCP %v: %s %s: %s with %d records, want %s with %d", tcp, row.name, row.kind, m.RCode, len(m.Answers), row.code, row.n)
+			}
+		}
+		f.CloseWrite()
+		if rest, err := io.ReadAll(struct{ io.Reader }{f}); err != nil || len(rest) > 0 {
+			t.Errorf("after the guest's end: %q, %v", rest, err)
+		}
+	}
+	w.idle()
+}
+
+// A connection to port 53 that asks nothing any more is not held.
+func TestDNSIdle(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	w.g.dnsIdle = 20 * time.Millisecond
+	f, err := w.open(netflow.Request{Kind: netflow.DNS, TCP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut(t, "without a question", f)
+}
+
+// A name that is denied is not asked for, and recorded once a question with what would
+// allow it; names that nobody misses are not recorded.
+func TestDNSDenied(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	asked := w.dns.count()
+	if m := w.ask("bad.example", dnsmessage.TypeA); m.RCode != dnsmessage.RCodeNameError {
+		t.Errorf("a denied name: %s", m.RCode)
+	}
+	w.ask("esm.ubuntu.com", dnsmessage.TypeA)
+	w.recorded("dns", "name=bad.example", "--allow bad.example")
+	if n := w.dns.count() - asked; n != 0 {
+		t.Errorf("the host's resolver was asked %d times for denied names", n)
+	}
+	w.ask("bad.example", dnsmessage.TypeAAAA)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.events) != 2 || !w.events[0].Same(w.events[1]) {
+		t.Errorf("the events are %+v, want the same twice", w.events)
+	}
+}
+
+// 600 questions at once are bounded, each is answered or refused, and the next one works.
+func TestDNSFlood(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	w.dns.set("site.example", publicAddr)
+	held := make(chan struct{})
+	w.dns.mu.Lock()
+	w.dns.held = held
+	w.dns.mu.Unlock()
+	var busy, failed, answered atomic.Int64
+	var asking sync.WaitGroup
+	for range 600 {
+		asking.Go(func() {
+			f, err := w.open(netflow.Request{Kind: netflow.DNS})
+			var r *flow.RefusedError
+			if errors.As(err, &r) && r.Code == netflow.Busy {
+				busy.Add(1)
+				return
+			}
+			if err != nil {
+				t.Errorf("open a flow for DNS: %v", err)
+				return
+			}
+			defer f.Close()
+			f.Write(resolver.Frame(question(t, "site.example", dnsmessage.TypeA)))
+			text, err := readMessage(f)
+			var m dnsmessage.Message
+			if err != nil || m.Unpack(text) != nil {
+				t.Errorf("read an answer: %v", err)
+				return
+			}
+			if m.RCode == dnsmessage.RCodeServerFailure {
+				failed.Add(1)
+			} else {
+				answered.Add(1)
+			}
+		})
+	}
+	w.until("the rest is refused", func() bool { return busy.Load()+failed.Load() >= 600-256 })
+	close(held)
+	w.dns.mu.Lock()
+	w.dns.held = nil
+	w.dns.mu.Unlock()
+	asking.Wait()
+	if n := busy.Load() + failed.Load() + answered.Load(); n != 600 || answered.Load() == 0 {
+		t.Errorf("%d are busy, %d fail, %d are answered", busy.Load(), failed.Load(), answered.Load())
+	}
+	if a := w.resolve("site.example"); a != publicAddr {
+		t.Errorf("after the flood the name has %s", a)
+	}
+	w.idle()
+}
+
+// Without the host's resolver a question fails, and the next one after it works.
+func TestDNSDown(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	w.dns.set("site.example", publicAddr)
+	down := func(is bool) {
+		w.dns.mu.Lock()
+		defer w.dns.mu.Unlock()
+		w.dns.down = is
+	}
+	down(true)
+	if m := w.ask("site.example", dnsmessage.TypeA); m.RCode != dnsmessage.RCodeServerFailure {
+		t.Errorf("with the resolver down: %s", m.RCode)
+	}
+	down(false)
+	if a := w.resolve("site.example"); a != publicAddr {
+		t.Errorf("with the resolver up the name has %s", a)
+	}
+}
+
+func TestPing(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	if _, err := w.g.dialer.Ping(limited(t), publicAddr, 0, 1, nil); errors.Is(err, dial.ErrNoPing) {
+		t.Skip(err)
+	}
+	ping := func(to netip.Addr) (*flow.Flow, error) {
+		f, err := w.open(netflow.Request{Kind: netflow.Ping, Addr: netip.AddrPortFrom(to, 0)})
+		if err == nil {
+			mustWrite(t, f, "payload")
+			f.CloseWrite()
+		}
+		return f, err
+	}
+	for _, a := range []netip.Addr{publicAddr, public6Addr} {
+		f, err := ping(a)
+		if err != nil {
+			t.Fatalf("ping %s: %v", a, err)
+		}
+		if got := all(t, f); got != "payload" {
+			t.Errorf("ping %s: the answer has %q", a, got)
+		}
+	}
+	f, err := ping(goneAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut(t, "nobody answers", f)
+	var r *flow.RefusedError
+	if _, err := ping(lanAddr); !errors.As(err, &r) || r.Code != netflow.Denied {
+		t.Errorf("ping a closed address: %v", err)
+	}
+	w.recorded("icmp", lanAddr.String(), "private")
+	w.idle()
+}
+
+func TestNote(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	for _, to := range []string{"93.184.216.34:443", "93.184.216.34:5000"} {
+		_, err := w.open(netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: netip.MustParseAddrPort(to), Process: "quic"})
+		var r *flow.RefusedError
+		if !errors.As(err, &r) {
+			t.Errorf("a note: %v", err)
+		}
+	}
+	w.recorded("udp", publicAddr.String(), "port=5000", "UDP is not carried", "[quic]")
+	if n := w.count(); n != 1 {
+		t.Errorf("%d events are recorded, want none for QUIC: it is tried before TCP", n)
+	}
+}

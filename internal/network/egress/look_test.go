@@ -1,0 +1,294 @@
+package egress
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+)
+
+// hello is the ClientHello that Go sends for a name; without one, for an address.
+func hello(t *testing.T, name string) []byte {
+	t.Helper()
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	client := tls.Client(a, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+	done := make(chan struct{})
+	go func() { // ends when b is closed
+		defer close(done)
+		client.Handshake()
+	}()
+	defer func() { b.Close(); <-done }()
+	var head [5]byte
+	if _, err := io.ReadFull(b, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, int(head[3])<<8|int(head[4]))
+	if _, err := io.ReadFull(b, body); err != nil {
+		t.Fatal(err)
+	}
+	return append(head[:], body...)
+}
+
+// request2 is the beginning of a connection of HTTP/2 without TLS, up to its first request.
+func request2(t *testing.T, authority string) []byte {
+	t.Helper()
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", authority}} {
+		if err := enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, 0, 0, 4, 0, 0, 0, 0, 0) // no settings
+	out = append(out, 0, 0, byte(block.Len()), 1, 5, 0, 0, 0, 1)                         // HEADERS, the last of the request
+	return append(out, block.Bytes()...)
+}
+
+func get(host string) []byte { return []byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n") }
+
+// A name rule means the name, on any port. A denial resets, and is recorded with what would
+// allow it.
+func TestFirstBytes(t *testing.T) {
+	const named = "deny --allow site.example --allow site.example:8080 --allow site.example:8880"
+	rows := []struct {
+		name, policy string
+		port         uint16
+		send         []byte
+		denied       string // a part of the reason; empty if it passes
+		hint         string
+	}{
+		{"SNI", named, 443, hello(t, "site.example"), "", ""},
+		{"other SNI", named, 443, hello(t, "evil.example"), "its TLS says evil.example", "--allow evil.example"},
+		{"other SNI on 8080", named, 8080, hello(t, "evil.example"), "its TLS says evil.example", "--allow evil.example:8080"},
+		{"other SNI on 8880", named, 8880, hello(t, "evil.example"), "its TLS says evil.example", "--allow evil.example:8880"},
+		{"no SNI", named, 443, hello(t, ""), "says no name", ""},
+		{"Host", named, 80, get("site.example"), "", ""},
+		{"Host on 8080", named, 8080, get("SITE.example:8080"), "", ""},
+		{"other Host", named, 80, get("evil.example"), "its HTTP says evil.example", "--allow evil.example"},
+		{"Host against target", named, 80, []byte("GET http://site.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"), "its HTTP says evil.example", ""},
+		{"no Host", named, 80, []byte("GET / HTTP/1.0\r\n\r\n"), "says no name", ""},
+		{"Host after byte 1,024", named, 80, []byte("GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 3000) + "\r\nHost: evil.example\r\n\r\n"), "its HTTP says evil.example", ""},
+		{"header over 16 KiB", named, 80, []byte("GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 20<<10)), "more than 16 KiB", ""},
+		{"HTTP/2", named, 80, request2(t, "site.example"), "", ""},
+		{"HTTP/2, other name", named, 80, request2(t, "evil.example"), "its HTTP/2 says evil.example", ""},
+		{"other bytes", named, 443, []byte("\x00\x01\x02"), "", ""},
+		{"SSH", named, 443, []byte("SSH-2.0-Go\r\n"), "", ""},
+		{"denied SNI", "public --deny evil.example", 443, hello(t, "evil.example"), "is denied by --deny evil.example", ""},
+		{"another SNI under public", "public --deny evil.example", 443, hello(t, "fine.example"), "", ""},
+	}
+	for _, row := range rows {
+		for _, size := range []int{1 << 20, 100, 1} { // bytes of a write
+			if len(row.send)/size > 4000 {
+				continue
+			}
+			t.Run(fmt.Sprint(row.name, " by ", size), func(t *testing.T) {
+				w := newWorld(t, setup{policy: row.policy})
+				w.dns.set("site.example", publicAddr)
+				w.resolve("site.example")
+				got := make(chan []byte, 1)
+				addr := serve(t, publicAddr, row.port, func(c *net.TCPConn) {
+					text, _ := io.ReadAll(c)
+					got <- text
+					io.WriteString(c, "done")
+				})
+				f := w.mustConnect(addr)
+				for rest := row.send; len(rest) > 0; {
+					n := min(size, len(rest))
+					if _, err := f.Write(rest[:n]); err != nil {
+						break
+					}
+					rest = rest[n:]
+				}
+				if row.denied == "" {
+					f.CloseWrite()
+					if text := all(t, f); text != "done" {
+						t.Errorf("the server answers %q", text)
+					}
+					if text := <-got; !bytes.Equal(text, row.send) {
+						t.Errorf("the server got %q", text)
+					}
+				} else {
+					if text, err := io.ReadAll(struct{ io.Reader }{f}); !errors.Is(err, flow.ErrReset) {
+						t.Errorf("%q came, %v, want %v", text, err, flow.ErrReset)
+					}
+					w.recorded("tcp", publicAddr.String(), row.denied, row.hint, "[curl]")
+					if text := <-got; bytes.Contains(text, []byte("evil")) {
+						t.Errorf("the server got %q", text)
+					}
+				}
+				w.idle()
+			})
+		}
+	}
+}
+
+// The server speaks before all of the ClientHello is there: what is held back can't go on.
+func TestServerFirstInTheMiddle(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	w.dns.set("site.example", publicAddr)
+	w.resolve("site.example")
+	speak := make(chan struct{})
+	f := w.mustConnect(serve(t, publicAddr, 443, func(c *net.TCPConn) {
+		<-speak
+		io.WriteString(c, "hello")
+		io.Copy(io.Discard, c)
+	}))
+	f.Write(hello(t, "site.example")[:40])
+	w.until("the beginning is held", func() bool { return w.held() == 40 })
+	close(speak)
+	if text, err := io.ReadAll(struct{ io.Reader }{f}); !errors.Is(err, flow.ErrReset) {
+		t.Errorf("%q came, %v, want %v", text, err, flow.ErrReset)
+	}
+	w.recorded("it ends in the middle")
+}
+
+// held is how many first bytes of the guest's connections are not yet decided on.
+func (w *world) held() (n int) {
+	w.g.mu.Lock()
+	defer w.g.mu.Unlock()
+	for c := range w.g.live {
+		c.mu.Lock()
+		l := c.first
+		c.mu.Unlock()
+		if l != nil {
+			l.mu.Lock()
+			n += len(l.first)
+			l.mu.Unlock()
+		}
+	}
+	return n
+}
+
+// A guest that sends a part and then nothing does not keep its connection.
+func TestFirstBytesInTime(t *testing.T) {
+	for _, send := range [][]byte{hello(t, "site.example")[:60], []byte("GET / HT"), []byte("G")} {
+		t.Run(fmt.Sprintf("%.4q", send), func(t *testing.T) {
+			w := newWorld(t, setup{policy: "deny --allow site.example"})
+			w.g.lookLimit = 50 * time.Millisecond
+			w.dns.set("site.example", publicAddr)
+			w.resolve("site.example")
+			f := w.mustConnect(serve(t, publicAddr, 443, func(c *net.TCPConn) { io.Copy(io.Discard, c) }))
+			f.Write(send)
+			if text, err := io.ReadAll(struct{ io.Reader }{f}); !errors.Is(err, flow.ErrReset) {
+				t.Errorf("%q: %q came, %v, want %v", send, text, err, flow.ErrReset)
+			}
+			w.recorded("it ends in the middle", "[curl]")
+			w.idle()
+		})
+	}
+}
+
+// Where nothing is held back, nothing has to come in time: of HTTP/2's settings, and of
+// a connection under public.
+func TestFirstBytesPassedOn(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	w.g.lookLimit = 10 * time.Millisecond
+	w.dns.set("site.example", publicAddr)
+	w.resolve("site.example")
+	addr := serve(t, publicAddr, 80, echo)
+	f := w.mustConnect(addr)
+	send := request2(t, "site.example")
+	n := bytes.LastIndex(send, []byte{1, 5}) - 3 // before the frame HEADERS
+	f.Write(send[:n])
+	got := make([]byte, len(send))
+	if _, err := io.ReadFull(f, got[:n]); err != nil {
+		t.Fatalf("the settings come back: %v", err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	f.Write(send[n:])
+	if _, err := io.ReadFull(f, got[n:]); err != nil || !bytes.Equal(got, send) {
+		t.Errorf("%q came back, %v", got, err)
+	}
+	w.g.SetPolicy(parsePolicy(t, "public"))
+	f = w.mustConnect(addr)
+	mustWrite(t, f, "GE")
+	if _, err := io.ReadFull(f, got[:2]); err != nil {
+		t.Errorf("under public: %v", err)
+	}
+}
+
+// --deny NAME means its addresses too, as the host finds them, for what says no name.
+func TestDeniedNameByLiteral(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --deny bad.example"})
+	w.dns.set("bad.example", publicAddr)
+	addr := serve(t, publicAddr, 0, func(c *net.TCPConn) { io.WriteString(c, "hi"); io.Copy(io.Discard, c) })
+	if f, err := w.connect(addr); err == nil { // else the reset came with the answer
+		cut(t, "to an address of a denied name", f)
+	} else if !errors.Is(err, flow.ErrReset) {
+		t.Errorf("connect: %v, want %v", err, flow.ErrReset)
+	}
+	w.recorded(publicAddr.String()+" is an address of bad.example", "denied by --deny bad.example")
+	if a := w.resolve("bad.example"); a.IsValid() {
+		t.Errorf("the denied name is resolved to %s", a)
+	}
+	w.recorded("dns", "name=bad.example")
+	// Its addresses are kept when the host's resolver can't be asked, or the guest gives up.
+	w.dns.mu.Lock()
+	w.dns.down = true
+	w.dns.mu.Unlock()
+	w.g.denied.mu.Lock()
+	w.g.denied.last.ends = time.Time{}
+	w.g.denied.mu.Unlock()
+	q := w.g.question(limited(t), addr)
+	if len(q.Denied) != 1 {
+		t.Errorf("with the resolver down the denied names are %q", q.Denied)
+	}
+}
+
+// A name that flips between two look-ups has both addresses; one that was never looked up has none.
+func TestPins(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	addrs := []netip.Addr{publicAddr, otherAddr}
+	for _, a := range addrs {
+		serve(t, a, 443, echo)
+		w.refused(netip.AddrPortFrom(a, 443), netflow.Denied, "no allowed name leads to "+a.String())
+	}
+	for _, a := range addrs {
+		w.dns.set("site.example", a)
+		if got := w.resolve("site.example"); got != a {
+			t.Fatalf("the name has %s, want %s", got, a)
+		}
+	}
+	for _, a := range addrs {
+		f := w.mustConnect(netip.AddrPortFrom(a, 443))
+		send := hello(t, "site.example")
+		f.Write(send)
+		if _, err := io.ReadFull(f, make([]byte, len(send))); err != nil {
+			t.Errorf("%s: %v", a, err)
+		}
+	}
+}
+
+// The server's end says nothing: what the guest sends after it is judged.
+func TestServerEndsFirst(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow site.example"})
+	w.dns.set("site.example", publicAddr)
+	w.resolve("site.example")
+	got := make(chan []byte, 1)
+	f := w.mustConnect(serve(t, publicAddr, 443, func(c *net.TCPConn) {
+		c.CloseWrite()
+		text, _ := io.ReadAll(c)
+		got <- text
+	}))
+	if text := all(t, f); text != "" {
+		t.Errorf("%q came", text)
+	}
+	f.Write(hello(t, "evil.example"))
+	w.recorded("its TLS says evil.example")
+	if text := <-got; len(text) > 0 {
+		t.Errorf("the server got %q", text)
+	}
+}

@@ -1,0 +1,216 @@
+package egress
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"banger/internal/channel/netflow"
+	"banger/internal/network/dial"
+	"banger/internal/network/resolver"
+)
+
+// upstream is a proxy of the host's: it joins whatever it is asked for to a server of the
+// test's, or refuses.
+type upstream struct {
+	addr netip.AddrPort
+	to   netip.AddrPort
+
+	mu     sync.Mutex
+	refuse bool
+	asked  []string
+}
+
+func (u *upstream) note(target string) (refuse bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked = append(u.asked, target)
+	return u.refuse
+}
+
+func (u *upstream) join(c *net.TCPConn, left io.Reader) {
+	s, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(u.to))
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	var copying sync.WaitGroup
+	copying.Go(func() { // ends with either
+		io.Copy(s, left)
+		s.CloseWrite()
+	})
+	io.Copy(c, s)
+	c.CloseWrite()
+	copying.Wait()
+}
+
+// connectProxy speaks HTTP CONNECT.
+func (u *upstream) connectProxy(c *net.TCPConn) {
+	in := bufio.NewReader(c)
+	r, err := http.ReadRequest(in)
+	if err != nil {
+		return
+	}
+	if u.note(r.Host) {
+		io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+		return
+	}
+	io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+	u.join(c, in)
+}
+
+// socksProxy speaks SOCKS5 (RFC 1928).
+func (u *upstream) socksProxy(c *net.TCPConn) {
+	b := make([]byte, 300)
+	if _, err := io.ReadFull(c, b[:2]); err != nil {
+		return
+	}
+	io.ReadFull(c, b[:b[1]])
+	c.Write([]byte{5, 0})
+	if _, err := io.ReadFull(c, b[:5]); err != nil {
+		return
+	}
+	if b[3] != 3 { // no name
+		u.note(fmt.Sprintf("an address of type %d", b[3]))
+		return
+	}
+	name := b[5 : 5+int(b[4])+2]
+	io.ReadFull(c, name)
+	n := len(name) - 2
+	code := byte(0)
+	if u.note(fmt.Sprintf("%s:%d", name[:n], int(name[n])<<8|int(name[n+1]))) {
+		code = 2
+	}
+	c.Write([]byte{5, code, 0, 1, 0, 0, 0, 0, 0, 0})
+	if code == 0 {
+		u.join(c, c)
+	}
+}
+
+func (u *upstream) take() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	out := u.asked
+	u.asked = nil
+	return out
+}
+
+// A proxy is asked by name, after the policy, and never for a literal or a name with a closed
+// address.
+func TestProxy(t *testing.T) {
+	for _, scheme := range []string{"http", "socks5"} {
+		t.Run(scheme, func(t *testing.T) {
+			u := &upstream{}
+			handle := u.connectProxy
+			if scheme == "socks5" {
+				handle = u.socksProxy
+			}
+			loopback := netip.MustParseAddr("127.0.0.1")
+			u.addr, u.to = serve(t, loopback, 0, handle), serve(t, loopback, 0, echo)
+			url := scheme + "://" + u.addr.String()
+			proxies, err := dial.NewProxies(url, url, "direct.example")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t, setup{policy: "public --allow *.behind.example", proxies: proxies})
+			w.dns.set("site.example", publicAddr)
+			w.dns.set("mixed.example", otherAddr, lanAddr)
+			w.dns.set("lan.example", lanAddr)
+			w.dns.set("direct.example", public6Addr)
+			holds := func(what string, want ...string) {
+				t.Helper()
+				if got := u.take(); !slices.Equal(got, want) {
+					t.Errorf("%s: the proxy was asked for %q, want %q", what, got, want)
+				}
+			}
+
+			goesOn(t, "by name", w.mustConnect(netip.AddrPortFrom(w.resolve("site.example"), 443)))
+			holds("a name", "site.example:443")
+
+			w.refused(netip.AddrPortFrom(goneAddr, 443), netflow.Unreachable, "")
+			holds("a literal")
+
+			w.resolve("mixed.example")
+			w.refused(netip.AddrPortFrom(otherAddr, 9), netflow.Refused, "")
+			w.refused(netip.AddrPortFrom(lanAddr, 9), netflow.Denied, "private")
+			holds("a name with a public and a closed address")
+			w.resolve("lan.example")
+			w.refused(netip.AddrPortFrom(lanAddr, 443), netflow.Denied, "private")
+			holds("a name with a closed address")
+
+			direct := serve(t, public6Addr, 0, echo)
+			w.ask("direct.example", 28)
+			goesOn(t, "without the proxy", w.mustConnect(direct))
+			holds("a name of NO_PROXY")
+
+			// Names that only the proxy can resolve.
+			if a := w.resolve("unknown.example"); a.IsValid() {
+				t.Errorf("under public a name that the host can't resolve has %s", a)
+			}
+			w.recorded("dns", "name=unknown.example", "--allow unknown.example")
+			a := w.resolve("www.behind.example")
+			if !resolver.SyntheticPrefix.Contains(a) {
+				t.Fatalf("a name that only the proxy resolves has %s", a)
+			}
+			f := w.mustConnect(netip.AddrPortFrom(a, 443))
+			says(t, f, []byte("\x00hello"))
+			holds("a synthetic address", "www.behind.example:443")
+			w.dns.set("www.behind.example", lanAddr)
+			w.refused(netip.AddrPortFrom(a, 443), netflow.Unreachable, "only the upstream proxy")
+			holds("a synthetic address whose name has a closed one now")
+			if a := w.resolve("www.behind.local"); a.IsValid() {
+				t.Errorf("a local name has %s", a)
+			}
+			w.refused(netip.MustParseAddrPort("198.18.77.77:443"), netflow.Denied, "")
+
+			u.mu.Lock()
+			u.refuse = true
+			u.mu.Unlock()
+			w.refused(netip.AddrPortFrom(publicAddr, 443), netflow.Refused, "")
+			holds("a proxy that refuses", "site.example:443")
+			if n := w.g.SetPolicy(parsePolicy(t, "deny")); n < 2 {
+				t.Errorf("%d connections are ended, want those by the proxy too", n)
+			}
+		})
+	}
+}
+
+// What the server says with the proxy's answer is the guest's, and a reset goes through.
+func TestProxyServerFirst(t *testing.T) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	end, got := make(chan error, 1), make(chan struct{})
+	addr := serve(t, loopback, 0, func(c *net.TCPConn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\nSSH-2.0-x\r\n")
+		io.ReadFull(c, make([]byte, 5))
+		close(got)
+		_, err := c.Read(make([]byte, 1))
+		end <- err
+	})
+	proxies, err := dial.NewProxies("", "http://"+addr.String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, setup{policy: "public --deny bad.example", proxies: proxies})
+	w.dns.set("site.example", publicAddr)
+	f := w.mustConnect(netip.AddrPortFrom(w.resolve("site.example"), 22))
+	greeting := make([]byte, 11)
+	if _, err := io.ReadFull(f, greeting); err != nil || !strings.HasPrefix(string(greeting), "SSH") {
+		t.Fatalf("%q came, %v", greeting, err)
+	}
+	mustWrite(t, f, "hello")
+	<-got
+	f.Reset()
+	if err := <-end; err == nil || err == io.EOF {
+		t.Errorf("after the guest's reset the server reads %v", err)
+	}
+}
