@@ -53,6 +53,7 @@ var imports = map[string]string{
 	"internal/network/dial":     "hint",
 	"internal/network/mirrors":  "agent/hostconfig",
 	"internal/network/policy":   "hint",
+	"internal/network/ports":    "",
 	"internal/network/resolver": "",
 	"internal/network/egress":   "channel/flow channel/netflow network/dial network/policy network/resolver",
 
@@ -74,8 +75,8 @@ var imports = map[string]string{
 	"internal/vmm/standin":       "agent/command agent/program channel channel/control channel/flow channel/netflow launch lfs unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
-	"internal/supervisor":        "channel channel/control channel/flow durable fault hint launch network/dial network/egress network/policy network/resolver paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root channel channel/control lfs",
+	"internal/supervisor":        "channel channel/control channel/flow channel/netflow durable fault hint launch network/dial network/egress network/policy network/ports network/resolver paths process unixsock vm vmm",
+	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root channel channel/control lfs network/ports",
 	"internal/agent/devmapper":   "",
 	"internal/agent/root":        "agent/devmapper agent/thin rootdisk",
 	"internal/agent/thin":        "",
