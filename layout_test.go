@@ -95,7 +95,7 @@ var imports = map[string]string{
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
 	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session store supervisor vm vmm watch workspace workspace/wire",
-	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
+	"internal/daemon":    "api cas config disk hint image instance kernel network/ports paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",

@@ -42,7 +42,7 @@ func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (
 	if err := s.refuseUnsaved(); err != nil {
 		return nil, err
 	}
-	rec := vm.Record{Format: vm.RecordFormat, ID: vm.NewID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}
+	rec := vm.Record{Format: vm.RecordFormat, ID: s.newID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}
 	if o.Holder != nil {
 		rec.Remove, rec.Holder = true, o.Holder
 	}
@@ -101,6 +101,11 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 	}
 	if _, _, err := s.networkOf(spec.Network); err != nil {
 		return spec, vmm.Choice{}, err
+	}
+	for _, f := range spec.Network.Publish {
+		if err := supervisor.CheckForward(f); err != nil {
+			return spec, vmm.Choice{}, &vm.FieldError{Field: "publish", Err: err}
+		}
 	}
 	if err := supervisor.CheckZone(spec.TZ); err != nil {
 		return spec, vmm.Choice{}, err
