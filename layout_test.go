@@ -52,6 +52,7 @@ var imports = map[string]string{
 	// What a guest's connections are judged and made by.
 	"internal/network/dial":     "hint",
 	"internal/network/mirrors":  "agent/hostconfig",
+	"internal/network/names":    "",
 	"internal/network/policy":   "hint",
 	"internal/network/ports":    "",
 	"internal/network/resolver": "",
@@ -95,10 +96,10 @@ var imports = map[string]string{
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
 	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session store supervisor vm vmm watch workspace workspace/wire",
-	"internal/daemon":    "api cas config disk hint image instance kernel network/ports paths process progress store supervisor unixsock vm vmm",
+	"internal/daemon":    "api cas config disk hint image instance kernel network/names network/ports paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
-	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
+	"internal/doctor":    "api debian hint kvm landlock network/names paths unixsock vmm",
 	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session vm workspace workspace/wire",
 
 	// Where parts meet.

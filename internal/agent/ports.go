@@ -20,16 +20,18 @@ func watchPorts(ctx context.Context) <-chan *control.Ports {
 	go func() { // ends with ctx
 		tick := time.NewTicker(portsPause)
 		defer tick.Stop()
+		var w ports.Watcher
+		defer w.Close()
 		var last []ports.Socket
 		known := map[uint32]ports.Process{}
 		for first, silent := true, false; ; first = false {
-			now, err := ports.Listening()
+			now, changed, err := w.Look()
 			if err != nil && !silent {
 				say("look which ports listen: %v", err)
 			}
 			silent = err != nil
 			slices.SortFunc(now, compareSockets)
-			if err == nil && (first || !slices.Equal(now, last)) {
+			if changed && (first || !slices.Equal(now, last)) {
 				last = now
 				known = processesOf(now, known)
 				select {

@@ -2,6 +2,7 @@ package ports
 
 import (
 	"errors"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"os"
@@ -136,6 +137,39 @@ func TestTakes(t *testing.T) {
 	}
 }
 
+func TestWatcher(t *testing.T) {
+	var w Watcher
+	defer w.Close()
+	if _, changed, err := w.Look(); err != nil || !changed {
+		t.Fatalf("the first look: changed %v, %v", changed, err)
+	}
+	await := func(at netip.AddrPort, want bool) {
+		t.Helper()
+		for range 100 { // other programs' listeners change too
+			now, changed, err := w.Look()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed && slices.ContainsFunc(now, func(s Socket) bool { return s.Addr == at }) == want {
+				return
+			}
+		}
+		t.Errorf("no look found a change with the listener on %v: %v", at, want)
+	}
+	l, at := listen(t, "127.0.0.1:0")
+	await(at, true)
+	l.Close()
+	await(at, false)
+}
+
+func FuzzSumMessages(f *testing.F) {
+	f.Add([]byte{20, 0, 0, 0, 3, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h maphash.Hash
+		sumMessages(b, &h)
+	})
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(make([]byte, messageLen))
 	f.Add(append(make([]byte, messageLen), 5, 0, attrV6Only, 0, 1, 0, 0, 0))
@@ -166,6 +200,15 @@ func BenchmarkListening(b *testing.B) {
 		}
 		defer l.Close()
 	}
+	b.Run("look", func(b *testing.B) {
+		var w Watcher
+		defer w.Close()
+		for b.Loop() {
+			if _, _, err := w.Look(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for name, list := range ways {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
