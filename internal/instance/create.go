@@ -39,6 +39,11 @@ func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range spec.Network.Publish {
+		if err := supervisor.CheckForward(f); o.Start && err != nil {
+			return nil, &vm.FieldError{Field: "publish", Err: err}
+		}
+	}
 	if err := s.refuseUnsaved(); err != nil {
 		return nil, err
 	}
@@ -101,11 +106,6 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 	}
 	if _, _, err := s.networkOf(spec.Network); err != nil {
 		return spec, vmm.Choice{}, err
-	}
-	for _, f := range spec.Network.Publish {
-		if err := supervisor.CheckForward(f); err != nil {
-			return spec, vmm.Choice{}, &vm.FieldError{Field: "publish", Err: err}
-		}
 	}
 	if err := supervisor.CheckZone(spec.TZ); err != nil {
 		return spec, vmm.Choice{}, err
