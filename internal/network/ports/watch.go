@@ -23,15 +23,18 @@ type Watcher struct {
 
 // Look lists the sockets that listen if they are others than at the last look, or if it is
 // the first; else changed is false.
-func (w *Watcher) Look() (now []Socket, changed bool, err error) {
+func (w *Watcher) Look() (now []Socket, changed bool, _ error) {
 	sum, err := w.look()
 	if err == nil && w.told && sum == w.sum {
 		return nil, false, nil
 	}
-	if now, err = Listening(); err != nil {
-		return nil, false, err
+	now, listErr := Listening()
+	if listErr != nil {
+		return nil, false, listErr
 	}
-	w.sum, w.told = sum, true
+	// A list that another change came before is no list of sum: the next look makes one again.
+	after, lerr := w.look()
+	w.sum, w.told = sum, err == nil && lerr == nil && after == sum
 	return now, true, nil
 }
 
