@@ -54,7 +54,9 @@ var imports = map[string]string{
 	// What a guest's connections are judged and made by.
 	"internal/network/dial":     "hint",
 	"internal/network/mirrors":  "agent/hostconfig",
+	"internal/network/names":    "",
 	"internal/network/policy":   "hint",
+	"internal/network/ports":    "",
 	"internal/network/resolver": "",
 	"internal/network/egress":   "channel/flow channel/netflow network/dial network/policy network/resolver",
 
@@ -76,8 +78,8 @@ var imports = map[string]string{
 	"internal/vmm/standin":       "agent/command agent/program channel channel/control channel/flow channel/netflow launch lfs unixsock vm vmm vmm/program",
 	"internal/vmm/vmmtest":       "channel channel/control channel/exec launch process vm vmm",
 	"internal/vmm/vmmtest/guest": "channel",
-	"internal/supervisor":        "channel channel/control channel/flow durable fault hint launch network/dial network/egress network/policy network/resolver paths process unixsock vm vmm",
-	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root agent/ssh channel channel/control lfs",
+	"internal/supervisor":        "channel channel/control channel/flow channel/netflow durable fault hint launch network/dial network/egress network/policy network/ports network/resolver paths process unixsock vm vmm",
+	"internal/agent":             "agent/command agent/hostconfig agent/network agent/program agent/root agent/ssh channel channel/control lfs network/ports",
 	"internal/agent/devmapper":   "",
 	"internal/agent/root":        "agent/devmapper agent/thin rootdisk",
 	"internal/agent/thin":        "",
@@ -98,10 +100,10 @@ var imports = map[string]string{
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
 	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session sshkey store supervisor vm vmm watch workspace workspace/wire",
-	"internal/daemon":    "api cas config disk hint image instance kernel paths process progress store supervisor unixsock vm vmm",
+	"internal/daemon":    "api cas config disk hint image instance kernel network/names network/ports paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
-	"internal/doctor":    "api debian hint kvm landlock paths unixsock vmm",
+	"internal/doctor":    "api debian hint kvm landlock network/names paths unixsock vmm",
 	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session sshconfig vm workspace workspace/wire",
 
 	// Where parts meet.

@@ -89,6 +89,7 @@ func (a *agent) Events(ctx context.Context, each func(control.Event)) error {
 	e, killed := a.memory.last()
 	var stirred <-chan struct{}
 	e.Disk, stirred = a.disk.last()
+	ports := watchPorts(ctx)
 	for {
 		each(e)
 		e = control.Event{}
@@ -97,6 +98,7 @@ func (a *agent) Events(ctx context.Context, each func(control.Event)) error {
 			e, killed = a.memory.last()
 		case <-stirred:
 			e.Disk, stirred = a.disk.last()
+		case e.Ports = <-ports:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

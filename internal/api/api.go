@@ -35,6 +35,10 @@ type Daemon struct {
 	VMs       int       `json:"vms"`
 	Running   int       `json:"running"`
 	RSSKiB    int64     `json:"rss_kib"`
+	// Names is where names of VMs are answered by DNS, and NamesProblem why they are not;
+	// "" if they are.
+	Names        string `json:"names,omitempty"`
+	NamesProblem string `json:"names_problem,omitempty"`
 	// Goroutines and Descriptors are for whoever looks for a leak.
 	Goroutines  int `json:"goroutines"`
 	Descriptors int `json:"descriptors"`

@@ -83,6 +83,14 @@ func (c *Client) Network(ctx context.Context, ref string, q NetworkQuery) (Netwo
 	return answer(ctx, c, VMNetwork, ref, q)
 }
 
+func (c *Client) Ports(ctx context.Context, ref string) (Ports, error) {
+	return answer(ctx, c, VMPorts, ref, None{})
+}
+
+func (c *Client) Forward(ctx context.Context, ref string, in Forward) (Ports, error) {
+	return answer(ctx, c, ForwardVM, ref, in)
+}
+
 func (c *Client) VMStats(ctx context.Context, ref string) (Stats, error) {
 	return answer(ctx, c, VMStats, ref, None{})
 }

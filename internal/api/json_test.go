@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -20,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestJSON(t *testing.T) {
 	var got bytes.Buffer
 	for _, v := range []any{&Daemon{}, &VM{}, &Create{}, &Start{}, &Stop{}, &Kill{}, &Delete{}, &Deleted{}, &Set{}, &WaitFor{}, &Prune{}, &Pruned{},
-		&Logs{}, &Session{}, &Health{}, &Stats{}, &Image{}, &ImageBuild{}, &Kernel{}, &KernelPull{}, &TrashEntry{}, &TrashEmpty{},
+		&Ports{}, &Forward{}, &Logs{}, &Session{}, &Health{}, &Stats{}, &Image{}, &ImageBuild{}, &Kernel{}, &KernelPull{}, &TrashEntry{}, &TrashEmpty{},
 		&TrashEmptied{}, &TrashRestore{}, &Event{}, &Fault{}, &Lock{}} {
 		fill(reflect.ValueOf(v).Elem(), "")
 		text, err := json.MarshalIndent(v, "", "  ")
@@ -57,6 +58,12 @@ func fill(v reflect.Value, name string) {
 		v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
 	case v.Type() == reflect.TypeFor[json.RawMessage]():
 		v.SetBytes([]byte(`{}`))
+	case v.Type() == reflect.TypeFor[netip.Addr]():
+		v.Set(reflect.ValueOf(netip.MustParseAddr("127.0.0.1")))
+	case v.Type() == reflect.TypeFor[netip.AddrPort]():
+		v.Set(reflect.ValueOf(netip.MustParseAddrPort("127.0.0.1:8080")))
+	case v.CanUint():
+		v.SetUint(uint64(len(name)))
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), name)

@@ -61,6 +61,8 @@ var (
 	VMStats   = row[None, Stats]("vm.stats", http.MethodGet, "/v1/vms/{ref}/stats", Plain, "Measure what a VM takes of the host")
 	VMNetwork = row[NetworkQuery, Network]("vm.network", http.MethodGet, "/v1/vms/{ref}/network", Plain, "Show what a VM may reach")
 	VMDenied  = row[NetworkLog, None]("vm.network.log", http.MethodGet, "/v1/vms/{ref}/network/log", Raw, "Read what a VM was denied")
+	VMPorts   = row[None, Ports]("vm.ports", http.MethodGet, "/v1/vms/{ref}/ports", Plain, "List what listens in a VM's guest, and what is forwarded to it")
+	ForwardVM = row[Forward, Ports]("vm.forward", http.MethodPost, "/v1/vms/{ref}/forward", Plain, "Forward ports of the host to a VM's guest")
 	VMLogs    = row[Logs, None]("vm.logs", http.MethodGet, "/v1/vms/{ref}/logs", Raw, "Read a VM's console")
 
 	AddWorkspace = row[WorkspaceAdd, VM]("vm.workspace.add", http.MethodPost, "/v1/vms/{ref}/workspaces", Plain, "Give a VM a workspace that was copied in")

@@ -35,9 +35,13 @@ func (a *app) daemonStatus() *cobra.Command {
 			if d.Version != api.ProgramVersion() {
 				a.note("its version is not that of this banger, %s: banger daemon stop, and the next command starts the right one", api.ProgramVersion())
 			}
+			names := d.Names
+			if d.NamesProblem != "" {
+				names = "not answered: " + d.NamesProblem
+			}
 			return a.table(func(w io.Writer) {
-				fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\n",
-					clean(d.Version), d.API, d.PID, age(d.StartedAt), bytesText(d.RSSKiB<<10), d.VMs, d.Running, clean(d.Socket), clean(d.StateDir), clean(d.CacheDir), clean(d.LogFile))
+				fmt.Fprintf(w, "version\t%s (API %d)\npid\t%d\nrunning for\t%s\nmemory\t%s\nVMs\t%d, %d running\nsocket\t%s\nstate\t%s\ncache\t%s\nlog\t%s\nnames of VMs\t%s\n",
+					clean(d.Version), d.API, d.PID, age(d.StartedAt), bytesText(d.RSSKiB<<10), d.VMs, d.Running, clean(d.Socket), clean(d.StateDir), clean(d.CacheDir), clean(d.LogFile), clean(names))
 			})
 		},
 	}

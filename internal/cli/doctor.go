@@ -39,6 +39,10 @@ where something needed is missing.`,
 				d, err := api.NewClient(d.Socket()).AnyVersion().ShowDaemon(ctx)
 				return d.Version, err
 			}
+			host.NamesProblem = func(ctx context.Context) (string, error) {
+				d, err := api.NewClient(d.Socket()).AnyVersion().ShowDaemon(ctx)
+				return d.NamesProblem, err
+			}
 			host.CutApplies = func(ctx context.Context) (roots []string, err error) {
 				list, err := cutApplies(ctx, d.Work())
 				for _, r := range list {

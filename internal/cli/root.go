@@ -85,7 +85,7 @@ this host is mounted into the machine.`,
   banger vm exec dev -- uname -a
   banger vm list`)
 	vms.AddCommand(a.vmRun(), a.vmCreate(), a.vmStart(), a.vmStop(), a.vmRestart(), a.vmKill(), a.vmSet(), a.vmDelete(), a.vmPrune(),
-		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH(), a.vmCp(), a.vmNetwork())
+		a.vmList(), a.vmShow(), a.vmHealth(), a.vmStats(), a.vmWait(), a.vmLogs(), a.vmConsole(), a.vmExec(), a.vmSSH(), a.vmCp(), a.vmNetwork(), a.vmPorts(), a.vmForward())
 	workspaces := group("workspace", "Repositories in VMs, and what comes out of them", "", `  banger vm workspace prepare dev ~/src/project
   banger vm workspace export dev | git apply`)
 	workspaces.AddCommand(a.vmWorkspacePrepare(), a.vmWorkspaceExport(), a.vmWorkspaceDiff(), a.vmWorkspaceFetch(), a.vmWorkspaceApply())

@@ -13,6 +13,7 @@ import (
 
 	"banger/internal/hint"
 	"banger/internal/instance"
+	"banger/internal/network/names"
 	"banger/internal/unixsock"
 )
 
@@ -23,6 +24,7 @@ type Daemon struct {
 	started time.Time
 	lock    *os.File
 	listen  *net.UnixListener
+	names   *names.Server
 
 	// life ends when the daemon is told to stop. Requests are bounded by it; VMs
 	// are not.
@@ -57,6 +59,7 @@ func Open(ctx context.Context, cfg instance.Config) (_ *Daemon, err error) {
 	if d.listen, err = unixsock.ListenFresh(dirs.Socket()); err != nil {
 		return nil, hint.Add(err, "set XDG_STATE_HOME to a directory on a local file system")
 	}
+	d.names = names.Start(names.Addr, d.set.AddrOf)
 	return d, nil
 }
 
@@ -131,6 +134,9 @@ func (d *Daemon) close() {
 	d.stop()
 	if d.listen != nil {
 		d.listen.Close()
+	}
+	if d.names != nil {
+		d.names.Close()
 	}
 	if d.set != nil {
 		d.set.Close()

@@ -12,6 +12,7 @@ import (
 	"banger/internal/hint"
 	"banger/internal/image"
 	"banger/internal/kernel"
+	"banger/internal/network/names"
 	"banger/internal/process"
 	"banger/internal/progress"
 	"banger/internal/vm"
@@ -22,6 +23,10 @@ func (d *Daemon) showDaemon(context.Context, request, api.None) (api.Daemon, err
 		Version: api.ProgramVersion(), API: api.Version, PID: os.Getpid(), StartedAt: d.started,
 		Socket: d.cfg.Dirs.Socket(), StateDir: d.cfg.Dirs.State, CacheDir: d.cfg.Dirs.Cache,
 		LogFile: d.cfg.Dirs.DaemonLog(), RSSKiB: process.RSSKiB(os.Getpid()), Goroutines: runtime.NumGoroutine(),
+	}
+	out.Names = names.Addr
+	if err := d.names.Err(); err != nil {
+		out.NamesProblem = err.Error()
 	}
 	for _, i := range d.set.All() {
 		out.VMs++

@@ -36,6 +36,8 @@ func (d *Daemon) handlers() []handler {
 		plain(api.VMStats, d.vmStats),
 		plain(api.VMNetwork, d.showNetwork),
 		raw(api.VMDenied, d.networkLog),
+		plain(api.VMPorts, d.vmPorts),
+		plain(api.ForwardVM, d.forwardVM),
 		raw(api.VMLogs, d.vmLogs),
 		plain(api.AddWorkspace, d.addWorkspace),
 		events(api.SaveWork, d.saveWork),

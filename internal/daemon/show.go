@@ -62,6 +62,7 @@ func show(i *instance.Instance) api.VM {
 		if rec.Run.Accel == "tcg" {
 			out.Notes = append(out.Notes, "emulated, about ten times slower than with KVM: "+rec.Run.Why)
 		}
+		out.Notes = append(out.Notes, v.Status.NotForwarded...)
 		for _, g := range rec.Run.Gaps {
 			out.Notes = append(out.Notes, "confinement: "+g)
 		}

@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -57,13 +58,18 @@ type Env struct {
 	Version       string
 	FindDaemon    func() (string, error)
 	DaemonVersion func(context.Context) (string, error)
+	// NamesProblem is why the daemon that runs does not answer names of VMs; "" if it does.
+	NamesProblem func(context.Context) (string, error)
+	// Resolve asks this host's resolver for a name; Etc is /etc.
+	Resolve func(ctx context.Context, name string) ([]string, error)
+	Etc     string
 
 	vmms func() (vmm.Report, error) // Report's answer; set by Run
 }
 
 // Host is this host, without what the caller knows of the daemon.
 func Host(d paths.Dirs) Env {
-	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", Sys: "/sys", KVM: kvm.Device, Look: exec.LookPath,
+	return Env{Dirs: d, UID: os.Getuid(), Proc: "/proc", Sys: "/sys", Etc: "/etc", Resolve: net.DefaultResolver.LookupHost, KVM: kvm.Device, Look: exec.LookPath,
 		ProbeKVM: kvm.Probe, Landlock: landlock.Version, Report: askReport, State: askState}
 }
 
@@ -110,6 +116,7 @@ var checks = []check{
 	{"applies", checkApplies},
 	{"log", checkLog},
 	{"daemon", checkDaemon},
+	{"names", checkNames},
 }
 
 // Run runs all checks, one after the other.

@@ -75,6 +75,8 @@ func newHost(t *testing.T) *host {
 			return h.path("bin/bangerd"), nil
 		},
 		DaemonVersion: func(context.Context) (string, error) { return "1", nil },
+		NamesProblem:  func(context.Context) (string, error) { return "", nil },
+		Resolve:       func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil },
 	}
 	h.file("bin/bangerd", "")
 	h.file("bin/banger-agent", "")

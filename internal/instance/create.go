@@ -39,10 +39,15 @@ func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range spec.Network.Publish {
+		if err := supervisor.CheckForward(f); o.Start && err != nil {
+			return nil, &vm.FieldError{Field: "publish", Err: err}
+		}
+	}
 	if err := s.refuseUnsaved(); err != nil {
 		return nil, err
 	}
-	rec := vm.Record{Format: vm.RecordFormat, ID: vm.NewID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}
+	rec := vm.Record{Format: vm.RecordFormat, ID: s.newID(), Spec: spec, State: vm.Created, CreatedAt: time.Now().UTC()}
 	if o.Holder != nil {
 		rec.Remove, rec.Holder = true, o.Holder
 	}

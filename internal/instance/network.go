@@ -23,9 +23,10 @@ import (
 // what the configuration says. It is nil for a VM without one.
 func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	if mode := cmp.Or(n.Mode, c.Net, vm.NetUser); mode == vm.NetNone {
-		return nil, nil
+		n.Mode = mode
+		return nil, n.Check() // may it have forwards?
 	}
-	out := &supervisor.Network{}
+	out := &supervisor.Network{Publish: n.Publish, AutoForward: n.AutoForward}
 	var err error
 	if out.Policy.Profile, err = policy.ParseProfile(cmp.Or(n.Egress, c.Egress)); err != nil {
 		return nil, err

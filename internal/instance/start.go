@@ -70,6 +70,9 @@ func (i *Instance) start(ctx context.Context, step progress.Func, o StartOptions
 	case err != nil:
 		return err
 	case v.Record.State == vm.Running || v.Record.State == vm.Paused:
+		for _, line := range v.Status.NotForwarded {
+			step(progress.Step{Notice: line})
+		}
 		if o.System {
 			return i.waitSystem(ctx, step)
 		}

@@ -158,6 +158,26 @@ func (c *Client) Network(ctx context.Context, name string, port uint16) (Network
 	return s, json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&s)
 }
 
+// Ports asks which ports listen in the guest, and what is forwarded to them.
+func (c *Client) Ports(ctx context.Context) (PortsState, error) {
+	return c.ports(ctx, http.MethodGet, pathPorts, nil)
+}
+
+// Forward changes the run's forwards. On an error they are as they were.
+func (c *Client) Forward(ctx context.Context, change ForwardChange) (PortsState, error) {
+	return c.ports(ctx, http.MethodPost, pathForward, change)
+}
+
+func (c *Client) ports(ctx context.Context, method, path string, in any) (PortsState, error) {
+	body, err := c.do(ctx, method, path, in)
+	if err != nil {
+		return PortsState{}, err
+	}
+	defer body.Close()
+	var s PortsState
+	return s, json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&s)
+}
+
 // Health asks the guest's agent how the guest is.
 func (c *Client) Health(ctx context.Context) (control.Health, error) {
 	body, err := c.do(ctx, http.MethodGet, pathHealth, nil)

@@ -53,6 +53,9 @@ const endPause = 300 * time.Millisecond
 // heard takes one event of the agent's.
 func (r *run) heard(e control.Event) {
 	r.foundDisk(e.Disk)
+	if n := r.network.Load(); n != nil && e.Ports != nil {
+		n.forwards.hear(*e.Ports)
+	}
 	o := e.OutOfMemory
 	if o == nil {
 		return

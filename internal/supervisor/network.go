@@ -12,6 +12,7 @@ import (
 	"banger/internal/network/egress"
 	"banger/internal/network/policy"
 	"banger/internal/network/resolver"
+	"banger/internal/vm"
 )
 
 // Network is how a guest is connected: a run without one has no way out.
@@ -20,6 +21,9 @@ type Network struct {
 	// Host is what the guest gets of the host's configuration: package agent/hostconfig's
 	// Config. It holds no secret.
 	Host json.RawMessage `json:"host,omitempty"`
+	// Publish and AutoForward are vm.Network's.
+	Publish     []vm.Forward `json:"publish,omitempty"`
+	AutoForward bool         `json:"auto_forward,omitempty"`
 	// Proxies are the host's upstream proxies. They have credentials: a supervisor gets
 	// them by its environment.
 	Proxies Proxies `json:"-"`
@@ -34,6 +38,9 @@ type network struct {
 	guest *egress.Guest
 	host  *resolver.Host
 	log   *networkLog
+
+	carriers *carriers
+	forwards *forwards
 }
 
 // openNetwork makes the run's way out; nil if it has none.
@@ -41,7 +48,7 @@ func (r *run) openNetwork() *network {
 	if r.order.Network == nil {
 		return nil
 	}
-	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir)}
+	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir), carriers: newCarriers()}
 	proxies, err := proxiesOfEnvironment()
 	if err != nil {
 		r.log.Warn("the upstream proxy can't be used", "err", err)
@@ -54,6 +61,8 @@ func (r *run) openNetwork() *network {
 			}
 		},
 	})
+	n.forwards = newForwards(r, n.carriers)
+	n.forwards.open()
 	return n
 }
 
@@ -61,6 +70,7 @@ func (n *network) close() {
 	if n == nil {
 		return
 	}
+	n.forwards.close()
 	n.guest.Close()
 	n.host.Close()
 	n.log.Close()

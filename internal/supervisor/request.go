@@ -46,21 +46,22 @@ type verb string
 // The requests that depend on the phase. Any phase answers status, events and
 // console.
 const (
-	verbStop   verb = "stop"
-	verbKill   verb = "kill"
-	verbDial   verb = "dial"
-	verbHealth verb = "health"
-	verbGrow   verb = "grow"
-	verbPolicy verb = "policy"
+	verbStop    verb = "stop"
+	verbKill    verb = "kill"
+	verbDial    verb = "dial"
+	verbHealth  verb = "health"
+	verbGrow    verb = "grow"
+	verbPolicy  verb = "policy"
+	verbForward verb = "forward"
 )
 
 // takes is the one table of which request each phase takes. An end that is asked
 // for again is under way: that is no error.
 var takes = map[Phase][]verb{
 	Launching: {verbStop, verbKill},
-	Booting:   {verbStop, verbKill, verbPolicy},
-	Joining:   {verbStop, verbKill, verbPolicy},
-	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow, verbPolicy},
+	Booting:   {verbStop, verbKill, verbPolicy, verbForward},
+	Joining:   {verbStop, verbKill, verbPolicy, verbForward},
+	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow, verbPolicy, verbForward},
 	Ending:    {verbStop, verbKill, verbDial, verbHealth},
 	Gone:      {verbStop, verbKill},
 }
@@ -139,6 +140,8 @@ const (
 	pathHealth  = "/v1/health"  // GET control.Health
 	pathGrow    = "/v1/grow"    // POST, answers when the guest has taken its larger disk
 	pathPolicy  = "/v1/policy"  // POST policy.Policy, answers with PolicySet
+	pathForward = "/v1/forward" // POST ForwardChange, answers PortsState
+	pathPorts   = "/v1/ports"   // GET PortsState
 	pathNetwork = "/v1/network" // GET NetworkState; with ?name=NAME&port=N, what would become of a connection
 )
 

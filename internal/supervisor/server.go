@@ -112,6 +112,8 @@ func (r *run) handler() http.Handler {
 	mux.HandleFunc("POST "+pathGrow, r.serveGrow)
 	mux.HandleFunc("POST "+pathPolicy, r.servePolicy)
 	mux.HandleFunc("GET "+pathNetwork, r.serveNetwork)
+	mux.HandleFunc("GET "+pathPorts, r.servePorts)
+	mux.HandleFunc("POST "+pathForward, r.serveForward)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(Header, strconv.Itoa(Protocol))
 		mux.ServeHTTP(w, req)

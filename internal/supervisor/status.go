@@ -61,6 +61,8 @@ type Status struct {
 	// Denied counts what the guest wanted of the network and did not get, but for what
 	// came several times in a row.
 	Denied int `json:"denied,omitempty"`
+	// NotForwarded says, a line each, which forwards of the order could not be made.
+	NotForwarded []string `json:"not_forwarded,omitempty"`
 	// Ending is set in the phase Gone.
 	Ending *vm.Ending `json:"ending,omitempty"`
 	// Failed says that the run ended before it was ready.

@@ -102,7 +102,7 @@ func (r *run) attend(m vmm.Machine) (stop func()) {
 	if network != nil {
 		r.network.Store(network)
 		for range carrierCount {
-			beside.Go(func() { r.carry(m, network.guest.Handle) }) // ends with the VMM
+			beside.Go(func() { r.carry(m, network.carriers, network.guest.Handle) }) // ends with the VMM
 		}
 	}
 	beside.Go(func() { launch.EnterScope("banger-"+string(r.order.ID)+".scope", os.Getpid(), p.PID) }) // bounded by itself

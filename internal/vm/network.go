@@ -26,6 +26,10 @@ type Network struct {
 	// Allow and Deny are rules as they are typed; package network/policy reads them.
 	Allow []string `json:"allow,omitempty"`
 	Deny  []string `json:"deny,omitempty"`
+	// Publish are the guest's ports that are forwarded to; AutoForward does it with each
+	// that listens, on the VM's own address (ID.Loopback), MaxForwards at most.
+	Publish     []Forward `json:"publish,omitempty"`
+	AutoForward bool      `json:"auto_forward,omitempty"`
 }
 
 // Check reports the first field that can't be used, as a *FieldError. It does not read
@@ -37,5 +41,14 @@ func (n Network) Check() error {
 	if !slices.Contains([]string{"", EgressDeny, EgressDev, EgressPublic}, n.Egress) {
 		return &FieldError{"egress", fmt.Errorf("%q is neither %s, %s nor %s", n.Egress, EgressDeny, EgressDev, EgressPublic)}
 	}
+	if err := checkForwards(n.Publish); err != nil {
+		return &FieldError{"publish", err}
+	}
+	if n.Mode == NetNone && n.Forwards() {
+		return &FieldError{"publish", fmt.Errorf("a VM without a network (--net %s) has no port to forward to", NetNone)}
+	}
 	return nil
 }
+
+// Forwards reports whether ports of the guest are forwarded to.
+func (n Network) Forwards() bool { return len(n.Publish) > 0 || n.AutoForward }

@@ -12,8 +12,8 @@ import (
 )
 
 // wantedModules are what the network needs of the kernel. Those built in are not in
-// modules.dep.
-var wantedModules = []string{"veth", "nf_tables", "nfnetlink_queue", "nft_queue", "nft_tproxy", "nft_reject_inet"}
+// modules.dep. Package network/ports asks tcp_diag which ports listen.
+var wantedModules = []string{"veth", "nf_tables", "nfnetlink_queue", "nft_queue", "nft_tproxy", "nft_reject_inet", "tcp_diag"}
 
 // compressedFile lets the kernel unpack a module (MODULE_INIT_COMPRESSED_FILE of
 // linux/module.h).

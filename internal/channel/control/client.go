@@ -161,6 +161,10 @@ func (c *Client) End(ctx context.Context, e End, each func(EndEvent)) error {
 	return ctx.Err()
 }
 
+// maxEvent bounds an Event's line, in bytes: a Listener takes 200 at most, with a name of
+// 15 bytes that are all escaped.
+const maxEvent = MaxListeners*200 + 4<<10
+
 // Events passes on what the agent says by itself until the connection breaks, as it
 // does at the agent's end, or ctx ends.
 func (c *Client) Events(ctx context.Context, each func(Event)) error {
@@ -170,7 +174,7 @@ func (c *Client) Events(ctx context.Context, each func(Event)) error {
 	}
 	defer body.Close()
 	lines := bufio.NewScanner(body)
-	lines.Buffer(nil, 4<<10)
+	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
 		var e Event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {

@@ -6,6 +6,7 @@ package control
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 )
 
 // Paths of the service.
@@ -134,6 +135,27 @@ type EndEvent struct {
 type Event struct {
 	OutOfMemory *OutOfMemory `json:"out_of_memory,omitempty"`
 	Disk        DiskState    `json:"disk,omitempty"`
+	// Ports are all that listen, said anew when they change.
+	Ports *Ports `json:"ports,omitempty"`
+}
+
+// Ports are the TCP ports that listen in the guest, in the order of their numbers.
+type Ports struct {
+	Listening []Listener `json:"listening"`
+	// More is how many there are beyond MaxListeners, which are not said.
+	More int `json:"more,omitempty"`
+}
+
+// MaxListeners bounds the listeners of Ports.
+const MaxListeners = 1024
+
+// Listener is a socket that listens.
+type Listener struct {
+	Addr netip.AddrPort `json:"addr"`
+	// Process is the name that its process has chosen, at most 15 bytes, and PID its
+	// number in the guest; "" and 0 if it is not known.
+	Process string `json:"process,omitempty"`
+	PID     int    `json:"pid,omitempty"`
 }
 
 // DiskState is what the agent knows of the VM's disk; "" is nothing bad.

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banger/internal/api"
+	"banger/internal/vm"
+)
+
+func (a *app) vmPorts() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ports [flags] [VM…]",
+		Short: "List what listens in VMs, and where it answers",
+		Long: `List the TCP ports that listen in VMs, those on a guest's loopback too, with the process
+(as the guest says) and the address of this host that answers, if there is one; without a
+VM, of all that run. What has none is reached by ssh NAME.vm, or after vm forward.`,
+		Example: `  banger vm ports
+  banger vm ports dev
+  banger vm ports --json dev | jq -r '.ports[].endpoint'`,
+		Args:              args(0, -1, "a VM"),
+		ValidArgsFunction: a.names(0, vm.Running),
+		RunE: func(cmd *cobra.Command, refs []string) error {
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			all, err := portsOf(cmd.Context(), c, refs)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				for _, p := range all {
+					if err := a.json(p); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return a.table(func(w io.Writer) { writePorts(cmd.Context(), w, all) })
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, an object for each VM")
+	return cmd
+}
+
+// portsOf asks for the ports of the VMs that were named, else of all that run.
+func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports, err error) {
+	named := len(refs) > 0
+	if !named {
+		list, err := c.ListVMs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range list {
+			if v.Session != nil {
+				refs = append(refs, string(v.ID))
+			}
+		}
+	}
+	for _, ref := range refs {
+		p, err := c.Ports(ctx, ref)
+		switch {
+		case err == nil:
+			all = append(all, p)
+		case named || !isCode(err, api.CodeState, api.CodeNotFound): // else it has ended meanwhile
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
+	fmt.Fprintln(w, "VM\tPORT\tADDRESS\tPROCESS\tENDPOINT")
+	for _, vm := range all {
+		name := ""
+		if slices.ContainsFunc(vm.Ports, func(p api.Port) bool { return p.Endpoint.Addr() == vm.Own && vm.Own.IsValid() }) && resolves(ctx, vm) {
+			name = vm.Name + ".vm"
+		}
+		for _, p := range vm.Ports {
+			addr, process, endpoint := "-", "-", "-"
+			if p.Addr.IsValid() {
+				addr = p.Addr.String()
+			}
+			if p.Process != "" {
+				process = fmt.Sprintf("%s (%d)", p.Process, p.PID)
+			}
+			switch {
+			case p.Endpoint.IsValid() && p.Endpoint.Addr() == vm.Own && name != "":
+				endpoint = net.JoinHostPort(name, strconv.Itoa(int(p.Endpoint.Port())))
+			case p.Endpoint.IsValid():
+				endpoint = p.Endpoint.String()
+			}
+			if p.Problem != "" {
+				endpoint += ": " + p.Problem
+			}
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", clean(vm.Name), p.Port, addr, clean(process), clean(endpoint))
+		}
+		if vm.More > 0 {
+			fmt.Fprintf(w, "%s\t…\t\t\t%d more\n", clean(vm.Name), vm.More)
+		}
+	}
+}
+
+// resolveLimit bounds the question whether this host resolves NAME.vm.
+const resolveLimit = 500 * time.Millisecond
+
+// resolves reports whether this host resolves the VM's name to its address.
+func resolves(ctx context.Context, p api.Ports) bool {
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupHost(ctx, p.Name+".vm.")
+	return err == nil && slices.Contains(addrs, p.Own.String())
+}
+
+func (a *app) vmForward() *cobra.Command {
+	var remove, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "forward [flags] VM [ADDR:]HOST:GUEST…",
+		Short: "Forward ports of this host to a VM's guest",
+		Long: `Forward a port of this host to one of a VM's guest, where it may listen on its loopback
+only. It listens on 127.0.0.1 if no ADDR is given, and refuses other users of this host. It is
+there at once if the VM runs, and again at each start, until --remove; a running bangerd
+is not needed for it.`,
+		Example: `  banger vm forward dev 8080:80
+  banger vm forward dev 0.0.0.0:8080:80
+  banger vm forward --remove dev 8080`,
+		Args: args(2, -1, "a VM and [ADDR:]HOST:GUEST"), ValidArgsFunction: a.names(1),
+		RunE: func(cmd *cobra.Command, typed []string) error {
+			in, err := forwardRequest(typed[1:], remove)
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			p, err := c.Forward(cmd.Context(), typed[0], in)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.json(p)
+			}
+			if !p.Running && !remove {
+				a.note("it is there from the next start on: banger vm start %s", p.Name)
+			}
+			for _, f := range in.Add {
+				if err := a.write("%s\n", f.Host); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "end the forwards at [ADDR:]HOST; connections go on")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the VM's ports as JSON")
+	return cmd
+}
+
+// forwardRequest reads the arguments behind the VM.
+func forwardRequest(typed []string, remove bool) (in api.Forward, err error) {
+	for _, text := range typed {
+		if !remove {
+			f, err := vm.ParseForward(text)
+			if err != nil {
+				return in, &usageError{err}
+			}
+			in.Add = append(in.Add, f)
+			continue
+		}
+		at, err := vm.ParseForwardHost(text)
+		if f, ferr := vm.ParseForward(text); ferr == nil && err != nil { // as it was made
+			at, err = f.Host, nil
+		}
+		if err != nil {
+			return in, &usageError{err}
+		}
+		in.Remove = append(in.Remove, at)
+	}
+	return in, nil
+}
+
+// parseForwards reads what -p was given.
+func parseForwards(typed []string) (out []vm.Forward, err error) {
+	for _, text := range typed {
+		f, err := vm.ParseForward(text)
+		if err != nil {
+			return nil, fieldError("publish", err)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}

@@ -1,0 +1,121 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"banger/internal/hint"
+	"banger/internal/progress"
+	"banger/internal/supervisor"
+	"banger/internal/vm"
+)
+
+// newID makes an id whose address on the host no other VM has.
+func (s *Set) newID() vm.ID {
+	for {
+		id := vm.NewID()
+		if !slices.ContainsFunc(s.All(), func(i *Instance) bool { return i.id.Loopback() == id.Loopback() }) {
+			return id
+		}
+	}
+}
+
+// AddrOf is the address of the VM with that name; false if there is none.
+func (s *Set) AddrOf(name string) (netip.Addr, bool) {
+	for _, i := range s.All() {
+		if i.Name() == name {
+			return i.id.Loopback(), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// ForwardChange makes forwards or ends them, of a VM that runs at once.
+type ForwardChange struct {
+	Add    []vm.Forward
+	Remove []netip.AddrPort // the forwards' addresses on the host
+}
+
+// Forward changes the VM's forwards, in the order of c. At an error, what came before it is
+// done.
+func (i *Instance) Forward(ctx context.Context, c ForwardChange, step progress.Func) error {
+	v := verb{name: "forward", key: fmt.Sprintf("forward %v", c)}
+	return i.do(ctx, v, step, func(ctx context.Context, _ progress.Func) error {
+		for _, f := range c.Add {
+			if err := i.addForward(ctx, f); err != nil {
+				return err
+			}
+		}
+		for _, at := range c.Remove {
+			if err := i.removeForward(ctx, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (i *Instance) addForward(ctx context.Context, f vm.Forward) error {
+	v := i.View()
+	spec := v.Record.Spec
+	spec.Network.Publish = slices.DeleteFunc(slices.Clone(spec.Network.Publish), func(g vm.Forward) bool { return g.Host == f.Host })
+	spec.Network.Publish = append(spec.Network.Publish, f)
+	cfg, err := i.set.cfg.Network()
+	if err != nil {
+		return err
+	}
+	if _, err := networkOf(spec.Network, cfg); err != nil {
+		return err
+	}
+	if err := spec.Check(); err != nil {
+		return err
+	}
+	if v.HasRun {
+		if _, err := supervisor.NewClient(i.Dir()).Forward(ctx, supervisor.ForwardChange{Add: &f}); err != nil {
+			return refused(fmt.Errorf("forward %s to port %d of VM %q: %w", f.Host, f.Guest, spec.Name, err))
+		}
+	}
+	return i.move("", func(r *vm.Record) { r.Spec.Network.Publish = spec.Network.Publish })
+}
+
+func (i *Instance) removeForward(ctx context.Context, at netip.AddrPort) error {
+	v := i.View()
+	spec := v.Record.Spec
+	if !slices.ContainsFunc(spec.Network.Publish, func(g vm.Forward) bool { return g.Host == at }) {
+		return hint.Add(&vm.FieldError{Field: "remove", Err: fmt.Errorf("VM %q has no forward on %s", spec.Name, at)}, "banger vm ports "+spec.Name)
+	}
+	if v.HasRun {
+		if _, err := supervisor.NewClient(i.Dir()).Forward(ctx, supervisor.ForwardChange{Remove: at}); err != nil {
+			return refused(fmt.Errorf("end the forward on %s: %w", at, err))
+		}
+	}
+	return i.move("", func(r *vm.Record) {
+		r.Spec.Network.Publish = slices.DeleteFunc(slices.Clone(r.Spec.Network.Publish), func(g vm.Forward) bool { return g.Host == at })
+	})
+}
+
+// refused gives err the advice of the supervisor that has refused something.
+func refused(err error) error {
+	if r := (*supervisor.Refusal)(nil); errors.As(err, &r) && r.Hint != "" {
+		return hint.Add(err, r.Hint)
+	}
+	return err
+}
+
+// Ports is what listens in the guest of a VM that runs, and what is forwarded to it; of
+// another, only what will be.
+func (i *Instance) Ports(ctx context.Context) (supervisor.PortsState, error) {
+	v := i.View()
+	if v.HasRun {
+		return supervisor.NewClient(i.Dir()).Ports(ctx)
+	}
+	n := v.Record.Spec.Network
+	s := supervisor.PortsState{Own: i.id.Loopback(), Auto: n.AutoForward}
+	for _, f := range n.Publish {
+		s.Forwards = append(s.Forwards, supervisor.ForwardState{Forward: f, Problem: "the VM does not run"})
+	}
+	return s, nil
+}

@@ -1,0 +1,136 @@
+package ports
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Process has a socket.
+type Process struct {
+	PID  int
+	Name string // as the kernel has it: 15 bytes that the process chooses
+}
+
+// Processes finds the processes that have the sockets with these inodes, the one with the
+// lowest number of each. It reads the descriptors of every process that it may look at.
+func Processes(inodes []uint32) map[uint32]Process { return processesOf("/proc", inodes) }
+
+func processesOf(proc string, inodes []uint32) map[uint32]Process {
+	wanted := make(map[string]uint32, len(inodes))
+	for _, i := range inodes {
+		if i != 0 {
+			wanted[fmt.Sprintf("socket:[%d]", i)] = i
+		}
+	}
+	out := make(map[uint32]Process, len(wanted))
+	if len(wanted) == 0 {
+		return out
+	}
+	entries, _ := os.ReadDir(proc)
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		dir := filepath.Join(proc, e.Name())
+		fds, _ := os.ReadDir(filepath.Join(dir, "fd")) // another user's, or gone
+		for _, fd := range fds {
+			to, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
+			inode, is := wanted[to]
+			if old, known := out[inode]; err != nil || !is || known && old.PID <= pid {
+				continue
+			}
+			name, _ := os.ReadFile(filepath.Join(dir, "comm"))
+			out[inode] = Process{pid, strings.TrimSuffix(string(name), "\n")}
+		}
+	}
+	return out
+}
+
+func listeningOfProc(proc string) ([]Socket, error) {
+	return socketsOfProc(proc, func(s Socket) bool { return s.listen })
+}
+
+func connectionsOfProc(proc string) ([]Socket, error) {
+	return socketsOfProc(proc, func(s Socket) bool { return !s.listen })
+}
+
+// socketsOfProc reads the tables of proc(5), which any kernel with TCP has.
+func socketsOfProc(proc string, keep func(Socket) bool) (out []Socket, err error) {
+	for _, name := range []string{"tcp", "tcp6"} {
+		f, err := os.Open(filepath.Join(proc, "net", name))
+		if errors.Is(err, fs.ErrNotExist) && name == "tcp6" {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list sockets: %w", err)
+		}
+		all, err := readTable(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("list sockets: %w", err)
+		}
+		for _, s := range all {
+			if keep(s) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out, nil
+}
+
+// readTable reads /proc/net/tcp or tcp6: a line of titles, then one for each socket.
+func readTable(r io.Reader) (out []Socket, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Scan()
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 10 {
+			continue
+		}
+		var s Socket
+		local, lerr := tableAddr(f[1])
+		remote, rerr := tableAddr(f[2])
+		state, serr := strconv.ParseUint(f[3], 16, 8)
+		uid, uerr := strconv.ParseUint(f[7], 10, 32)
+		inode, ierr := strconv.ParseUint(f[9], 10, 32)
+		if err := errors.Join(lerr, rerr, serr, uerr, ierr); err != nil {
+			return nil, err
+		}
+		s.Addr, s.UID, s.Inode, s.listen = local, uint32(uid), uint32(inode), state == stateListen
+		if !s.listen {
+			s.Remote = remote
+		}
+		out = append(out, s)
+	}
+	return out, lines.Err()
+}
+
+// tableAddr reads 0100007F:1F90: the address's words as the host has them, the port as the
+// network does.
+func tableAddr(text string) (netip.AddrPort, error) {
+	addr, port, _ := strings.Cut(text, ":")
+	b, err := hex.DecodeString(addr)
+	if err != nil || len(b) != 4 && len(b) != 16 {
+		return netip.AddrPort{}, fmt.Errorf("read the address %.80q", text)
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	a, _ := netip.AddrFromSlice(b)
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("read the address %.80q", text)
+	}
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), nil
+}

@@ -1,0 +1,277 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"banger/internal/channel/control"
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+	"banger/internal/hint"
+	"banger/internal/vm"
+)
+
+// guestFlows answers the host's flows as an agent does, with this host's ports: a port of
+// the guest's on loopback is one of this host's.
+func guestFlows(f *flow.Flow) {
+	r, err := netflow.Parse(f.Header())
+	if err != nil || r.Kind != netflow.Listener || !r.Addr.Addr().IsLoopback() {
+		f.Refuse(netflow.Refused, "not here")
+		return
+	}
+	c, err := net.Dial("tcp", r.Addr.String())
+	if err != nil {
+		f.Refuse(netflow.Refused, err.Error())
+		return
+	}
+	if f.Accept() == nil {
+		flow.Join(f, c.(*net.TCPConn))
+	}
+}
+
+// newTestForwards are the forwards of a run with one carrier.
+func newTestForwards(t *testing.T, order Network) *forwards {
+	t.Helper()
+	host, guest := net.Pipe()
+	here, there := flow.New(host, true, 0, func(*flow.Flow) {}), flow.New(guest, false, 0, guestFlows)
+	r := &run{board: board{changed: make(chan struct{})}, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	r.order.ID, r.order.Network = vm.NewID(), &order
+	c := newCarriers()
+	c.add(here)
+	f := newForwards(r, c)
+	f.open()
+	t.Cleanup(func() {
+		f.close()
+		here.Close()
+		there.Close()
+	})
+	return f
+}
+
+// echo is a server of this host's that sends back what it gets, then an end.
+func echo(t *testing.T, addr string) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("listen: %v", err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() { // ends with l
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with c
+				defer c.Close()
+				io.Copy(c, c)
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// freePort is one that nobody had a moment ago.
+func freePort(t *testing.T, addr string) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+	if err != nil {
+		t.Skipf("listen: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// ask sends text to addr and returns all that comes back.
+func ask(addr netip.AddrPort, text string) (string, error) {
+	c, err := net.DialTimeout("tcp", addr.String(), 10*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, text); err != nil {
+		return "", err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return "", err
+	}
+	out, err := io.ReadAll(c)
+	return string(out), err
+}
+
+func TestForward(t *testing.T) {
+	for _, family := range []string{"127.0.0.1", "::1"} {
+		t.Run(family, func(t *testing.T) {
+			server := echo(t, net.JoinHostPort(family, "0"))
+			at := freePort(t, family)
+			f := newTestForwards(t, Network{Publish: []vm.Forward{{Host: at, Guest: server.Port()}}})
+			text := strings.Repeat("all of it ", 20_000)
+			if got, err := ask(at, text); err != nil || got != text {
+				t.Errorf("through the forward came %d bytes, %v, want %d", len(got), err, len(text))
+			}
+			if !f.remove(at) {
+				t.Error("the forward is not there to be removed")
+			}
+			if _, err := ask(at, "x"); err == nil {
+				t.Error("a forward that was removed answers")
+			}
+			if f.remove(at) {
+				t.Error("the forward was removed twice")
+			}
+		})
+	}
+}
+
+func TestForwardToNothing(t *testing.T) {
+	at, closed := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.1")
+	newTestForwards(t, Network{Publish: []vm.Forward{{Host: at, Guest: closed.Port()}}})
+	if got, err := ask(at, "x"); err == nil {
+		t.Errorf("a forward to a port that is closed gives %q and an end, want a reset", got)
+	}
+}
+
+func TestForwardTaken(t *testing.T) {
+	taken := echo(t, "127.0.0.1:0")
+	p := vm.Forward{Host: taken, Guest: 80}
+	f := newTestForwards(t, Network{Publish: []vm.Forward{p}})
+	s, _ := f.r.now()
+	if len(s.NotForwarded) != 1 || !strings.Contains(s.NotForwarded[0], fmt.Sprintf("(pid %d)", os.Getpid())) {
+		t.Errorf("the status says %q, want who has the port", s.NotForwarded)
+	}
+	if st := f.state(); len(st.Forwards) != 1 || st.Forwards[0].Problem == "" {
+		t.Errorf("state = %+v, want the forward with its problem", st)
+	}
+	err := CheckForward(p)
+	if err == nil || !strings.Contains(err.Error(), "in use by") || !strings.Contains(hint.Of(err), "choose another port, as "+fmt.Sprint(taken.Port()+1)+":80") {
+		t.Errorf("CheckForward = %v (%s), want who has the port and what to type", err, hint.Of(err))
+	}
+	other := vm.Forward{Host: echo(t, "127.0.0.1:0"), Guest: 81}
+	if err := f.add(other, false); err == nil {
+		t.Error("a port that is taken was added")
+	}
+	if st := f.state(); len(st.Forwards) != 1 {
+		t.Errorf("after an addition that was refused there are %+v", st.Forwards)
+	}
+	free := vm.Forward{Host: freePort(t, "127.0.0.1"), Guest: taken.Port()}
+	for range 2 { // a repeat changes nothing
+		if err := f.add(free, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := ask(free.Host, "hello"); err != nil || got != "hello" {
+		t.Errorf("through the forward came %q, %v", got, err)
+	}
+	err = CheckForward(vm.Forward{Host: netip.MustParseAddrPort("192.0.2.1:8080"), Guest: 80})
+	if err == nil || !strings.Contains(err.Error(), "no address 192.0.2.1") {
+		t.Errorf("CheckForward of another host's address = %v", err)
+	}
+}
+
+func TestPrivilegedPort(t *testing.T) {
+	p := vm.Forward{Host: netip.MustParseAddrPort("127.0.0.1:80"), Guest: 80}
+	err := listenError(p, &net.OpError{Err: os.NewSyscallError("bind", unix.EACCES)})
+	if !strings.Contains(err.Error(), "only for root") || !strings.Contains(hint.Of(err), "as 8080:80") {
+		t.Errorf("listenError = %v (%s)", err, hint.Of(err))
+	}
+}
+
+func TestAutoForward(t *testing.T) {
+	server := echo(t, "127.0.0.1:0")
+	f := newTestForwards(t, Network{AutoForward: true})
+	at := netip.AddrPortFrom(f.own, server.Port())
+	many := control.Ports{}
+	for i := range 100 {
+		many.Listening = append(many.Listening, control.Listener{Addr: netip.AddrPortFrom(guestAddrs[0], uint16(20_000+i))})
+	}
+	f.hear(many)
+	if got := len(f.state().Forwards); got != vm.MaxForwards {
+		t.Errorf("to 100 ports there are %d forwards, want %d", got, vm.MaxForwards)
+	}
+	f.hear(control.Ports{Listening: []control.Listener{{Addr: server, Process: "a\x1b"}, {Addr: netip.AddrPortFrom(guestAddrs[1], server.Port())}}})
+	if got := f.state(); len(got.Forwards) != 1 || got.Ports.Listening[0].Process != `a\x1b` {
+		t.Errorf("state = %+v, want one forward, and the guest's text escaped", got)
+	}
+	if got, err := ask(at, "hello"); err != nil || got != "hello" {
+		t.Errorf("at the VM's own address came %q, %v", got, err)
+	}
+	f.hear(control.Ports{})
+	if _, err := ask(at, "x"); err == nil {
+		t.Error("the forward answers although nothing listens")
+	}
+}
+
+func TestMayConnect(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c := server.(*net.TCPConn)
+	if err := mayConnect(c, os.Getuid()); err != nil {
+		t.Errorf("a connection of this user: %v", err)
+	}
+	if err := mayConnect(c, os.Getuid()+1); err == nil || !strings.Contains(err.Error(), "of user") {
+		t.Errorf("a connection of another user: %v, want an error", err)
+	}
+	client.Close()
+	if err := mayConnect(c, os.Getuid()); err == nil {
+		t.Error("a connection whose owner can't be told may connect")
+	}
+}
+
+// TestForwardsEnd closes forwards while connections wait for a carrier, and for bytes.
+func TestForwardsEnd(t *testing.T) {
+	server := echo(t, "127.0.0.1:0")
+	at := freePort(t, "127.0.0.1")
+	f := newTestForwards(t, Network{Publish: []vm.Forward{{Host: at, Guest: server.Port()}}})
+	c, err := net.Dial("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	f.carriers.mu.Lock()
+	f.carriers.live = nil
+	f.carriers.mu.Unlock()
+	waiting, err := net.Dial("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	f.close()
+	for _, c := range []net.Conn{c, waiting} {
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || err == io.EOF {
+			t.Errorf("after the end of the forwards a read gives %d bytes, %v, want a reset", n, err)
+		}
+	}
+	if err := f.add(vm.Forward{Host: at, Guest: 1}, false); err == nil {
+		t.Error("a forward was added after the end")
+	}
+}
