@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -188,6 +189,15 @@ var randomVerbs = []func(context.Context, *api.Client, string) error{
 	},
 }
 
+// signal sends a signal to a process of this world whose arguments have of. A number
+// that was listed may be another process's by now, the daemon's even.
+func (w *world) signal(pid int, of string, sig syscall.Signal) {
+	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if strings.Contains(string(args), of) {
+		syscall.Kill(pid, sig)
+	}
+}
+
 // mishap is one thing that goes wrong, and is over when it returns.
 func (w *world) mishap(r *rand.Rand) string {
 	c := api.NewClient(filepath.Join(w.state(), "bangerd.sock"))
@@ -202,10 +212,10 @@ func (w *world) mishap(r *rand.Rand) string {
 			victims = append(victims, v)
 		}
 	}
-	hold := func(pid int) {
-		syscall.Kill(pid, syscall.SIGSTOP)
+	hold := func(pid int, of string) {
+		w.signal(pid, of, syscall.SIGSTOP)
 		time.Sleep(time.Duration(r.IntN(1000)) * time.Millisecond)
-		syscall.Kill(pid, syscall.SIGCONT)
+		w.signal(pid, of, syscall.SIGCONT)
 	}
 	switch n := r.IntN(8); {
 	case n < 3:
@@ -215,20 +225,21 @@ func (w *world) mishap(r *rand.Rand) string {
 		}
 		return "daemon killed"
 	case n == 3 && len(victims) > 0:
-		syscall.Kill(victims[r.IntN(len(victims))].Supervisor.PID, syscall.SIGKILL)
+		v := victims[r.IntN(len(victims))]
+		w.signal(v.Supervisor.PID, string(v.ID), syscall.SIGKILL)
 		return "supervisor killed"
 	case n == 4 && len(victims) > 0:
 		if v := victims[r.IntN(len(victims))]; v.VMM != nil && v.VMM.PID > 0 {
-			syscall.Kill(v.VMM.PID, syscall.SIGKILL)
+			w.signal(v.VMM.PID, string(v.ID), syscall.SIGKILL)
 		}
 		return "VMM killed"
 	case n == 5:
 		if v := list[r.IntN(len(list))]; v.Supervisor != nil {
-			hold(v.Supervisor.PID)
+			hold(v.Supervisor.PID, string(v.ID))
 		}
 		return "supervisor held"
 	case n == 6:
-		hold(w.daemon.Process.Pid)
+		hold(w.daemon.Process.Pid, "serve")
 		return "daemon held"
 	default:
 		os.Remove(filepath.Join(w.state(), "bangerd.sock"))
