@@ -95,6 +95,7 @@ func (x *b) measure(out string) error {
 		{"exec", x.exec},
 		{"floor and whole run", func() error { return x.boots(1.25) }},
 		{"bytes", x.raw},
+		{"network", x.network},
 		{"root", x.root},
 		{"workspaces", x.workspaces},
 		{"many VMs", x.many},
