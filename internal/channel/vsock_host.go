@@ -88,21 +88,18 @@ func (c *HybridCarrier) Hello(ctx context.Context) (Hello, error) {
 const maxAnswer = 14
 
 // Dial implements Carrier.
-func (c *HybridCarrier) Dial(ctx context.Context, port uint32) (_ Stream, err error) {
+func (c *HybridCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
 	select {
 	case c.places <- struct{}{}:
 	default:
 		return nil, TooManyError{}
 	}
-	defer func() {
-		if err != nil {
-			<-c.places
-		}
-	}()
 	conn, err := c.dial(ctx)
 	if err != nil {
+		<-c.places
 		return nil, err
 	}
+	// From here on the place is given back by whoever forgets the stream: Drop may.
 	s := &hybridStream{UnixConn: conn, c: c}
 	c.mu.Lock()
 	closed := c.closed
@@ -118,8 +115,7 @@ func (c *HybridCarrier) Dial(ctx context.Context, port uint32) (_ Stream, err er
 		}
 	}
 	if err != nil {
-		c.forget(s)
-		conn.Close()
+		s.Close()
 		return nil, fmt.Errorf("open a stream to the guest's port %d: %w", port, err)
 	}
 	return s, nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // hybridVMM stands in a VMM's place on its socket: it answers each CONNECT by
@@ -219,4 +220,31 @@ func FuzzAsk(f *testing.F) {
 			t.Errorf("ask took %q for an answer", answer)
 		}
 	})
+}
+
+// A stream that is dropped while it is being opened gives its place back once.
+func TestHybridDropsWhileItDials(t *testing.T) {
+	asked := make(chan struct{})
+	c, _, _ := hybrid(t, func(c net.Conn, _ string) {
+		close(asked)
+		io.Copy(io.Discard, c) // and never answers
+	})
+	done := make(chan error)
+	go func() { // ends with Drop
+		_, err := c.Dial(context.Background(), 7)
+		done <- err
+	}()
+	<-asked
+	c.Drop()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("Dial of a stream that was dropped: no error")
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Dial of a stream that was dropped does not return")
+	}
+	if n := len(c.places); n != 0 {
+		t.Errorf("%d places are taken", n)
+	}
 }

@@ -203,7 +203,7 @@ func (w *world) mishap(r *rand.Rand) string {
 	c := api.NewClient(filepath.Join(w.state(), "bangerd.sock"))
 	list, err := c.ListVMs(w.ctx())
 	if err != nil {
-		w.t.Errorf("list: %v", err)
+		w.t.Errorf("list: %v; %s", err, w.whereabouts())
 		return "none"
 	}
 	var victims []api.VM

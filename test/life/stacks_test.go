@@ -38,3 +38,13 @@ func (w *world) stacks() string {
 	}
 	return b.String()
 }
+
+// whereabouts says how the daemon ended, or where it is.
+func (w *world) whereabouts() string {
+	select {
+	case <-w.ended:
+		return "the daemon has ended: " + w.daemon.ProcessState.String()
+	default:
+		return "the daemon is at\n" + w.stacks()
+	}
+}

@@ -117,6 +117,15 @@ func (w *world) vmDir(id vm.ID) string { return filepath.Join(w.state(), "vms", 
 // left.
 func (w *world) clear() {
 	if w.t.Failed() {
+		if w.ended != nil {
+			w.t.Log(w.whereabouts())
+		}
+		for pid, line := range w.processes() { // where supervisors are goes into their logs
+			if strings.Contains(line, " supervise ") {
+				syscall.Kill(pid, syscall.SIGQUIT)
+			}
+		}
+		time.Sleep(time.Second)
 		if text := tail(filepath.Join(w.dir, "stderr")); len(text) > 0 {
 			w.t.Logf("daemons wrote to stderr:\n%s", text)
 		}
@@ -147,7 +156,7 @@ func (w *world) clear() {
 
 func tail(path string) []byte {
 	text, _ := os.ReadFile(path)
-	return text[max(0, len(text)-6000):]
+	return text[max(0, len(text)-16000):]
 }
 
 func glob(pattern string) []string {
