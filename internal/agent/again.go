@@ -64,13 +64,12 @@ KillMode=process
 OOMScoreAdjust=-1000
 `
 
-// mountConf keeps systemd from unmounting the agent's program when a shutdown begins:
-// it is in use. It is unmounted in the end, with all that is left. The name of the
-// mount's unit is its path, escaped as systemd-escape(1) does.
-const (
-	mountConf    = "[Unit]\nDefaultDependencies=no\n"
-	mountConfDir = unitDir + `/run-banger-banger\x2dagent.mount.d`
-)
+// mountConf keeps systemd from unmounting the agent's program and its network's namespace
+// when a shutdown begins: they are in use. They are unmounted in the end, with all that is
+// left. The name of a mount's unit is its path, escaped as systemd-escape(1) does.
+const mountConf = "[Unit]\nDefaultDependencies=no\n"
+
+var mountConfDirs = []string{unitDir + `/run-banger-banger\x2dagent.mount.d`, unitDir + `/run-banger-network.mount.d`}
 
 // keepAgent writes the unit below root if its init is systemd. It has to be there
 // when systemd begins.
@@ -79,13 +78,16 @@ func keepAgent(root, init string) error {
 	if err != nil || filepath.Base(path) != "systemd" {
 		return nil
 	}
-	for _, dir := range []string{unitWant, mountConfDir} {
+	if err := os.MkdirAll(filepath.Join(root, unitWant), 0o755); err != nil {
+		return err
+	}
+	for _, dir := range mountConfDirs {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
-	}
-	if err := os.WriteFile(filepath.Join(root, mountConfDir, "banger.conf"), []byte(mountConf), 0o644); err != nil {
-		return err
+		if err := os.WriteFile(filepath.Join(root, dir, "banger.conf"), []byte(mountConf), 0o644); err != nil {
+			return err
+		}
 	}
 	text := fmt.Sprintf(unit, lfs.Agent, argWatch, argUnit)
 	if err := os.WriteFile(filepath.Join(root, unitDir, unitName), []byte(text), 0o644); err != nil {
