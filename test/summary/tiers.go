@@ -55,7 +55,7 @@ func tiers(only string, fresh bool) []tier {
 				c.fail("get kernel and image")
 				return
 			}
-			goTest(c, env, run("-count=1", "-tags=vmtest", "-parallel=2", "-timeout=20m", "./test/vm")...)
+			goTest(c, env, run("-count=1", "-tags=vmtest", "-parallel=2", "-timeout=45m", "./test/vm")...)
 			if only != "" {
 				return
 			}
