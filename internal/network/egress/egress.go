@@ -8,7 +8,6 @@ package egress
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -46,7 +45,6 @@ type Config struct {
 	Proxies *dial.Proxies
 	// Record takes what was denied, each time. It must not wait.
 	Record func(Event)
-	Log    *slog.Logger
 }
 
 // Guest is one VM's way out. Its methods may be called at once. Close it.
