@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -69,7 +68,7 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	host := &resolver.Host{ResolvConf: conf, Hosts: filepath.Join(dir, "hosts"), Bus: "unix:path=" + filepath.Join(dir, "no-bus")}
 	w.g = New(Config{
-		Policy: parsePolicy(t, s.policy), Routes: s.routes, Host: host, Proxies: s.proxies, Log: slog.New(slog.DiscardHandler),
+		Policy: parsePolicy(t, s.policy), Routes: s.routes, Host: host, Proxies: s.proxies,
 		Record: func(e Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
