@@ -104,7 +104,11 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 	if err := fitsHost(spec); err != nil {
 		return spec, vmm.Choice{}, err
 	}
-	if _, _, err := s.networkOf(spec.Network); err != nil {
+	c, err := s.cfg.Network()
+	if err == nil {
+		_, err = networkOf(spec.Network, c) // are the rules sound?
+	}
+	if err != nil {
 		return spec, vmm.Choice{}, err
 	}
 	if err := supervisor.CheckZone(spec.TZ); err != nil {

@@ -72,12 +72,8 @@ func (s *Set) networkOf(n vm.Network) (out *supervisor.Network, notes []string, 
 	if c.Mirrors == nil || *c.Mirrors {
 		found := mirrors.Read(host)
 		notes = append(notes, found.Notes...)
-		for _, r := range append(found.Rules(), imageMirrors...) {
-			source := policy.FromMirrors
-			if r.Origin == "" {
-				source = policy.FromImage
-			}
-			rule, err := policy.Parse(policy.Allow, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))), policy.Origin{Source: source, File: r.Origin})
+		for _, r := range found.Rules() {
+			rule, err := policy.Parse(policy.Allow, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))), policy.Origin{Source: policy.FromMirrors, File: r.Origin})
 			if err != nil {
 				notes = append(notes, fmt.Sprintf("%s: %v", r.Origin, err))
 				continue
@@ -99,10 +95,6 @@ func (s *Set) networkOf(n vm.Network) (out *supervisor.Network, notes []string, 
 	}
 	return out, notes, out.Policy.Check()
 }
-
-// imageMirrors are the archives that banger's own image is made of, and is configured
-// with.
-var imageMirrors = []mirrors.Rule{{Host: "deb.debian.org", Port: 80}, {Host: "security.debian.org", Port: 80}}
 
 // proxiesOf are the upstream proxies of all VMs: the configuration's, else the
 // environment's in which the daemon was started.
