@@ -41,7 +41,7 @@ const logPause = 250 * time.Millisecond
 // the run's end.
 func (i *Instance) NetworkLog(ctx context.Context, w io.Writer, follow bool) error {
 	path := filepath.Join(i.Dir(), supervisor.NetworkLogFile)
-	if err := copyFile(w, path+".1"); err != nil {
+	if err := supervisor.CopyOlderNetworkLog(w, i.Dir()); err != nil {
 		return err
 	}
 	f, err := os.Open(path)
@@ -74,19 +74,6 @@ func (i *Instance) NetworkLog(ctx context.Context, w io.Writer, follow bool) err
 			}
 		}
 	}
-}
-
-func copyFile(w io.Writer, path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return err
 }
 
 func pause(ctx context.Context, d time.Duration) {

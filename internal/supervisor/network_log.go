@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -92,7 +93,7 @@ func (l *networkLog) write() {
 	}
 	line = append(line, '\n')
 	if l.size+int64(len(line)) > maxNetworkLog {
-		fault.Do("network.log", func() error { return os.Rename(l.path, l.path+".1") })
+		fault.Do("network.log", func() error { return os.Rename(l.path, l.path+olderSuffix) })
 		l.size = 0
 	}
 	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -113,4 +114,10 @@ func (l *networkLog) Close() {
 		l.flush.Stop()
 	}
 	l.closed = true
+}
+
+// CopyOlderNetworkLog writes what the log in a VM's directory had before it was begun
+// anew; none is empty.
+func CopyOlderNetworkLog(w io.Writer, dir string) error {
+	return copyFile(w, filepath.Join(dir, NetworkLogFile+olderSuffix))
 }
