@@ -25,7 +25,8 @@ func tiers(only string, fresh bool) []tier {
 		{name: "check", run: runChecks},
 		{name: "unit", run: func(c *count) {
 			env := []string{"CGO_ENABLED=1"}
-			goTest(c, env, "-race", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
+			// What takes longest begins first, with the others beside it.
+			goTest(c, env, "-race", "./internal/workspace", "./internal/...", "./cmd/...", "./test/summary", "./test/smoke", "./test/smoke/testhost", ".")
 		}},
 		{name: "life", run: func(c *count) {
 			// The owner of VMs, supervisors and stand-in VMMs as real processes. What
@@ -64,9 +65,13 @@ func tiers(only string, fresh bool) []tier {
 				say("FAIL vm: find the tests with guests: %v", err)
 				c.fail("find the tests with guests")
 			}
+			// Two packages at a time, each with a guest: as many guests as above.
+			var names, paths []string
 			for _, pkg := range slices.Sorted(maps.Keys(packages)) {
-				goTest(c, append(env, artifacts...), "-count=1", "-tags=vmtest", "-timeout=10m", "-run=^("+strings.Join(packages[pkg], "|")+")$", "./"+pkg)
+				names, paths = append(names, packages[pkg]...), append(paths, "./"+pkg)
 			}
+			goTest(c, append(env, artifacts...), append([]string{"-count=1", "-tags=vmtest", "-p=2", "-parallel=1", "-timeout=15m",
+				"-run=^(" + strings.Join(names, "|") + ")$"}, paths...)...)
 		}},
 		{name: "host", none: "no test needs root and a host's own devices yet"},
 		{name: "smoke", long: true, none: "make smoke runs it", run: func(c *count) {
