@@ -35,6 +35,8 @@ const programName = "banger-agent"
 // Main runs the half that this process is, or what a session asks of the program.
 // It does not return.
 func Main() {
+	// What ps and top show, however it was started.
+	os.WriteFile("/proc/self/comm", []byte(programName), 0)
 	var err error
 	switch {
 	case filepath.Base(os.Args[0]) == programName && program.Has(os.Args[1:]):

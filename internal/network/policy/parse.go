@@ -23,7 +23,7 @@ func Parse(action Action, pattern string, from Origin) (Rule, error) {
 		err = check(action, p)
 	}
 	if err != nil {
-		return Rule{}, fmt.Errorf("--%s %q: %w", action, pattern, err)
+		return Rule{}, fmt.Errorf("%q: %w", pattern, err)
 	}
 	return Rule{action, p, from}, nil
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -138,7 +139,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("Parse(%q) = %v, want an error", c.in, r)
 			continue
 		}
-		if !strings.Contains(err.Error(), c.err) || !strings.HasPrefix(err.Error(), "--allow ") {
+		if !strings.Contains(err.Error(), c.err) || !strings.HasPrefix(err.Error(), strconv.Quote(c.in)+": ") {
 			t.Errorf("Parse(%q): %v; want %q", c.in, err, c.err)
 		}
 		if h := hint.Of(err); h == "" || !strings.Contains(h, c.hint) {
