@@ -47,7 +47,7 @@ const (
 
 // unit is what systemd keeps running. Nothing that ends units, a shutdown
 // included, ends it before systemd ends all processes, and its own end takes
-// nothing along. The agent that it starts is in no unit (agentCgroup). It goes before
+// nothing along. The agent that it starts is in no unit (agentGroup). It goes before
 // all that is started again with it.
 const unit = `[Unit]
 Description=Start banger's agent again if it was killed
@@ -145,7 +145,7 @@ func startAgain(lock *os.File) (*exec.Cmd, error) {
 		defer console.Close()
 		cmd.Stdout, cmd.Stderr = console, console
 	}
-	if group, err := os.Open(agentCgroup); err == nil {
+	if group, err := openAgentGroup(); err == nil {
 		defer group.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
 	}

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -14,14 +16,14 @@ import (
 // Where control groups are. Ours are below banger: the agent's own, and one for
 // each command (command.Groups).
 const (
-	cgroups     = "/sys/fs/cgroup"
-	ourCgroup   = cgroups + "/banger"
-	agentCgroup = ourCgroup + "/agent"
+	cgroups    = "/sys/fs/cgroup"
+	ourGroup   = "banger"
+	agentGroup = ourGroup + "/agent"
 )
 
 // cgroupOptions are those with which systemd mounts the hierarchy
 // (src/shared/mount-setup.c).
-const cgroupOptions = "nsdelegate,memory_recursiveprot"
+var cgroupOptions = []string{"nsdelegate", "memory_recursiveprot"}
 
 // agentMemory is what the kernel does not take from the agent while another process
 // has something to give, in bytes: what it may use (serve), and its program.
@@ -37,30 +39,31 @@ func enterCgroup() error {
 	if err := os.MkdirAll(cgroups, 0o755); err != nil {
 		return err
 	}
-	err := mount("cgroup2", cgroups, "cgroup2", flags, cgroupOptions)
+	err := mount("cgroup2", cgroups, "cgroup2", flags, strings.Join(cgroupOptions, ","))
 	if errors.Is(err, unix.EINVAL) { // a kernel before 5.7 lacks an option
 		err = mount("cgroup2", cgroups, "cgroup2", flags, "")
 	}
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{ourCgroup, agentCgroup} {
+	ours, agents := filepath.Join(cgroups, ourGroup), filepath.Join(cgroups, agentGroup)
+	for _, dir := range []string{ours, agents} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := writeCgroup(agentCgroup, "cgroup.procs", "0"); err != nil { // 0 is the writer
+	if err := writeCgroup(agents, "cgroup.procs", "0"); err != nil { // 0 is the writer
 		return err
 	}
 	// A group whose children have controllers can't hold processes itself. A
 	// controller that a child has can't be taken away, so systemd leaves this one on.
-	for _, dir := range []string{cgroups, ourCgroup} {
+	for _, dir := range []string{cgroups, ours} {
 		if err := writeCgroup(dir, "cgroup.subtree_control", "+memory"); err != nil {
 			return err
 		}
 	}
 	// What a child is promised counts as far as its parent is.
-	for _, dir := range []string{ourCgroup, agentCgroup} {
+	for _, dir := range []string{ours, agents} {
 		if err := writeCgroup(dir, "memory.min", strconv.Itoa(agentMemory)); err != nil {
 			return err
 		}
@@ -72,10 +75,57 @@ func writeCgroup(dir, name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0)
 }
 
-// openGroups returns where commands get their groups; nil where the kernel or an
-// init has none of version 2.
+// openCgroups opens the hierarchy, whatever an init has mounted over its path. The kernel
+// takes the options of each mount for the whole hierarchy.
+func openCgroups() (*os.File, error) {
+	ctx, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open the control groups: %w", err)
+	}
+	defer unix.Close(ctx)
+	for _, o := range cgroupOptions {
+		unix.FsconfigSetFlag(ctx, o) // a kernel before 5.7 lacks one
+	}
+	return mountDetached(ctx, "cgroup2")
+}
+
+// mountDetached mounts what ctx is configured for, at no path, and opens its root.
+func mountDetached(ctx int, name string) (*os.File, error) {
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// within is the path of a group of the hierarchy h, for this process.
+func within(h *os.File, group string) string {
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(h.Fd())), group)
+}
+
+// openAgentGroup opens the agent's own group.
+func openAgentGroup() (*os.File, error) {
+	h, err := openCgroups()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	return os.Open(within(h, agentGroup))
+}
+
+// openGroups returns where commands get their groups; nil if the kernel has none of
+// version 2.
 func openGroups() *command.Groups {
-	groups, err := command.OpenGroups(ourCgroup)
+	h, err := openCgroups()
+	if err != nil {
+		say("%v", err)
+		return nil
+	}
+	defer h.Close()
+	groups, err := command.OpenGroups(within(h, ourGroup))
 	if err != nil {
 		say("open the control groups: %v", err)
 		return nil

@@ -46,7 +46,10 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 		return errors.New("the guest is ending already")
 	}
 	limit := time.Now().Add(e.Grace())
-	dropKeeper() // else a shutdown that ends all processes would see new ones
+	if h, err := openKeeper(); err == nil {
+		stopKeeper(h) // else a shutdown that ends all processes would see new ones
+		h.Close()
+	}
 	switch a.initKind() {
 	case "systemd":
 		unix.Kill(1, rebootSignal)

@@ -34,42 +34,43 @@ const (
 // keeperLimit bounds the removal of the hierarchy.
 const keeperLimit = 10 * time.Second
 
-// openKeeper opens the hierarchy, and makes it if there is none. One without groups is
-// gone when it is closed.
+// openKeeper opens the hierarchy; fs.ErrNotExist if there is none. One without groups goes
+// when it is closed, a moment later.
 func openKeeper() (*os.File, error) {
-	fs, err := unix.Fsopen("cgroup", unix.FSOPEN_CLOEXEC)
+	h, err := mountKeeper(false)
+	if errors.Is(err, unix.EINVAL) {
+		err = fs.ErrNotExist
+	}
+	return h, err
+}
+
+// mountKeeper is openKeeper, and makes the hierarchy if that is asked for. Without
+// controllers, and without the word that there are none, the kernel makes none
+// (kernel/cgroup/cgroup-v1.c, cgroup1_root_to_use).
+func mountKeeper(create bool) (*os.File, error) {
+	ctx, err := unix.Fsopen("cgroup", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open a hierarchy of control groups: %w", err)
 	}
-	defer unix.Close(fs)
-	err = unix.FsconfigSetFlag(fs, "none")
-	for key, value := range map[string]string{"name": keeperName, "release_agent": lfs.Agent} {
-		err = errors.Join(err, unix.FsconfigSetString(fs, key, value))
-	}
-	if err == nil {
-		err = unix.FsconfigCreate(fs)
+	defer unix.Close(ctx)
+	err = unix.FsconfigSetString(ctx, "name", keeperName)
+	if create {
+		err = errors.Join(err, unix.FsconfigSetFlag(ctx, "none"), unix.FsconfigSetString(ctx, "release_agent", lfs.Agent))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make a hierarchy of control groups: %w", err)
+		return nil, fmt.Errorf("configure a hierarchy of control groups: %w", err)
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("mount a hierarchy of control groups: %w", err)
-	}
-	return os.NewFile(uintptr(fd), keeperName), nil
+	return mountDetached(ctx, keeperName)
 }
-
-// keeperDir is the hierarchy's path, for this process.
-func keeperDir(h *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(h.Fd())) }
 
 // keepEarly starts a process that watches the agent, and has the kernel watch that.
 func keepEarly() error {
-	h, err := openKeeper()
+	h, err := mountKeeper(true)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	group := filepath.Join(keeperDir(h), keeperGroup)
+	group := within(h, keeperGroup)
 	if err := os.Mkdir(group, 0o755); err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func keepEarly() error {
 	if err = cmd.Start(); err == nil {
 		go cmd.Wait() // ends with the process
 	}
-	return errors.Join(err, writeCgroup(keeperDir(h), "cgroup.procs", "0"))
+	return errors.Join(err, writeCgroup(within(h, ""), "cgroup.procs", "0"))
 }
 
 // leaveKeeper moves the agent out of the group in which a process that watched its
@@ -101,7 +102,7 @@ func leaveKeeper() error {
 		return err
 	}
 	defer h.Close()
-	return writeCgroup(keeperDir(h), "cgroup.procs", "0")
+	return writeCgroup(within(h, ""), "cgroup.procs", "0")
 }
 
 // released is what the kernel calls once the process that watched the agent is gone. It
@@ -116,8 +117,9 @@ func released() error {
 		}
 		return err
 	}
-	if err := writeCgroup(agentCgroup, "cgroup.procs", "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		say("enter the agent's control group: %v", err) // one that an init has mounted over is of no use
+	if h, err := openCgroups(); err == nil {
+		writeCgroup(within(h, agentGroup), "cgroup.procs", "0") // one without is watched as well
+		h.Close()
 	}
 	return watch()
 }
@@ -128,30 +130,33 @@ func enterKeeper() error {
 		return err
 	}
 	defer h.Close()
-	return writeCgroup(filepath.Join(keeperDir(h), keeperGroup), "cgroup.procs", "0")
+	return writeCgroup(within(h, keeperGroup), "cgroup.procs", "0")
 }
 
-// dropKeeper ends the kernel's watch, and the process that is in its group. The
-// hierarchy, which every process has a line of in /proc/PID/cgroup, goes with it.
+// stopKeeper ends the kernel's watch, and the processes that are in its group. It
+// returns that group, of h, whose processes may take a moment to be gone.
+func stopKeeper(h *os.File) string {
+	group := within(h, keeperGroup)
+	writeCgroup(group, "notify_on_release", "0")
+	text, _ := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	return group
+}
+
+// dropKeeper is stopKeeper, and removes the hierarchy, of which every process has a line
+// in /proc/PID/cgroup. The kernel removes it when it is closed after its group is really
+// gone, and that is a while after the group's removal.
 func dropKeeper() {
 	for limit := time.Now().Add(keeperLimit); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
-		text, err := os.ReadFile("/proc/self/cgroup")
-		if err != nil || !bytes.Contains(text, []byte(":name="+keeperName+":")) {
-			return
-		}
 		h, err := openKeeper()
 		if err != nil {
-			continue // it is going
+			return
 		}
-		group := filepath.Join(keeperDir(h), keeperGroup)
-		writeCgroup(group, "notify_on_release", "0")
-		text, _ = os.ReadFile(filepath.Join(group, "cgroup.procs"))
-		for _, field := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(field); err == nil {
-				unix.Kill(pid, unix.SIGKILL)
-			}
-		}
-		os.Remove(group)
+		os.Remove(stopKeeper(h))
 		h.Close()
 	}
 }

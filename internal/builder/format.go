@@ -27,6 +27,9 @@ const (
 
 const blockBytes = 4096
 
+// mib is a MiB, in blocks. A VM's disk begins its own blocks at whole ones.
+const mib = 1 << 20 / blockBytes
+
 // size is what a tar stream's entries take in a file system.
 type size struct {
 	entries int
@@ -89,6 +92,34 @@ const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,exte
 // boot writes a copy in each seventh group or so: for 1 TiB it was 3.5 MiB a VM.
 const growBlocks = 1 << 24 // 64 GiB
 
+// groupBlocks is a group of blocks: as many as a block has bits.
+const groupBlocks = 8 * blockBytes
+
+// copied reports whether a group begins with a copy of the superblock (sparse_super).
+func copied(group int64) bool {
+	for _, base := range []int64{3, 5, 7} {
+		n := group
+		for n > 1 && n%base == 0 {
+			n /= base
+		}
+		if n == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// fit gives a file system of so many blocks, of which slack may be missing, its end: not
+// in a group that it would have for slack alone if that begins with a copy of the
+// superblock. A VM's first boot writes each copy, and takes a block of its own disk for it.
+func fit(blocks, slack int64) int64 {
+	last := (blocks - 1) / groupBlocks
+	if last > 0 && copied(last) && blocks-last*groupBlocks <= slack {
+		return last * groupBlocks
+	}
+	return blocks
+}
+
 // format makes an empty ext4 with room for s in a new sparse file. It ends not long after
 // what it holds: a VM's root begins as large.
 func format(ctx context.Context, path string, s size) error {
@@ -98,23 +129,30 @@ func format(ctx context.Context, path string, s size) error {
 	}
 	perInode := int64(bytesPerInode)
 	blocks := s.blocks + 2*s.names/blockBytes // half of a directory's blocks may be free
-	blocks += blocks/16 + journalBlocks + 2048
+	slack := blocks / 16
+	blocks += slack + journalBlocks + 2048
 	blocks = max(blocks, 3*journalBlocks) // mke2fs wants twice as much free
 	if inodes := int64(s.entries) + int64(s.entries)/8 + 64; blocks*blockBytes/perInode < inodes {
 		perInode = max(blocks*blockBytes/inodes/1024*1024, 2048)
 	}
 	blocks += blocks * 256 / perInode * 9 / 8 // the inodes' tables
+	blocks = fit((blocks+mib-1)/mib*mib, slack)
+	journal := fmt.Sprintf("size=%d", journalBlocks/mib)
+	if blocks > groupBlocks+2*journalBlocks {
+		// Behind the first copy of the superblock: both are written in a VM's first boot,
+		// and take one block of its disk.
+		journal += fmt.Sprintf(",location=%d", groupBlocks)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	// Whole MiB: a VM's disk begins its own blocks there.
-	if err := f.Truncate((blocks*blockBytes + 1<<20 - 1) >> 20 << 20); err != nil {
+	if err := f.Truncate(blocks * blockBytes); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, mke2fs, "-q", "-F", "-t", "ext4", "-b", strconv.Itoa(blockBytes), "-I", "256", "-i", strconv.FormatInt(perInode, 10), "-m", "0",
-		"-O", features, "-J", fmt.Sprintf("size=%d", journalBlocks*blockBytes>>20),
+		"-O", features, "-J", journal,
 		"-E", fmt.Sprintf("lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,resize=%d", growBlocks), path)
 	cmd.Env = []string{"LC_ALL=C", "MKE2FS_CONFIG=/dev/null", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

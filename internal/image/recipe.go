@@ -10,7 +10,7 @@ import (
 
 // format is the version of what makes an image of a recipe, the writer of the file
 // system included.
-const format = 3
+const format = 4
 
 // recipe names what an image with these packages beside the default one's is made of,
 // as far as it does not come from Debian.

@@ -7,7 +7,8 @@
 //
 //	# guests 2    VMs that run at once; the tier never has more than two
 //	# guests 0    none runs, but the user's image and kernel are needed
-//	# limit 4m    how long it may take, without the wait for its guests
+//	# limit 4m    how long it may take, without the wait for its guests; as many times
+//	              longer as it repeats something (see Repeat)
 //	# vmm none    it runs once, and not for each VMM of the tier
 //	# user NAME   it is for that user of a tier that has several
 //	# image NAME  its VMs are made from that image, and it runs where it is asked for
@@ -27,12 +28,14 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -120,6 +123,13 @@ func RunWith(t *testing.T, o Options) {
 	}
 }
 
+// RepeatVar names the variable of the environment that says how often scripts do again
+// what is worth it; they have it as $REPEAT.
+const RepeatVar = "BANGER_TEST_REPEAT"
+
+// Repeat is that number, 1 if nobody says another.
+func Repeat() string { return cmp.Or(os.Getenv(RepeatVar), "1") }
+
 // tier is one call of RunWith.
 type tier struct {
 	Options
@@ -159,13 +169,18 @@ func (r *tier) run(t *testing.T, s *Script, vmm string) {
 		}
 		defer r.guests.Release(s.guests)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), s.limit)
+	repeat, err := strconv.Atoi(Repeat())
+	if err != nil || repeat < 1 {
+		t.Fatalf("$%s is %q: it is no number above 0", RepeatVar, Repeat())
+	}
+	limit := s.limit * time.Duration(repeat)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	p := testscript.Params{
 		Files:               []string{s.file},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(s.limit),
+		Deadline:            time.Now().Add(limit),
 		Cmds:                commands,
 		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
@@ -250,6 +265,7 @@ func setup(env *testscript.Env, s *state, shareCache bool) error {
 		"XDG_CONFIG_HOME": filepath.Join(env.WorkDir, "config"),
 		"XDG_RUNTIME_DIR": filepath.Join(env.WorkDir, "run"),
 		"VMM":             s.vmm,
+		"REPEAT":          Repeat(),
 		"XDG_CACHE_HOME":  cache,
 		"SHARED_CACHE":    shared,
 		"TERM":            "xterm",

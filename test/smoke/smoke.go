@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"banger/test/day"
+	"banger/test/harness"
 	"banger/test/smoke/testhost"
 )
 
 const (
 	// limit bounds a run.
 	limit = 60 * time.Minute
-	// dayLimit bounds one with a day's work.
+	// dayLimit bounds one with a day's work, or one that repeats something.
 	dayLimit = 3 * time.Hour
 	// builtBin has the programs as make build leaves them.
 	builtBin = "bin"
@@ -48,6 +49,9 @@ func smoke(ctx context.Context, o options) (err error) {
 		if err := day.Ensure(ctx, builtBin+"/banger"); err != nil {
 			return err
 		}
+	}
+	if harness.Repeat() != "1" {
+		limit = dayLimit
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
 	defer cancel()

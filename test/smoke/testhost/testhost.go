@@ -44,7 +44,7 @@ const HandedAsIs = "/var/lib/handed/tree"
 
 // bootLimit is what a boot may take; 15 to 25 s are usual, on a loaded machine
 // twice that.
-const bootLimit = 3 * time.Minute
+const bootLimit = 10 * time.Minute
 
 // Options say what test host to boot.
 type Options struct {
@@ -76,12 +76,13 @@ func Boot(ctx context.Context, o Options) (h *Host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h = &Host{dir: dir, say: o.Say}
-	defer func() {
+	made := &Host{dir: dir, say: o.Say}
+	defer func() { // h is nil by then
 		if err != nil {
-			err = errors.Join(err, h.Close())
+			err = errors.Join(err, made.Close())
 		}
 	}()
+	h = made
 	if err := h.makeKeys(ctx); err != nil {
 		return nil, err
 	}
