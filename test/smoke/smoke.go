@@ -13,10 +13,9 @@ import (
 )
 
 const (
-	// limit bounds a run.
-	limit = 60 * time.Minute
-	// dayLimit bounds one with a day's work.
-	dayLimit = 3 * time.Hour
+	// usualLimit bounds a run, dayLimit one with a day's work.
+	usualLimit = 60 * time.Minute
+	dayLimit   = 3 * time.Hour
 	// builtBin has the programs as make build leaves them.
 	builtBin = "bin"
 	// leaveLimit bounds what is fetched from the test host at the end.
@@ -41,10 +40,10 @@ func smoke(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	limit := limit
+	limit := all.limit()
 	var images []string
 	if all.image {
-		limit, images = dayLimit, []string{day.Image}
+		images = []string{day.Image}
 		if err := day.Ensure(ctx, builtBin+"/banger"); err != nil {
 			return err
 		}
