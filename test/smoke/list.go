@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"banger/test/day"
 	"banger/test/harness"
@@ -19,6 +20,14 @@ type list struct {
 	between     map[string]bool // there are some with two halves, and that between them
 	contracts   []string
 	image       bool // there are some that want the day's image: only when they are asked for
+}
+
+// limit bounds the run.
+func (l *list) limit() time.Duration {
+	if l.image || harness.Repeat() != "1" {
+		return dayLimit
+	}
+	return usualLimit
 }
 
 // readList says what of what there is matches only.

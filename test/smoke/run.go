@@ -164,7 +164,7 @@ func (r *run) goTest(ctx context.Context, b testBinary) error {
 		}
 	}
 	line := fmt.Sprintf("%sexec %s -test.v=test2json -test.parallel=%d -test.timeout=%v -test.run=%s -test.skip=%s 2>&1",
-		b.setup, b.file, atOnce, dayLimit, testhost.Quote(b.pattern), testhost.Quote(strings.Join(skip, "|")))
+		b.setup, b.file, atOnce, r.list.limit(), testhost.Quote(b.pattern), testhost.Quote(strings.Join(skip, "|")))
 	status, err := r.host.Run(ctx, testhost.Command{User: b.user, Dir: b.dir, Env: b.env, Args: []string{"sh", "-c", line}, Stdout: in})
 	in.Close()
 	if werr := wait(); err == nil {

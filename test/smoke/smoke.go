@@ -9,15 +9,13 @@ import (
 	"time"
 
 	"banger/test/day"
-	"banger/test/harness"
 	"banger/test/smoke/testhost"
 )
 
 const (
-	// limit bounds a run.
-	limit = 60 * time.Minute
-	// dayLimit bounds one with a day's work, or one that repeats something.
-	dayLimit = 3 * time.Hour
+	// usualLimit bounds a run, dayLimit one with a day's work, or that repeats something.
+	usualLimit = 60 * time.Minute
+	dayLimit   = 3 * time.Hour
 	// builtBin has the programs as make build leaves them.
 	builtBin = "bin"
 	// leaveLimit bounds what is fetched from the test host at the end.
@@ -42,16 +40,13 @@ func smoke(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	limit := limit
+	limit := all.limit()
 	var images []string
 	if all.image {
-		limit, images = dayLimit, []string{day.Image}
+		images = []string{day.Image}
 		if err := day.Ensure(ctx, builtBin+"/banger"); err != nil {
 			return err
 		}
-	}
-	if harness.Repeat() != "1" {
-		limit = dayLimit
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the run took more than %v", limit))
 	defer cancel()
