@@ -104,7 +104,7 @@ var imports = map[string]string{
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",
 	"internal/doctor":    "api debian hint kvm landlock network/names paths unixsock vmm",
-	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint pager paths process session sshconfig vm workspace workspace/wire",
+	"internal/cli":       "api autostart channel channel/exec config doctor durable filecopy hint network/mirrors pager paths process session sshconfig vm workspace workspace/wire",
 
 	// Where parts meet.
 	"cmd/banger":       "cli",

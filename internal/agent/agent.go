@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,8 @@ type agent struct {
 	ssh    ssh.Service
 	memory *memory
 	disk   *disk
+
+	network atomic.Pointer[network.Network] // nil without one
 }
 
 // serve is the long-lived agent. again says that there was one before it in this
@@ -63,7 +66,8 @@ func serve(again bool) error {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	a := &agent{exec: command.Service{Agent: []string{programName}, Hear: hearTime}, memory: newMemory(), disk: newDisk()}
+	a := &agent{exec: command.Service{Agent: []string{programName}}, memory: newMemory(), disk: newDisk()}
+	a.exec.Hear = a.hearTime
 	a.ssh.Command = &a.exec
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
@@ -261,6 +265,7 @@ func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
 		return
 	}
 	if n != nil {
+		a.network.Store(n)
 		go n.Serve(a.flows) // ends with the agent
 	}
 }

@@ -43,8 +43,23 @@ func setTime(unixNano int64) error {
 	return nil
 }
 
-// Clock implements control.Service.
-func (a *agent) Clock(context.Context) (control.Clock, error) { return readClock() }
+// clock reads the guest's clocks. NTP that follows this agent's answers follows the guest's
+// own clock: it is no better source.
+func (a *agent) clock() (control.Clock, error) {
+	c, err := readClock()
+	if n := a.network.Load(); n != nil && n.AnsweredTime() {
+		c.Synced = false
+	}
+	return c, err
+}
+
+// Clock implements control.Service: the host asks, and sets the clock if it is wrong.
+func (a *agent) Clock(context.Context) (control.Clock, error) {
+	if n := a.network.Load(); n != nil {
+		n.ClockChecked()
+	}
+	return a.clock()
+}
 
 // SetClock implements control.Service.
 func (a *agent) SetClock(_ context.Context, s control.ClockSet) error {
@@ -56,8 +71,8 @@ func (a *agent) SetClock(_ context.Context, s control.ClockSet) error {
 }
 
 // hearTime sets the clock of a guest that is behind the time of a new session.
-func hearTime(unixNano int64) {
-	c, err := readClock()
+func (a *agent) hearTime(unixNano int64) {
+	c, err := a.clock()
 	if err == nil && behind(c, unixNano) {
 		err = setTime(unixNano)
 	}

@@ -188,6 +188,10 @@ type Create struct {
 	// Force starts the VM although the host's memory does not hold it.
 	Force bool `json:"force,omitempty"`
 	Wait  Wait `json:"wait,omitempty"`
+	// Env are variables of the caller's, NAME=VALUE each, that name upstream proxies and
+	// registries of package clients; others are left out. They count at each start of the VM.
+	// They may hold credentials, which no answer has.
+	Env []string `json:"env,omitempty"`
 }
 
 // Wait is how far a start is waited for.

@@ -15,6 +15,8 @@ type NetworkEvent struct {
 	Port   int       `json:"port,omitempty"`
 	Proto  string    `json:"proto"` // tcp, udp, icmp, dns
 	Reason string    `json:"reason"`
+	// Failed says that the policy allowed it: the host could not do it.
+	Failed bool `json:"failed,omitempty"`
 	// Allow is the flag that would allow it; "" if none would.
 	Allow string `json:"allow,omitempty"`
 	// Process is who asked, as the guest says.

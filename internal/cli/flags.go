@@ -14,6 +14,7 @@ import (
 	"banger/internal/api"
 	"banger/internal/config"
 	"banger/internal/hint"
+	"banger/internal/network/mirrors"
 	"banger/internal/paths"
 	"banger/internal/vm"
 )
@@ -104,7 +105,7 @@ func (f *vmFlags) create(a *app, cmd *cobra.Command) (api.Create, error) {
 	if err != nil {
 		return api.Create{}, err
 	}
-	req := api.Create{Start: true, Force: start.Force, Wait: start.Wait}
+	req := api.Create{Start: true, Force: start.Force, Wait: start.Wait, Env: mirrors.Variables(a.environ)}
 	whole := vm.Defaults(a.cpus, a.memMiB)
 	s := &req.Spec
 	if typed("name") {

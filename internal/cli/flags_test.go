@@ -18,6 +18,7 @@ import (
 func parse(t *testing.T, args ...string) (api.Create, error) {
 	t.Helper()
 	a, _ := newApp(t)
+	a.environ = []string{"HTTPS_PROXY=http://proxy.example", "TOKEN=s3cret"}
 	var f vmFlags
 	cmd := &cobra.Command{Use: "test"}
 	f.add(a, cmd)
@@ -27,7 +28,7 @@ func parse(t *testing.T, args ...string) (api.Create, error) {
 	return f.create(a, cmd)
 }
 
-// The request has what was typed and no more: defaults are the daemon's.
+// The request has what was typed, and the variables that count: defaults are the daemon's.
 func TestCreateRequest(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -42,7 +43,7 @@ func TestCreateRequest(t *testing.T) {
 		{[]string{"--ttl=2d", "--wait=system"}, api.Create{Spec: api.Spec{TTLSeconds: 172800}, Wait: api.WaitSystem}},
 		{[]string{"--wait", "agent"}, api.Create{}},
 	} {
-		test.want.Start = true
+		test.want.Start, test.want.Env = true, []string{"HTTPS_PROXY=http://proxy.example"}
 		got, err := parse(t, test.args...)
 		if err != nil {
 			t.Errorf("create of %q: %v", test.args, err)

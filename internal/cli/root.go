@@ -21,6 +21,7 @@ import (
 // app is what all commands share.
 type app struct {
 	stdin, stdout, stderr *os.File
+	environ               []string // as os.Environ
 	// cpus and memMiB are the host's, for a VM's defaults.
 	cpus   int
 	memMiB int64
@@ -32,7 +33,7 @@ type app struct {
 
 // Main runs one command line and returns the exit status.
 func Main(args []string) int {
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, cpus: runtime.NumCPU(), memMiB: hostMemMiB()}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), cpus: runtime.NumCPU(), memMiB: hostMemMiB()}
 	a.ends = endSignals() // before any other use of package signal
 	ignoreQuit()
 	// A write to a closed stdout is then an error with a status of its own, and

@@ -34,7 +34,8 @@ func (a *app) vmNetworkLog() *cobra.Command {
 		Use:   "log [flags] VM",
 		Short: "Print what a VM was denied",
 		Long: `Print what a VM's guest wanted of the network and did not get: when, what, why,
-which process (as the guest says), and the flag that would allow it.`,
+which process (as the guest says), and the flag that would allow it. "failed" is what
+the policy allowed and this machine could not do, as a name whose server did not answer.`,
 		Example: `  banger vm network log dev
   banger vm network log -f dev
   banger vm network log --json dev | jq -r .allow`,
@@ -84,7 +85,8 @@ func denialText(e api.NetworkEvent) string {
 	if e.Name != "" && e.Addr != "" {
 		what += " (" + e.Addr + ")"
 	}
-	text := fmt.Sprintf("%s  denied  %-4s %s: %s", e.Time.Local().Format(time.DateTime), e.Proto, what, e.Reason)
+	verdict := map[bool]string{true: "failed", false: "denied"}[e.Failed]
+	text := fmt.Sprintf("%s  %s  %-4s %s: %s", e.Time.Local().Format(time.DateTime), verdict, e.Proto, what, e.Reason)
 	if e.Process != "" {
 		text += ", asked by " + e.Process
 	}
@@ -214,29 +216,43 @@ func (a *app) network(ctx context.Context, ref string, q api.NetworkQuery) (api.
 	return c.Network(ctx, ref, q)
 }
 
-// maxNamed is how many denied hosts are named at a session's end.
+// maxNamed is how many hosts are named at a session's end.
 const maxNamed = 3
 
-// noteDenials says which hosts a VM was denied since then.
+// noteDenials says which hosts a VM was denied since then, and which names the host could
+// not look up.
 func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since time.Time) {
-	var hosts []string
+	var denied, failed []string
 	err := eachDenial(ctx, c, name, api.NetworkLog{}, func(e api.NetworkEvent) error {
+		hosts := &denied
+		if e.Failed {
+			hosts = &failed
+		}
 		host := clean(cmp.Or(e.Name, e.Addr))
-		if !e.Time.Before(since) && !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
+		if !e.Time.Before(since) && !slices.Contains(*hosts, host) {
+			*hosts = append(*hosts, host)
 		}
 		return nil
 	})
-	if err != nil || len(hosts) == 0 {
+	if err != nil {
 		return
 	}
-	count := fmt.Sprintf("%d hosts were denied", len(hosts))
+	a.noteHosts(denied, "a host was denied", "hosts were denied", name)
+	a.noteHosts(failed, "this machine could not look a name up", "names could not be looked up by this machine", name)
+}
+
+// noteHosts says in a line what became of hosts.
+func (a *app) noteHosts(hosts []string, one, several, name string) {
+	if len(hosts) == 0 {
+		return
+	}
+	what := fmt.Sprintf("%d %s", len(hosts), several)
 	if len(hosts) == 1 {
-		count = "a host was denied"
+		what = one
 	}
 	named := strings.Join(hosts[:min(len(hosts), maxNamed)], ", ")
 	if len(hosts) > maxNamed {
 		named += " …"
 	}
-	a.note("%s (%s): banger vm network log %s", count, named, name)
+	a.note("%s (%s): banger vm network log %s", what, named, name)
 }

@@ -16,6 +16,7 @@ func TestDenials(t *testing.T) {
 {"time":"2999-01-01T00:00:00Z","name":"a.example","addr":"192.0.2.1","port":443,"proto":"tcp","reason":"not on the list\u001b[2J","allow":"--allow a.example","process":"curl[7]","count":3}
 {"time":"2999-01-01T00:00:01Z","name":"a.example","proto":"dns","reason":"not on the list","count":1}
 {"time":"2999-01-01T00:00:02Z","addr":"10.0.0.1","port":22,"proto":"tcp","reason":"10.0.0.1 is private","count":1}
+{"time":"2999-01-01T00:00:03Z","name":"b.example","proto":"dns","reason":"no answer in time","failed":true,"count":1}
 `))
 	}
 	newDaemon(t, answers{
@@ -23,7 +24,7 @@ func TestDenials(t *testing.T) {
 	})
 	a, o := newApp(t)
 	a.runLine(t, "run", "--rm", "--", "x")
-	if got, want := o.stderr(), "banger: 2 hosts were denied (a.example, 10.0.0.1): banger vm network log dev\n"; got != want {
+	if got, want := o.stderr(), "banger: 2 hosts were denied (a.example, 10.0.0.1): banger vm network log dev\nbanger: this machine could not look a name up (b.example): banger vm network log dev\n"; got != want {
 		t.Errorf("stderr has %q, want %q", got, want)
 	}
 	a, o = newApp(t)
@@ -31,6 +32,7 @@ func TestDenials(t *testing.T) {
 	for _, want := range []string{
 		"denied  tcp  a.example:443 (192.0.2.1): not on the list\\x1b[2J, asked by curl[7], ×3; --allow a.example allows it\n",
 		"denied  dns  a.example: not on the list\n", "denied  tcp  10.0.0.1:22: 10.0.0.1 is private\n",
+		"failed  dns  b.example: no answer in time\n",
 	} {
 		if !strings.Contains(o.stdout(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, o.stdout())

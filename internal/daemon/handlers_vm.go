@@ -65,7 +65,7 @@ func (d *Daemon) createVM(ctx context.Context, r request, in api.Create, step pr
 	o := instance.CreateOptions{
 		Spec: vm.Spec{Name: in.Name, Image: in.Spec.Image, Kernel: in.Spec.Kernel, VCPUs: in.Spec.VCPUs, MemMiB: in.Spec.MemMiB,
 			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds, TZ: in.Spec.TZ, Network: in.Spec.Network},
-		Start: in.Start, StartOptions: startOptions(r, in.Force, in.Wait),
+		Env: in.Env, Start: in.Start, StartOptions: startOptions(r, in.Force, in.Wait),
 	}
 	if in.Remove {
 		holder, err := process.Of(r.pid)

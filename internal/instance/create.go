@@ -26,7 +26,9 @@ type CreateOptions struct {
 	// Holder, if it is set, is the process that the VM is tied to: when it is gone,
 	// the VM is deleted (--rm).
 	Holder *vm.Process
-	Start  bool
+	// Env are the caller's variables, of which mirrors.Variables are kept with the VM.
+	Env   []string
+	Start bool
 	StartOptions
 }
 
@@ -64,7 +66,7 @@ func (s *Set) Create(ctx context.Context, o CreateOptions, step progress.Func) (
 
 // create is the first operation of a new VM.
 func (i *Instance) create(ctx context.Context, step progress.Func, choice vmm.Choice, o CreateOptions) error {
-	if err := i.prepare(ctx, step, choice); err != nil {
+	if err := i.prepare(ctx, step, choice, o.Env); err != nil {
 		return errors.Join(err, i.undo())
 	}
 	i.watchHolder()
@@ -157,7 +159,7 @@ func (s *Set) reserve(ctx context.Context, rec vm.Record) (vm.Record, error) {
 
 // prepare gets image, kernel and disk. The digests are recorded last: a record
 // without them is a create that was cut.
-func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.Choice) error {
+func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.Choice, env []string) error {
 	rec := i.View().Record
 	base, err := i.set.ensureBase(ctx, rec.Spec, choice.Driver, step)
 	if err != nil {
@@ -170,6 +172,9 @@ func (i *Instance) prepare(ctx context.Context, step progress.Func, choice vmm.C
 		return fmt.Errorf("make the directory of VM %q: %w", rec.Spec.Name, err)
 	}
 	if err := fault.Do("create.file", func() error { return store.WriteFile(i.Dir(), rec) }); err != nil {
+		return err
+	}
+	if err := i.keepEnvironment(env); err != nil {
 		return err
 	}
 	err = fault.Do("create.disk", func() error {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"banger/internal/agent/hostconfig"
 	"banger/internal/config"
@@ -57,17 +56,21 @@ func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	return out, out.Policy.Check()
 }
 
-// networkOf is the network of a VM that starts now. notes are lines for the user.
-func (s *Set) networkOf(n vm.Network) (out *supervisor.Network, notes []string, err error) {
-	c, err := s.cfg.Network()
+// networkOf is the VM's network if it starts now. notes are lines for the user.
+func (i *Instance) networkOf(n vm.Network) (out *supervisor.Network, notes []string, err error) {
+	c, err := i.set.cfg.Network()
 	if err != nil {
 		return nil, nil, err
 	}
 	if out, err = networkOf(n, c); out == nil || err != nil {
 		return nil, nil, err
 	}
+	env, err := i.environment()
+	if err != nil {
+		return nil, nil, err
+	}
 	home, _ := os.UserHomeDir() // without one, the system's files count
-	host := mirrors.Host{Home: home, Env: os.Environ()}
+	host := mirrors.Host{Home: home, Env: env}
 	var into hostconfig.Config
 	if c.Mirrors == nil || *c.Mirrors {
 		found := mirrors.Read(host)
@@ -89,21 +92,11 @@ func (s *Set) networkOf(n vm.Network) (out *supervisor.Network, notes []string, 
 		into.Certificates, more = mirrors.HostCAs(host)
 		notes = append(notes, more...)
 	}
-	out.Proxies = proxiesOf(c)
+	out.Proxies = proxiesOf(c, env)
 	if out.Host, err = json.Marshal(into); err != nil {
 		return nil, nil, err
 	}
 	return out, notes, out.Policy.Check()
-}
-
-// proxiesOf are the upstream proxies of all VMs: the configuration's, else the
-// environment's in which the daemon was started.
-func proxiesOf(c config.Network) supervisor.Proxies {
-	if c.Proxy != "" {
-		return supervisor.Proxies{HTTP: c.Proxy, HTTPS: c.Proxy, No: c.NoProxy}
-	}
-	either := func(name string) string { return cmp.Or(os.Getenv(name), os.Getenv(strings.ToLower(name))) }
-	return supervisor.Proxies{HTTP: either("HTTP_PROXY"), HTTPS: either("HTTPS_PROXY"), No: either("NO_PROXY")}
 }
 
 // NetworkChange is what Set changes of a VM's network.
@@ -141,7 +134,7 @@ func (c *NetworkChange) to(n vm.Network) (vm.Network, error) {
 
 // tellNetwork gives the policy of a running VM to its supervisor.
 func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
-	net, _, err := i.set.networkOf(n)
+	net, _, err := i.networkOf(n)
 	if err != nil || net == nil {
 		return err
 	}

@@ -131,6 +131,8 @@ const (
 	DiskFile    = "disk"
 	ConsoleFile = "console.log"
 	HostKeyFile = "ssh_host_key" // private
+	// EnvironmentFile has variables of the command that made the VM. It is private.
+	EnvironmentFile = "environment"
 )
 
 // Memory are directories in memory, for what must not go to a disk that may be full, the

@@ -1,11 +1,13 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 
 	"banger/internal/channel/control"
 	"banger/internal/network/dial"
@@ -41,6 +43,9 @@ type network struct {
 
 	carriers *carriers
 	forwards *forwards
+
+	stop     context.CancelFunc
+	watching sync.WaitGroup
 }
 
 // openNetwork makes the run's way out; nil if it has none.
@@ -61,6 +66,18 @@ func (r *run) openNetwork() *network {
 			}
 		},
 	})
+	var ctx context.Context
+	ctx, n.stop = context.WithCancel(context.Background())
+	n.watching.Go(func() { // ends with ctx
+		err := policy.Kernel{}.Watch(ctx, func() {
+			if ended := n.guest.Recheck(); ended > 0 {
+				r.log.Info("the host's network has changed", "connections_ended", ended)
+			}
+		})
+		if err != nil {
+			r.log.Warn("connections that are open stay so when the host's network changes", "err", err)
+		}
+	})
 	n.forwards = newForwards(r, n.carriers)
 	n.forwards.open()
 	return n
@@ -70,8 +87,10 @@ func (n *network) close() {
 	if n == nil {
 		return
 	}
+	n.stop()
 	n.forwards.close()
 	n.guest.Close()
+	n.watching.Wait()
 	n.host.Close()
 	n.log.Close()
 }

@@ -23,41 +23,48 @@ const questionLimit = 15 * time.Second
 // maxQuestion bounds a datagram of DNS, in bytes: what EDNS allows is more than any has.
 const maxQuestion = 4 << 10
 
-func listenUDP(family string) (*net.UDPConn, error) {
+// listenUDP listens for datagrams that TPROXY hands over, to any address and that port.
+func listenUDP(family string, port int) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: transparent}
-	c, err := lc.ListenPacket(context.Background(), family, fmt.Sprintf(":%d", portDNS))
+	c, err := lc.ListenPacket(context.Background(), family, fmt.Sprintf(":%d", port))
 	if err != nil {
-		return nil, fmt.Errorf("listen for the guest's DNS: %w", err)
+		return nil, fmt.Errorf("listen for the guest's datagrams: %w", err)
 	}
 	return c.(*net.UDPConn), nil
 }
 
-// answerQuestions passes the guest's DNS by UDP on to the host, whatever nameserver it
-// was for.
-func (n *Network) answerQuestions(c *net.UDPConn) {
+// datagrams hands what comes to c to answer, with the address that it was for, until c is
+// closed. text is valid until answer returns.
+func datagrams(c *net.UDPConn, answer func(text []byte, to netip.Addr, from netip.AddrPort)) {
 	buf, control := make([]byte, maxQuestion), make([]byte, 256)
 	for {
 		size, csize, _, from, err := c.ReadMsgUDPAddrPort(buf, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		to, ok := originalDestination(control[:csize])
-		if err != nil || !ok {
-			continue
+		if to, ok := originalDestination(control[:csize]); err == nil && ok {
+			answer(buf[:size], to, from)
 		}
+	}
+}
+
+// answerQuestions passes the guest's DNS by UDP on to the host, whatever nameserver it
+// was for.
+func (n *Network) answerQuestions(c *net.UDPConn) {
+	datagrams(c, func(text []byte, to netip.Addr, from netip.AddrPort) {
 		select {
 		case n.questions <- struct{}{}:
 		default:
-			continue // it is asked again
+			return // it is asked again
 		}
-		question := append([]byte(nil), buf[:size]...)
+		question := append([]byte(nil), text...)
 		n.running.Go(func() { // bounded by questionLimit
 			defer func() { <-n.questions }()
 			if answer, err := n.ask(question); err == nil {
 				c.WriteMsgUDPAddrPort(answer, sourceControl(to), from)
 			}
 		})
-	}
+	})
 }
 
 // ask asks the host a question of DNS.

@@ -4,8 +4,8 @@
 // joins the two with a veth pair whose outer end is eth0. In the inner one every
 // connection waits, as a SYN in a queue, until the host has made it or refused it; then it
 // comes to a listener of the agent's by TPROXY, and its bytes go over the VM's channel
-// as a flow (package channel/flow). Questions to port 53 of any address, and pings, go the same way. All
-// else is refused at once.
+// as a flow (package channel/flow). Questions to port 53 of any address, and pings, go the same way.
+// NTP is answered here, by the guest's own clock. All else is refused at once.
 //
 //	guest                    inner namespace            host
 //	eth0 10.0.2.15  — veth —  queue: SYN       ──flow──→  judges, dials
@@ -24,6 +24,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,9 @@ type Network struct {
 	notes      chan struct{}
 	raw4, raw6 int // sockets of ICMP
 	running    sync.WaitGroup
+	// Times in nanoseconds since 1970: the last question of NTP, 0 for none, and the last
+	// time that the host looked at the clock. At its boot a guest has the host's time.
+	timeAnswered, clockChecked atomic.Int64
 }
 
 // Limits of what is under way at once.
@@ -105,25 +109,29 @@ func open(inner *namespace, o Options) (*Network, error) {
 		say: o.Say, inner: inner, questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
 	}
 	n.carriers.init()
+	n.ClockChecked()
 	return n, inner.do(func() error { return n.listen(o.IPv6) })
 }
 
 // listen begins to answer in the inner namespace, in which it is called.
 func (n *Network) listen(ipv6 bool) error {
+	answerAlways()
 	var err error
 	if n.tcp, err = listenTCP(); err != nil {
 		return err
 	}
-	var sockets []*net.UDPConn
+	var names, times []*net.UDPConn
 	for _, family := range []string{"udp4", "udp6"} {
 		if family == "udp6" && !ipv6 {
 			break
 		}
-		s, err := listenUDP(family)
-		if err != nil {
-			return err
+		for port, sockets := range map[int]*[]*net.UDPConn{portDNS: &names, portTime: &times} {
+			s, err := listenUDP(family, port)
+			if err != nil {
+				return err
+			}
+			*sockets = append(*sockets, s)
 		}
-		sockets = append(sockets, s)
 	}
 	if n.raw4, err = rawSocket(unix.AF_INET, unix.IPPROTO_ICMP); err != nil {
 		return err
@@ -139,8 +147,11 @@ func (n *Network) listen(ipv6 bool) error {
 		return err
 	}
 	n.running.Go(n.accept) // ends with the guest
-	for _, s := range sockets {
+	for _, s := range names {
 		n.running.Go(func() { n.answerQuestions(s) }) // ends with the guest
+	}
+	for _, s := range times {
+		n.running.Go(func() { n.answerTime(s) }) // ends with the guest
 	}
 	return nil
 }

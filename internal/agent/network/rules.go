@@ -44,10 +44,10 @@ const (
 
 // setRules makes the inner namespace's rules anew: port is the listener's.
 //
-//	ask:     a SYN, a ping and a datagram that is not DNS wait in their queues;
+//	ask:     a SYN, a ping and a datagram that is neither DNS nor NTP wait in their queues;
 //	         with nobody at a queue they go on
 //	answer:  what the queue has marked is refused as the mark says
-//	         TCP goes to the listener, DNS to the resolver, if they are there
+//	         TCP goes to the listener, DNS and NTP to their sockets, if they are there
 //	         all else of TCP, UDP is refused: with nobody there, nothing hangs
 func setRules(n *namespace, port int) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle)))
@@ -73,6 +73,7 @@ func setRules(n *namespace, port int) error {
 	ask(protocol(unix.IPPROTO_ICMP), field(0, icmpEcho), queue(queuePing))
 	ask(protocol(unix.IPPROTO_ICMPV6), field(0, icmp6Echo), queue(queuePing))
 	ask(protocol(unix.IPPROTO_UDP), dport(portDNS), accept())
+	ask(protocol(unix.IPPROTO_UDP), dport(portTime), accept())
 	ask(protocol(unix.IPPROTO_UDP), queue(queueUDP))
 
 	answer := chain("answer", priorityAnswer)
@@ -82,6 +83,7 @@ func setRules(n *namespace, port int) error {
 	answer(marked(markPort), reject(rejectICMPX, icmpxPort))
 	answer(protocol(unix.IPPROTO_TCP), tproxy(port), accept())
 	answer(protocol(unix.IPPROTO_UDP), dport(portDNS), tproxy(portDNS), accept())
+	answer(protocol(unix.IPPROTO_UDP), dport(portTime), tproxy(portTime), accept())
 	answer(protocol(unix.IPPROTO_TCP), reject(rejectReset, 0))
 	answer(protocol(unix.IPPROTO_UDP), reject(rejectICMPX, icmpxPort))
 	if err := c.Flush(); err != nil {

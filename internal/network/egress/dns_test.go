@@ -150,6 +150,14 @@ func TestDNSDown(t *testing.T) {
 	if m := w.ask("site.example", dnsmessage.TypeA); m.RCode != dnsmessage.RCodeServerFailure {
 		t.Errorf("with the resolver down: %s", m.RCode)
 	}
+	w.recorded("dns", "name=site.example", "the host can't look it up: ask the server 127.0.0.1:53 over udp: no answer in time; ")
+	w.mu.Lock()
+	for _, e := range w.events {
+		if !e.Failed {
+			t.Errorf("%s is recorded as denied", eventText(e))
+		}
+	}
+	w.mu.Unlock()
 	down(false)
 	if a := w.resolve("site.example"); a != publicAddr {
 		t.Errorf("with the resolver up the name has %s", a)

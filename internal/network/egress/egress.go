@@ -120,6 +120,19 @@ func (g *Guest) Policy() policy.Policy {
 func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
 	g.setting.Lock()
 	defer g.setting.Unlock()
+	return g.setPolicy(p)
+}
+
+// Recheck judges all connections anew after a change of the host's network: those to addresses
+// that are closed now are reset. It returns how many, and waits as SetPolicy does.
+func (g *Guest) Recheck() (ended int) {
+	g.setting.Lock()
+	defer g.setting.Unlock()
+	return g.setPolicy(g.Policy())
+}
+
+// setPolicy is SetPolicy. The mutex setting is held.
+func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 	j := policy.New(p, g.cfg.Routes)
 	g.denied.set(p.DeniedNames())
 	g.mu.Lock()

@@ -11,6 +11,8 @@ type Event struct {
 	Port   uint16    `json:"port,omitempty"`
 	Proto  string    `json:"proto"` // tcp, udp, icmp, dns
 	Reason string    `json:"reason"`
+	// Failed says that the policy allowed it: the host could not do it.
+	Failed bool `json:"failed,omitempty"`
 	// Allow is the flag that would allow it; empty if none would.
 	Allow string `json:"allow,omitempty"`
 	// Process is who asked, as the guest says.

@@ -45,9 +45,11 @@ func (g *Guest) local(name string) ([]netip.Addr, bool) {
 	return []netip.Addr{gateway}, true
 }
 
-// refused records a question that the policy denied.
+// refused records a question that was not answered: the policy denied it, or the host
+// could not.
 func (g *Guest) refused(r resolver.Refusal) {
 	if !r.Denied {
+		g.record(Event{Name: r.Name, Proto: "dns", Reason: r.Reason, Failed: true})
 		return
 	}
 	q := policy.Question{Names: []string{r.Name}, Proto: policy.TCP}

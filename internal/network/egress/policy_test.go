@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"banger/internal/channel/flow"
@@ -256,4 +257,37 @@ func TestOpened(t *testing.T) {
 			t.Errorf("Check: %+v", c)
 		}
 	}
+}
+
+// changing are routes of which one address is on a network of its own, once that is set.
+type changing struct{ specific atomic.Value }
+
+func (c *changing) Route(a netip.Addr) (policy.Route, error) {
+	if a == c.specific.Load() {
+		return policy.Route{Reach: policy.BySpecific, Prefix: netip.PrefixFrom(a, 24)}, nil
+	}
+	return policy.Route{Reach: policy.ByDefault}, nil
+}
+
+// A host that joins a VPN closes what that leads to: connections there are reset, others and
+// those that the user allowed go on.
+func TestRecheck(t *testing.T) {
+	net := &changing{}
+	w := newWorld(t, setup{policy: "public --allow 93.184.216.34:4444", routes: net})
+	closed, allowed, other := serve(t, publicAddr, 0, echo), serve(t, publicAddr, 4444, echo), serve(t, otherAddr, 0, echo)
+	fs := []*flow.Flow{w.mustConnect(closed), w.mustConnect(allowed), w.mustConnect(other)}
+	if n := w.g.Recheck(); n != 0 {
+		t.Errorf("%d connections end without a change", n)
+	}
+	for _, f := range fs {
+		goesOn(t, "without a change", f)
+	}
+	net.specific.Store(publicAddr)
+	if n := w.g.Recheck(); n != 1 {
+		t.Errorf("%d connections end, want 1", n)
+	}
+	cut(t, "to the VPN", fs[0])
+	goesOn(t, "that is allowed", fs[1])
+	goesOn(t, "to another", fs[2])
+	w.recorded("tcp 93.184.216.34", "--allow 93.184.216.34:", "[curl]")
 }

@@ -361,7 +361,7 @@ func TestAnswerFaults(t *testing.T) {
 	if got := summary(ask(t, r, question("example.org.", dnsmessage.TypeA), false)); got != "SERVFAIL" {
 		t.Errorf("Answer = %q, want SERVFAIL", got)
 	}
-	if want := (Refusal{"example.org", dnsmessage.TypeA, false, errNobody.Error()}); len(refusals) != 1 || refusals[0] != want {
+	if want := (Refusal{"example.org", dnsmessage.TypeA, false, "the host can't look it up: " + errNobody.Error()}); len(refusals) != 1 || refusals[0] != want {
 		t.Errorf("reported %v, want %v", refusals, want)
 	}
 }

@@ -18,6 +18,12 @@ import (
 // for: it passes every link unfragmented (DNS flag day 2020).
 const ednsSize = 1232
 
+// noAnswerError is the end of a context, by a server that is silent meanwhile.
+type noAnswerError struct{ error }
+
+func (noAnswerError) Error() string   { return "no answer in time" }
+func (e noAnswerError) Unwrap() error { return e.error }
+
 // try asks one server once, within limit, over UDP and, where the answer was
 // truncated, again over TCP.
 func (c conf) try(ctx context.Context, server netip.AddrPort, q dnsmessage.Question) (reply, error) {
@@ -95,9 +101,13 @@ func exchange(ctx context.Context, network string, server netip.AddrPort, query 
 		msg, err := read(conn, buf)
 		if err != nil {
 			if ctx.Err() != nil {
-				err = ctx.Err()
+				err = noAnswerError{ctx.Err()}
 			}
-			return reply{}, fmt.Errorf("read from %s over %s: %w", server, network, err)
+			// The same failure has the same text: without the port that was sent from.
+			if op := (*net.OpError)(nil); errors.As(err, &op) {
+				err = op.Err
+			}
+			return reply{}, fmt.Errorf("ask the server %s over %s: %w", server, network, err)
 		}
 		r, err := readReply(msg, id, q)
 		if !errors.Is(err, errMismatch) {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -161,7 +162,7 @@ func (r *Resolver) address(ctx context.Context, q dnsmessage.Question, name stri
 		return noSuchName
 	}
 	if err != nil {
-		r.report(q, false, err.Error())
+		r.fault(q, err)
 		return failed
 	}
 	return r.answer(q, name, res)
@@ -187,7 +188,7 @@ func (r *Resolver) synthetic(q dnsmessage.Question, name string) found {
 func (r *Resolver) ask(ctx context.Context, q dnsmessage.Question, name string) found {
 	res, err := r.Upstream.Lookup(ctx, name, q.Type)
 	if err != nil {
-		r.report(q, false, err.Error())
+		r.fault(q, err)
 		return failed
 	}
 	return r.answer(q, name, res)
@@ -278,6 +279,15 @@ func (r *Resolver) reverse(q dnsmessage.Question, name string) found {
 	}
 	f.zone = len(f.records) == 0
 	return f
+}
+
+// fault reports a look-up that the host could not do. The error's first part is the
+// question's.
+func (r *Resolver) fault(q dnsmessage.Question, err error) {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	r.report(q, false, "the host can't look it up: "+err.Error())
 }
 
 func (r *Resolver) report(q dnsmessage.Question, denied bool, reason string) {
