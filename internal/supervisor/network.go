@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"banger/internal/channel/control"
@@ -41,6 +42,7 @@ type network struct {
 
 	carriers *carriers
 	forwards *forwards
+	others   *others
 }
 
 // openNetwork makes the run's way out; nil if it has none.
@@ -48,13 +50,13 @@ func (r *run) openNetwork() *network {
 	if r.order.Network == nil {
 		return nil
 	}
-	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir), carriers: newCarriers()}
+	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir), carriers: newCarriers(), others: &others{dir: filepath.Dir(r.order.Dir)}}
 	proxies, err := proxiesOfEnvironment()
 	if err != nil {
 		r.log.Warn("the upstream proxy can't be used", "err", err)
 	}
 	n.guest = egress.New(egress.Config{
-		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies,
+		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies, VM: n.others.connect,
 		Record: func(e egress.Event) {
 			if n.log.add(e) {
 				r.update(func(s *Status) { s.Denied++ })
@@ -72,6 +74,7 @@ func (n *network) close() {
 	}
 	n.forwards.close()
 	n.guest.Close()
+	n.others.close()
 	n.host.Close()
 	n.log.Close()
 }
