@@ -63,7 +63,7 @@ var imports = map[string]string{
 	// What a guest boots from.
 	"internal/cas":      "durable",
 	"internal/debian":   "hint progress",
-	"internal/image":    "cas debian hint progress",
+	"internal/image":    "agent/hostconfig cas debian hint progress",
 	"internal/kernel":   "cas debian hint progress unpack",
 	"internal/rootdisk": "",
 	"internal/untar":    "unpack",

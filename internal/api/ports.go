@@ -13,6 +13,9 @@ type Ports struct {
 	// Own is the VM's own address on this host, which NAME.vm is resolved to.
 	Own     netip.Addr `json:"own"`
 	Running bool       `json:"running"`
+	// SSH is the command by which the VM's SSH service answers, once the user's clients have
+	// banger's configuration; "" if the VM does not run.
+	SSH string `json:"ssh,omitempty"`
 	// Auto says that each port is forwarded to on the VM's own address.
 	Auto  bool   `json:"auto,omitempty"`
 	Ports []Port `json:"ports"`

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,6 +78,29 @@ not forwarded, and ports of the guest's own loopback only (ssh -L).`,
 	cmd.Flags().BoolVar(&install, "install", false, "write it, and include it in ~/.ssh/config")
 	cmd.Flags().BoolVar(&uninstall, "uninstall", false, "take it out again")
 	return cmd
+}
+
+// sshWay is what to type for a command of the form "ssh NAME.vm": what it takes if the
+// user's clients have no configuration of banger's, or not where ssh looks for it.
+func sshWay(command string) string {
+	const install = ", after banger ssh-config --install"
+	d, err := paths.Host()
+	if err != nil {
+		return command + install
+	}
+	line, err := sshconfig.Line(filepath.Join(d.SSH(), paths.SSHConfigFile))
+	if err != nil {
+		return command + install
+	}
+	// ssh(1) takes the home from the password database.
+	if sshconfig.Installed(filepath.Join(passwordHome(), ".ssh", "config"), line) {
+		return command
+	}
+	file, err := clientConfig()
+	if err != nil || !sshconfig.Installed(file, line) {
+		return command + install
+	}
+	return strings.Replace(command, "ssh ", "ssh -F "+file+" ", 1)
 }
 
 // sshText is the configuration for clients of the VMs below d.

@@ -22,7 +22,8 @@ func (a *app) vmPorts() *cobra.Command {
 		Short: "List what listens in VMs, and where it answers",
 		Long: `List the TCP ports that listen in VMs, those on a guest's loopback too, with the process
 (as the guest says) and the address of this host that answers, if there is one; without a
-VM, of all that run. What has none is reached by ssh NAME.vm, or after vm forward.`,
+VM, of all that run. What has none is reached after vm forward. The first line of each VM
+is its SSH service, which listens on no network: the last column is the command.`,
 		Example: `  banger vm ports
   banger vm ports dev
   banger vm ports --json dev | jq -r '.ports[].endpoint'`,
@@ -84,6 +85,9 @@ func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 		name := ""
 		if slices.ContainsFunc(vm.Ports, func(p api.Port) bool { return p.Endpoint.Addr() == vm.Own && vm.Own.IsValid() }) && resolves(ctx, vm) {
 			name = vm.Name + ".vm"
+		}
+		if vm.SSH != "" {
+			fmt.Fprintf(w, "%s\tssh\t-\tbanger-agent\t%s\n", clean(vm.Name), clean(sshWay(vm.SSH)))
 		}
 		for _, p := range vm.Ports {
 			addr, process, endpoint := "-", "-", "-"

@@ -27,6 +27,9 @@ func (d *Daemon) vmPorts(ctx context.Context, r request, _ api.None) (api.Ports,
 		return api.Ports{}, err
 	}
 	out := api.Ports{ID: i.ID(), Name: i.Name(), Own: s.Own, Running: i.View().HasRun, Auto: s.Auto, More: s.Ports.More}
+	if out.Running {
+		out.SSH = "ssh " + out.Name + ".vm"
+	}
 	out.Ports = showPorts(s, func(a netip.AddrPort) string {
 		if h, ok := ports.HolderIn(held, a); ok {
 			return h.String()

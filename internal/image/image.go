@@ -57,6 +57,9 @@ type Image struct {
 	Source    string
 	// Packages are those that were asked for beside the default image's.
 	Packages []string
+	// Archives are the servers from which the image's own apt gets packages, as URLs
+	// without a path; nil of an image from before they were noted.
+	Archives []string
 	// Outdated says that the default image is one of another recipe: the next VM
 	// that asks for it gets a new one.
 	Outdated bool
@@ -67,6 +70,7 @@ type meta struct {
 	Source    string    `json:"source"`
 	Recipe    string    `json:"recipe"` // see recipe
 	Packages  []string  `json:"packages,omitempty"`
+	Archives  []string  `json:"archives,omitempty"`
 }
 
 // outdated reports whether what is kept about the default image is not of this
@@ -141,7 +145,7 @@ func fromEntry(e cas.Entry, err error) (Image, error) {
 		return Image{}, fmt.Errorf("read the record of image %s: %w", e.Digest, err)
 	}
 	i := Image{Ref: e.Ref, Digest: e.Digest, Path: filepath.Join(e.Dir, baseFile), CreatedAt: m.CreatedAt, Source: m.Source,
-		Packages: m.Packages, Outdated: e.Ref == Default && outdated(e.Meta)}
+		Packages: m.Packages, Archives: m.Archives, Outdated: e.Ref == Default && outdated(e.Meta)}
 	fi, err := os.Stat(i.Path)
 	if err != nil {
 		return Image{}, err
@@ -220,6 +224,13 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		return m, err
 	}
+	m.Archives, err = archives(tree)
+	if err != nil {
+		return m, fmt.Errorf("look for the image's archives: %w", err)
+	}
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		return m, err
+	}
 	machine := filepath.Join(tmp, machineDir)
 	if err := os.Mkdir(machine, 0o700); err != nil {
 		return m, err
@@ -231,5 +242,6 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	if len(more) > 0 {
 		source += ", with " + strings.Join(more, " ")
 	}
-	return meta{CreatedAt: time.Now().UTC().Truncate(time.Second), Source: source, Recipe: recipe(more), Packages: more}, err
+	m.CreatedAt, m.Source, m.Recipe, m.Packages = time.Now().UTC().Truncate(time.Second), source, recipe(more), more
+	return m, err
 }

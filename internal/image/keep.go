@@ -19,6 +19,15 @@ func (s *Store) Keep(ctx context.Context, base, digest string) (Image, error) {
 	return fromEntry(kept.Keep(ctx, s.cas, digest))
 }
 
+// Kept returns an image that Keep has put into base.
+func Kept(base, digest string) (Image, error) {
+	kept, err := cas.Open(filepath.Join(base, "images"), nil)
+	if err != nil {
+		return Image{}, err
+	}
+	return fromEntry(kept.ByDigest(digest))
+}
+
 // RemoveSuperseded removes the images that a newer one has taken the place of, if no VM's
 // record needs them and nobody holds them.
 func (s *Store) RemoveSuperseded() error { return s.cas.RemoveSuperseded() }

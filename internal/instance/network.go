@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
 
 	"banger/internal/agent/hostconfig"
 	"banger/internal/config"
+	"banger/internal/image"
 	"banger/internal/network/mirrors"
 	"banger/internal/network/policy"
 	"banger/internal/supervisor"
@@ -56,8 +58,9 @@ func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	return out, out.Policy.Check()
 }
 
-// networkOf is the VM's network if it starts now. notes are lines for the user.
-func (i *Instance) networkOf(n vm.Network) (out *supervisor.Network, notes []string, err error) {
+// networkOf is the VM's network if it starts now, from an image with those archives. notes
+// are lines for the user.
+func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.Network, notes []string, err error) {
 	c, err := i.set.cfg.Network()
 	if err != nil {
 		return nil, nil, err
@@ -69,6 +72,7 @@ func (i *Instance) networkOf(n vm.Network) (out *supervisor.Network, notes []str
 	if err != nil {
 		return nil, nil, err
 	}
+	out.Policy.Rules = append(out.Policy.Rules, imageRules(archives)...)
 	home, _ := os.UserHomeDir() // without one, the system's files count
 	host := mirrors.Host{Home: home, Env: env}
 	var into hostconfig.Config
@@ -97,6 +101,35 @@ func (i *Instance) networkOf(n vm.Network) (out *supervisor.Network, notes []str
 		return nil, nil, err
 	}
 	return out, notes, out.Policy.Check()
+}
+
+// imageRules allow the archives of an image.
+func imageRules(archives []string) (out []policy.Rule) {
+	for _, a := range archives {
+		u, err := url.Parse(a)
+		if err != nil {
+			continue
+		}
+		port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+		rule, err := policy.Parse(policy.Allow, net.JoinHostPort(u.Hostname(), port), policy.Origin{Source: policy.FromImage})
+		if err == nil { // else an archive at an address that no rule opens
+			out = append(out, rule)
+		}
+	}
+	return out
+}
+
+// archives are those of the image that the VM was made from; nil if they are not known.
+func (i *Instance) archives() []string {
+	digest := i.View().Record.ImageDigest
+	if digest == "" || digest == noBase {
+		return nil
+	}
+	img, err := image.Kept(i.set.cfg.Dirs.Base(), digest)
+	if err != nil {
+		return nil
+	}
+	return img.Archives
 }
 
 // NetworkChange is what Set changes of a VM's network.
@@ -134,7 +167,7 @@ func (c *NetworkChange) to(n vm.Network) (vm.Network, error) {
 
 // tellNetwork gives the policy of a running VM to its supervisor.
 func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
-	net, _, err := i.networkOf(n)
+	net, _, err := i.networkOf(n, i.archives())
 	if err != nil || net == nil {
 		return err
 	}

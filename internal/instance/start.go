@@ -209,7 +209,7 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 		Disks: []vmm.Disk{{Path: data}},
 	}
 	o.Name, o.Driver, o.TZ = rec.Spec.Name, choice.Driver, rec.Spec.TZ
-	network, notes, err := i.networkOf(rec.Spec.Network)
+	network, notes, err := i.networkOf(rec.Spec.Network, b.image.Archives)
 	if err != nil {
 		return o, fmt.Errorf("connect VM %q: %w", rec.Spec.Name, err)
 	}

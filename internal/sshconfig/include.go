@@ -96,6 +96,21 @@ func Install(file, line string) (changed bool, err error) {
 	return changed, advise(err, file, line)
 }
 
+// Installed reports whether a user's configuration has line, as Install puts it there or the
+// user did.
+func Installed(file, line string) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false
+	}
+	for have := range bytes.Lines(text) {
+		if strings.TrimSpace(string(have)) == line {
+			return true
+		}
+	}
+	return false
+}
+
 // Uninstall takes the line out of a user's configuration, which is then, byte for byte,
 // what it was before Install, and gone if there was none. changed is false if the line is
 // not there.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,11 +55,15 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 		return nil, err
 	}
 	req.Header.Set(Header, strconv.Itoa(Protocol))
+	if path == pathFlows {
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", Upgrade)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the supervisor: %w", err)
 	}
-	if resp.StatusCode/100 == 2 {
+	if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusSwitchingProtocols {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
@@ -176,6 +181,21 @@ func (c *Client) ports(ctx context.Context, method, path string, in any) (PortsS
 	defer body.Close()
 	var s PortsState
 	return s, json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&s)
+}
+
+// Flows is a carrier of flows to what listens in the run's guest. The caller closes it; ctx
+// bounds only its opening.
+func (c *Client) Flows(ctx context.Context) (io.ReadWriteCloser, error) {
+	body, err := c.do(ctx, http.MethodGet, pathFlows, nil)
+	if err != nil {
+		return nil, err
+	}
+	carrier, ok := body.(io.ReadWriteCloser)
+	if !ok {
+		body.Close()
+		return nil, errors.New("ask the supervisor: it has not made the connection a carrier")
+	}
+	return carrier, nil
 }
 
 // Health asks the guest's agent how the guest is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -267,4 +268,52 @@ func (f *forwards) addrsOf(port uint16) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// carry answers the flows of another VM's on a carrier until that, or this run, ends.
+func (f *forwards) carry(c net.Conn, buffered io.Reader) {
+	s := flow.New(carrier{c, buffered}, false, maxForwarded, f.answer)
+	select {
+	case <-s.Done():
+	case <-f.life.Done():
+	}
+	s.Close()
+}
+
+// carrier is a connection of which some bytes have been read.
+type carrier struct {
+	net.Conn
+	buffered io.Reader
+}
+
+func (c carrier) Read(p []byte) (int, error) { return c.buffered.Read(p) }
+
+// answer carries one flow of another VM's.
+func (f *forwards) answer(from *flow.Flow) {
+	r, err := netflow.Parse(from.Header())
+	if err != nil || r.Kind != netflow.Listener {
+		from.Refuse(netflow.Refused, "no such kind of flow")
+		return
+	}
+	select {
+	case f.room <- struct{}{}:
+		defer func() { <-f.room }()
+	default:
+		from.Refuse(netflow.Busy, "the VM has too many connections from outside")
+		return
+	}
+	g, err := f.reach(r.Addr.Port())
+	if no := (*flow.RefusedError)(nil); errors.As(err, &no) {
+		from.Refuse(no.Code, no.Text)
+		return
+	}
+	if err != nil {
+		from.Refuse(netflow.Unreachable, err.Error())
+		return
+	}
+	if from.Accept() != nil {
+		g.Reset()
+		return
+	}
+	flow.Join(from, g)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 
@@ -43,6 +44,7 @@ type network struct {
 
 	carriers *carriers
 	forwards *forwards
+	others   *others
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup
@@ -53,13 +55,13 @@ func (r *run) openNetwork() *network {
 	if r.order.Network == nil {
 		return nil
 	}
-	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir), carriers: newCarriers()}
+	n := &network{host: &resolver.Host{}, log: openNetworkLog(r.order.Dir), carriers: newCarriers(), others: &others{dir: filepath.Dir(r.order.Dir)}}
 	proxies, err := proxiesOfEnvironment()
 	if err != nil {
 		r.log.Warn("the upstream proxy can't be used", "err", err)
 	}
 	n.guest = egress.New(egress.Config{
-		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies,
+		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies, VM: n.others.connect,
 		Record: func(e egress.Event) {
 			if n.log.add(e) {
 				r.update(func(s *Status) { s.Denied++ })
@@ -91,6 +93,7 @@ func (n *network) close() {
 	n.forwards.close()
 	n.guest.Close()
 	n.watching.Wait()
+	n.others.close()
 	n.host.Close()
 	n.log.Close()
 }

@@ -86,3 +86,23 @@ func (r *run) serveForward(w http.ResponseWriter, req *http.Request) {
 	}
 	answer(w, http.StatusOK, n.forwards.state())
 }
+
+// serveFlows answers another VM's supervisor, whose guest connects to what listens in this
+// one's.
+func (r *run) serveFlows(w http.ResponseWriter, req *http.Request) {
+	s, _ := r.now()
+	if err := check(s.Phase, verbFlows); err != nil {
+		refuse(w, err)
+		return
+	}
+	n := r.network.Load()
+	if n == nil || req.Header.Get("Upgrade") != Upgrade {
+		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network"})
+		return
+	}
+	conn, buffered, err := r.upgrade(w)
+	if err != nil {
+		return
+	}
+	n.forwards.carry(conn, buffered)
+}

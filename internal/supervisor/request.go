@@ -53,6 +53,7 @@ const (
 	verbGrow    verb = "grow"
 	verbPolicy  verb = "policy"
 	verbForward verb = "forward"
+	verbFlows   verb = "flows"
 )
 
 // takes is the one table of which request each phase takes. An end that is asked
@@ -61,7 +62,7 @@ var takes = map[Phase][]verb{
 	Launching: {verbStop, verbKill},
 	Booting:   {verbStop, verbKill, verbPolicy, verbForward},
 	Joining:   {verbStop, verbKill, verbPolicy, verbForward},
-	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow, verbPolicy, verbForward},
+	Ready:     {verbStop, verbKill, verbDial, verbHealth, verbGrow, verbPolicy, verbForward, verbFlows},
 	Ending:    {verbStop, verbKill, verbDial, verbHealth},
 	Gone:      {verbStop, verbKill},
 }
@@ -142,6 +143,7 @@ const (
 	pathPolicy  = "/v1/policy"  // POST policy.Policy, answers with PolicySet
 	pathForward = "/v1/forward" // POST ForwardChange, answers PortsState
 	pathPorts   = "/v1/ports"   // GET PortsState
+	pathFlows   = "/v1/flows"   // GET, Upgrade: banger-stream: a carrier of package channel/flow, on which another VM's supervisor opens flows to what listens in this one's guest
 	pathNetwork = "/v1/network" // GET NetworkState; with ?name=NAME&port=N, what would become of a connection
 )
 

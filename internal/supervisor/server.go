@@ -114,6 +114,7 @@ func (r *run) handler() http.Handler {
 	mux.HandleFunc("GET "+pathNetwork, r.serveNetwork)
 	mux.HandleFunc("GET "+pathPorts, r.servePorts)
 	mux.HandleFunc("POST "+pathForward, r.serveForward)
+	mux.HandleFunc("GET "+pathFlows, r.serveFlows)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set(Header, strconv.Itoa(Protocol))
 		mux.ServeHTTP(w, req)

@@ -1,10 +1,12 @@
 package harness
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/cgi"
 	"strconv"
 	"strings"
 
@@ -16,6 +18,14 @@ import (
 //	http    answers a GET with its path, a PUT with the number of bytes, and /bytes/N with so many
 //	banner  speaks first, a line, and then says what it hears
 //	closed  nobody: the port was free a moment ago
+//
+// and, for the clients of a day's work in a guest,
+//
+//	files     $WORK/files by HTTP, also to those that take it for a proxy
+//	https     repositories of $WORK/git as git fetches them; $WORK/ca.pem signs host.banger.internal
+//	ssh       the same by SSH, for any user and key
+//	postgres  takes an SSLRequest and goes on with TLS, as PostgreSQL, and refuses the user
+//	smtp      speaks first, takes mail and puts it into $WORK/mail
 func serve(_ *state, ts *testscript.TestScript, args []string) {
 	for len(args) >= 2 {
 		name, kind := args[0], args[1]
@@ -31,6 +41,23 @@ func serve(_ *state, ts *testscript.TestScript, args []string) {
 			go serveBanner(l) // ends with l
 		case "closed":
 			l.Close()
+		case "files":
+			go http.Serve(l, http.FileServer(http.Dir(ts.MkAbs("files")))) // ends with l
+		case "https", "postgres":
+			cert, err := certificate(ts.MkAbs("ca.pem"))
+			ts.Check(err)
+			if kind == "postgres" {
+				go each(l, func(c net.Conn) { servePostgres(c, cert) }) // ends with l
+				break
+			}
+			h := &cgi.Handler{Path: "/usr/lib/git-core/git-http-backend", Env: []string{"GIT_PROJECT_ROOT=" + ts.MkAbs("git"), "GIT_HTTP_EXPORT_ALL=1"}}
+			go http.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), h) // ends with l
+		case "ssh":
+			key, err := sshHostKey()
+			ts.Check(err)
+			go each(l, func(c net.Conn) { serveSSH(c, key, ts.MkAbs("git")) }) // ends with l
+		case "smtp":
+			go each(l, func(c net.Conn) { serveSMTP(c, ts.MkAbs("mail")) }) // ends with l
 		default:
 			ts.Fatalf("serve: the kind %q is not known", kind)
 		}
@@ -61,6 +88,14 @@ func (zeroes) Read(p []byte) (int, error) {
 }
 
 func serveBanner(l net.Listener) {
+	each(l, func(c net.Conn) {
+		io.WriteString(c, "220 ready\n")
+		io.Copy(c, c)
+	})
+}
+
+// each serves every connection until l is closed.
+func each(l net.Listener, serve func(net.Conn)) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -68,8 +103,7 @@ func serveBanner(l net.Listener) {
 		}
 		go func() { // ends with the client
 			defer c.Close()
-			io.WriteString(c, "220 ready\n")
-			io.Copy(c, c)
+			serve(c)
 		}()
 	}
 }

@@ -61,6 +61,9 @@ var parts = []part{
 	{"day", "a day's work in a guest, offline: a kernel module, Go, PostgreSQL, Docker, docker-compose, BuildKit, Podman, Ansible", len(daySteps), 14 * time.Minute, func(n int) []string {
 		return []string{"-tags=smoketest", "-run=^Test$/^day-" + daySteps[n] + "$/^qemu$", "./test/smoke/scenario"}
 	}},
+	{"network", "a guest's network with real clients and servers: git, apt-get, pip, npm, go, mail, PostgreSQL's beginning; Docker and Podman", len(netSteps), 14 * time.Minute, func(n int) []string {
+		return []string{"-tags=smoketest", "-run=^Test$/^net-" + netSteps[n] + "$/^qemu$", "./test/smoke/scenario"}
+	}},
 	{"fuzz", "each fuzz target with 300,000 inputs", len(fuzzTargets()), 5 * time.Minute, func(n int) []string {
 		t := fuzzTargets()[n]
 		return []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=300000x", "-fuzzminimizetime=10x", "-parallel=2", "./" + t.pkg}
@@ -70,6 +73,9 @@ var parts = []part{
 // daySteps are scenarios of test/smoke, which run on this machine as they do in the
 // test host.
 var daySteps = []string{"build", "postgresql", "docker", "podman", "ansible"}
+
+// netSteps are such scenarios too.
+var netSteps = []string{"proof", "docker"}
 
 // life is a test of package test/life, with flags of its own.
 func life(test string, flags ...string) []string {

@@ -31,7 +31,7 @@ func TestWithoutAdvantages(t *testing.T) {
 	for range 10 {
 		running.Go(func() { // ends with its command
 			out := make([]byte, 64)
-			p, status := start(exec.Request{Argv: exec.Args("/bin/sh", "-c", "cat /proc/self/oom_score_adj")}, nil, nil, nil)
+			p, status := start(exec.Request{Argv: exec.Args("/bin/sh", "-c", "cat /proc/self/oom_score_adj")}, Terminal{}, nil, nil, nil)
 			if p == nil {
 				t.Errorf("start: %+v", status)
 				return
@@ -45,7 +45,7 @@ func TestWithoutAdvantages(t *testing.T) {
 		})
 	}
 	running.Wait()
-	p, status := start(exec.Request{Argv: exec.Args("/usr/bin/nice")}, nil, nil, nil)
+	p, status := start(exec.Request{Argv: exec.Args("/usr/bin/nice")}, Terminal{}, nil, nil, nil)
 	if p == nil {
 		t.Fatalf("start: %+v", status)
 	}

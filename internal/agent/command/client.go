@@ -5,6 +5,8 @@ import (
 	"net"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/channel/exec"
 )
 
@@ -122,10 +124,18 @@ type Event struct {
 	Signal syscall.Signal // 1 to 64
 }
 
+// Terminal is what a Client wants of a pseudo-terminal beside its size.
+type Terminal struct {
+	// Variable is the name of a variable that gets the terminal's path; "" for none.
+	Variable string
+	// Change changes the terminal's settings before the process has it; nil leaves them.
+	Change func(*unix.Termios)
+}
+
 // Run runs the process that req asks for, with c as its other end, and returns when the
-// session has ended. It closes c.
-func (s *Service) Run(req exec.Request, c Client) {
-	s.session(req, &direct{c, make(chan struct{})})
+// session has ended. t counts if req asks for a pseudo-terminal. It closes c.
+func (s *Service) Run(req exec.Request, t Terminal, c Client) {
+	s.session(req, t, &direct{c, make(chan struct{})})
 }
 
 // direct is a Client's end.

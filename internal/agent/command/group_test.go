@@ -62,7 +62,7 @@ func groupsDir(t *testing.T) string {
 // run runs a script in a group of its own, to its end.
 func (g *Groups) run(t *testing.T, script string) string {
 	t.Helper()
-	p, status := start(sh(script), nil, nil, g)
+	p, status := start(sh(script), Terminal{}, nil, nil, g)
 	if p == nil {
 		t.Fatalf("start: %+v", status)
 	}
@@ -152,7 +152,7 @@ func TestNoGroup(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "command-2"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, status := start(sh("exit 3"), nil, nil, g)
+	p, status := start(sh("exit 3"), Terminal{}, nil, nil, g)
 	if p == nil {
 		t.Fatalf("start: %+v", status)
 	}

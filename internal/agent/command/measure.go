@@ -17,7 +17,7 @@ const measureRuns = 21
 func (s *Service) Measure(ctx context.Context) (nanos []int64, err error) {
 	for range measureRuns {
 		begin := time.Now()
-		p, status := start(exec.Request{Argv: exec.Args("true")}, nil, nil, s.Groups)
+		p, status := start(exec.Request{Argv: exec.Args("true")}, Terminal{}, nil, nil, s.Groups)
 		if p == nil {
 			return nanos, errors.New(status.Message)
 		}

@@ -34,7 +34,7 @@ const self = "/proc/self/exe"
 // start starts what req asks for with env over root's own; without a process
 // the status says why. A request of the agent's own program gets agent before its
 // arguments.
-func start(req exec.Request, env, agent []string, groups *Groups) (*process, exec.Status) {
+func start(req exec.Request, t Terminal, env, agent []string, groups *Groups) (*process, exec.Status) {
 	who, err := findAccount(passwdFile, groupFile, req.User)
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
@@ -61,6 +61,9 @@ func start(req exec.Request, env, agent []string, groups *Groups) (*process, exe
 	p, files, err := pipes(req)
 	if err != nil {
 		return nil, exec.Status{Kind: exec.Failed, Message: err.Error()}
+	}
+	if p.tty {
+		env = t.prepare(files[0], env)
 	}
 	attr := &os.ProcAttr{Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}}
 	if p.terminal != nil {

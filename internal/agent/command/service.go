@@ -58,12 +58,12 @@ func (s *Service) run(c net.Conn) {
 	if s.Hear != nil && req.UnixNano > 0 {
 		s.Hear(req.UnixNano)
 	}
-	s.session(req, &stream{conn: c, in: in, out: out, held: req.Held, queue: newInput()})
+	s.session(req, Terminal{}, &stream{conn: c, in: in, out: out, held: req.Held, queue: newInput()})
 }
 
 // session starts a process and returns when it and all that belongs to it has ended.
-func (s *Service) session(req exec.Request, c client) {
-	p, status := start(req, s.Env, s.Agent, s.Groups)
+func (s *Service) session(req exec.Request, t Terminal, c client) {
+	p, status := start(req, t, s.Env, s.Agent, s.Groups)
 	if p == nil {
 		c.status(status)
 		c.close()

@@ -47,3 +47,19 @@ func resize(f *os.File, s exec.Size) {
 		})
 	}
 }
+
+// prepare changes a terminal's settings, and returns env with its path.
+func (t Terminal) prepare(slave *os.File, env []string) []string {
+	if raw, err := slave.SyscallConn(); err == nil && t.Change != nil {
+		raw.Control(func(fd uintptr) {
+			if set, err := unix.IoctlGetTermios(int(fd), unix.TCGETS); err == nil {
+				t.Change(set)
+				unix.IoctlSetTermios(int(fd), unix.TCSETS, set)
+			}
+		})
+	}
+	if t.Variable != "" {
+		env = setenv(env, t.Variable, t.Variable+"="+slave.Name())
+	}
+	return env
+}

@@ -9,13 +9,19 @@ import (
 	"testing"
 )
 
-// stock runs one of OpenSSH's own clients, which takes ssh's options.
-func (s *server) stock(t *testing.T, stdin []byte, words ...string) (stdout []byte, status int) {
+// program is one of OpenSSH's own clients, which takes ssh's options.
+func (s *server) program(t *testing.T, words ...string) *exec.Cmd {
 	t.Helper()
 	if _, err := exec.LookPath(words[0]); err != nil {
 		t.Skipf("%s is not installed", words[0])
 	}
-	cmd := exec.CommandContext(t.Context(), words[0], append(s.files(t), words[1:]...)...)
+	return exec.CommandContext(t.Context(), words[0], append(s.files(t), words[1:]...)...)
+}
+
+// stock runs a client.
+func (s *server) stock(t *testing.T, stdin []byte, words ...string) (stdout []byte, status int) {
+	t.Helper()
+	cmd := s.program(t, words...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs

@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ type session struct {
 	ssh.Channel
 	req     exec.Request
 	line    *string // a shell's command line; nil for what req says
+	modes   []byte  // of the client's terminal, as they are encoded
 	environ int     // bytes in req.Env
 	events  chan command.Event
 	over    chan struct{} // closed by Close
@@ -41,7 +43,7 @@ func (s *Service) session(user string, n ssh.NewChannel) {
 		c.req.User = user
 	}
 	c.req.OrHome = true
-	for _, v := range origin {
+	for _, v := range origin() {
 		c.req.Env = append(c.req.Env, []byte(v))
 	}
 	var running sync.WaitGroup
@@ -65,9 +67,26 @@ func (s *Service) session(user string, n ssh.NewChannel) {
 	}
 }
 
-// origin is where a session comes from, as sshd(8) says it if it does not know: programs
-// see by the variables that they run under SSH.
-var origin = []string{"SSH_CLIENT=UNKNOWN 65535 65535", "SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535"}
+// origin is where a session comes from, as ssh(1) lists it in its section on the
+// environment: programs see by the variables that they run under SSH, and take addresses out of
+// them. In a guest with banger's network the client is the host as the guest knows it, in
+// others it is the guest's loopback. The client's port is none that a connection has.
+func origin() []string {
+	client, server := "127.0.0.1", "127.0.0.1"
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.String() == guestAddr {
+			client, server = hostAddr, guestAddr
+		}
+	}
+	return []string{"SSH_CLIENT=" + client + " 65535 22", "SSH_CONNECTION=" + client + " 65535 " + server + " 22"}
+}
+
+// The guest's address in banger's network, and that of its host.
+const (
+	guestAddr = "10.0.2.15"
+	hostAddr  = "10.0.2.2"
+)
 
 // run runs the process that the client has asked for.
 func (c *session) run(s *command.Service) {
@@ -79,7 +98,7 @@ func (c *session) run(s *command.Service) {
 			return
 		}
 	}
-	s.Run(c.req, c)
+	s.Run(c.req, command.Terminal{Variable: "SSH_TTY", Change: func(t *unix.Termios) { applyModes(t, c.modes) }}, c)
 }
 
 // prepare takes a request that comes before the process. run says that the process is to
@@ -101,7 +120,7 @@ func (c *session) prepare(r *ssh.Request) (ok, run bool) {
 		if ssh.Unmarshal(r.Payload, &p) != nil || !c.setenv("TERM", p.Term) {
 			return false, false
 		}
-		c.req.TTY, c.req.Size = true, size(p.Cols, p.Rows)
+		c.req.TTY, c.req.Size, c.modes = true, size(p.Cols, p.Rows), []byte(p.Modes)
 		return true, false
 	case "shell":
 		return true, true

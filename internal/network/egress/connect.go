@@ -82,7 +82,7 @@ func (g *Guest) connect(f *flow.Flow, r netflow.Request) {
 
 // open judges and dials what the guest asks for; it returns nil if there is no connection,
 // and has refused the flow then. One that is there is among the live ones.
-func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, dial.Conn) {
+func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 	select {
 	case g.dials <- struct{}{}:
 		defer func() { <-g.dials }()
@@ -186,13 +186,16 @@ func (g *Guest) question(ctx context.Context, to netip.AddrPort) policy.Question
 }
 
 // dial makes a connection that is allowed.
-func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (dial.Conn, error) {
+func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (flow.Conn, error) {
 	switch v.Target {
 	case policy.ToHost:
 		loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 		return g.dialer.Name(ctx, policy.HostName, q.Port, loopback)
 	case policy.ToVM:
-		return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("VM %q: connections between VMs are not carried", v.Name)}
+		if g.cfg.VM == nil {
+			return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("%s: this VM reaches no other", v.Name)}
+		}
+		return g.cfg.VM(ctx, v.Name, q.Port)
 	}
 	if len(q.Names) > 0 {
 		name := q.Names[0] // the one pinned last

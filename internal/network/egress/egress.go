@@ -43,6 +43,9 @@ type Config struct {
 	Host *resolver.Host
 	// Proxies are the host's upstream proxies; nil if it has none.
 	Proxies *dial.Proxies
+	// VM connects to a port of another VM's guest, by the VM's name with policy.VMSuffix.
+	// Its errors are package dial's. It may be nil: there is no other VM then.
+	VM func(ctx context.Context, name string, port uint16) (flow.Conn, error)
 	// Record takes what was denied, each time. It must not wait.
 	Record func(Event)
 }

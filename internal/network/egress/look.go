@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/flow"
-	"banger/internal/network/dial"
 	"banger/internal/network/policy"
 )
 
@@ -25,7 +24,7 @@ var errDenied = errors.New("the connection's first bytes are denied")
 // on to the server when they are judged; else at once, and are known when the policy changes. What
 // the server says first decides as well: neither TLS nor HTTP begin so.
 type looking struct {
-	dial.Conn
+	flow.Conn
 	g *Guest
 	c *connection
 
@@ -41,7 +40,7 @@ type looking struct {
 	err    error
 }
 
-func (g *Guest) look(c *connection, conn dial.Conn) flow.Conn {
+func (g *Guest) look(c *connection, conn flow.Conn) flow.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.verdict.Target != policy.ToAddress {

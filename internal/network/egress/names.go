@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -33,8 +34,20 @@ func (p proxied) Resolves(name string) resolver.Decision {
 	return resolver.Decision{Allow: v.Allow, Reason: v.Reason}
 }
 
-// local answers for the names of the host's loopback.
+// local answers for the names of the host's loopback, and for those of VMs that are allowed:
+// others are denied as any name is.
 func (g *Guest) local(name string) ([]netip.Addr, bool) {
+	if strings.HasSuffix(name, policy.VMSuffix) {
+		v := g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP})
+		if !v.Allow {
+			return nil, false
+		}
+		a, ok := g.synthetic.Addr(name)
+		if !ok {
+			return nil, true
+		}
+		return []netip.Addr{a}, true
+	}
 	if name != policy.HostName && name != policy.HostNameDocker {
 		return nil, false
 	}
@@ -71,7 +84,7 @@ func (g *Guest) refused(r resolver.Refusal) {
 // namesOf are the names by which the guest was given an address.
 func (g *Guest) namesOf(a netip.Addr) (names []string, byProxy bool) {
 	if name, ok := g.synthetic.Name(a); ok {
-		return []string{name}, true
+		return []string{name}, !strings.HasSuffix(name, policy.VMSuffix)
 	}
 	names = g.pins.Names(a)
 	if a == gateway { // however long ago the guest looked it up

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -27,12 +28,22 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 		return
 	}
 	q := policy.Question{Addr: r.Addr.Addr(), Proto: policy.ICMP}
-	q.Names, _ = g.namesOf(q.Addr)
+	var byProxy bool
+	q.Names, byProxy = g.namesOf(q.Addr)
 	q.Denied = g.denied.of(g.life, q.Addr)
-	if v := g.judged().Judge(q); !v.Allow {
+	v := g.judged().Judge(q)
+	if !v.Allow {
 		g.deny(q, v, r.Process)
 		f.Refuse(netflow.Denied, refusalText(v))
 		return
+	}
+	to := q.Addr
+	switch {
+	case byProxy, v.Target == policy.ToVM: // the address only stands for a name
+		f.Refuse(netflow.Unreachable, "pings go to addresses only")
+		return
+	case v.Target == policy.ToHost:
+		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if f.Accept() != nil {
 		return
@@ -45,7 +56,7 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	if err != nil {
 		return
 	}
-	reply, err := g.dialer.Ping(ctx, q.Addr, 0, 1, data)
+	reply, err := g.dialer.Ping(ctx, to, 0, 1, data)
 	if err != nil {
 		if errors.Is(err, dial.ErrNoPing) {
 			g.record(Event{Addr: q.Addr.String(), Proto: "icmp", Reason: err.Error()})

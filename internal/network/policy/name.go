@@ -23,8 +23,11 @@ const (
 
 func isHostName(name string) bool { return name == HostName || name == HostNameDocker }
 
+// VMSuffix is what a VM's name has behind it as a host's.
+const VMSuffix = ".vm"
+
 // isVMName says whether a canonical name is another VM's.
-func isVMName(name string) bool { return strings.HasSuffix(name, ".vm") }
+func isVMName(name string) bool { return strings.HasSuffix(name, VMSuffix) }
 
 var errIsAddress = errors.New("it ends in a number, as only addresses do")
 

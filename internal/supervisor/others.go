@@ -1,0 +1,128 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
+	"banger/internal/network/dial"
+	"banger/internal/network/policy"
+)
+
+// otherLimit bounds a connection to another VM's guest: that VM's supervisor gives its
+// guest forwardLimit for each address that it tries.
+const otherLimit = 30 * time.Second
+
+// others are the other VMs of this host's that run. A supervisor carries its guest's
+// connections to their guests by way of their supervisors. Its methods may be called at
+// once.
+type others struct {
+	dir string // in which each VM has its directory
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*flow.Session // of the flows to a VM, by its name
+}
+
+// connect opens a connection to a port of another VM's guest. Its errors are package dial's.
+func (o *others) connect(ctx context.Context, name string, port uint16) (flow.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, otherLimit)
+	defer cancel()
+	name = strings.TrimSuffix(name, policy.VMSuffix)
+	s, err := o.session(ctx, name)
+	if err != nil {
+		return nil, &dial.Error{Reason: dial.Refused, Err: err}
+	}
+	// Which address of its guest's is tried is the other supervisor's matter.
+	r := netflow.Request{Kind: netflow.Listener, Addr: netip.AddrPortFrom(guestAddrs[0], port)}
+	f, err := s.Open(ctx, r.Marshal())
+	no := (*flow.RefusedError)(nil)
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.As(err, &no) && (no.Code == netflow.Refused || no.Code == netflow.Busy):
+		return nil, &dial.Error{Reason: dial.Refused, Err: fmt.Errorf("port %d of VM %q: %w", port, name, err)}
+	case errors.Is(err, flow.ErrSession):
+		return nil, &dial.Error{Reason: dial.Refused, Err: fmt.Errorf("VM %q has ended", name)}
+	}
+	return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("port %d of VM %q: %w", port, name, err)}
+}
+
+// session is the one that carries the flows to a VM. It ends with that VM's run.
+func (o *others) session(ctx context.Context, name string) (*flow.Session, error) {
+	if s := o.live(name, nil); s != nil {
+		return s, nil
+	}
+	dir, err := o.find(name)
+	if err != nil {
+		return nil, err
+	}
+	carrier, err := NewClient(dir).Flows(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("VM %q does not take connections: %w", name, err)
+	}
+	s := flow.New(carrier, true, 0, func(f *flow.Flow) { f.Refuse(netflow.Refused, "not here") })
+	kept := o.live(name, s)
+	if kept != s {
+		s.Close()
+	}
+	if kept == nil {
+		return nil, errors.New("the VM is ending")
+	}
+	return kept, nil
+}
+
+// live is the session to a VM that goes on, else s, which is kept then; nil if there is none.
+func (o *others) live(name string, s *flow.Session) *flow.Session {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return nil
+	}
+	if old := o.sessions[name]; old != nil && old.Err() == nil {
+		return old
+	}
+	delete(o.sessions, name)
+	if s != nil {
+		if o.sessions == nil {
+			o.sessions = map[string]*flow.Session{}
+		}
+		o.sessions[name] = s
+	}
+	return s
+}
+
+// find is the directory of the VM with that name, which has run at least once.
+func (o *others) find(name string) (string, error) {
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		return "", fmt.Errorf("look for VM %q: %w", name, err)
+	}
+	for _, e := range entries {
+		dir := filepath.Join(o.dir, e.Name())
+		if order, err := ReadOrder(dir); err == nil && order.Name == name {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("no VM %q runs", name)
+}
+
+// close ends all sessions, and with them what they carry.
+func (o *others) close() {
+	o.mu.Lock()
+	o.closed = true
+	sessions := o.sessions
+	o.sessions = nil
+	o.mu.Unlock()
+	for _, s := range sessions {
+		s.Close()
+	}
+}

@@ -1,0 +1,151 @@
+package supervisor
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"banger/internal/network/dial"
+	"banger/internal/unixsock"
+	"banger/internal/vm"
+)
+
+// runsAs makes a run that has f answer at the socket of a VM in dir; end ends it.
+func runsAs(t *testing.T, f *forwards, name, dir string) (end func()) {
+	t.Helper()
+	r := f.r
+	r.order.Name, r.order.Dir = name, filepath.Join(dir, string(r.order.ID))
+	if err := os.MkdirAll(RunDir(r.order.Dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteOrder(r.order); err != nil {
+		t.Fatal(err)
+	}
+	r.network.Store(&network{forwards: f})
+	r.update(func(s *Status) { s.Phase = Ready })
+	l, err := unixsock.Listen(SocketPath(r.order.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: r.handler(), ConnContext: refuseOthers}
+	go s.Serve(l) // ends with end
+	end = func() {
+		s.Close()
+		f.end()
+	}
+	t.Cleanup(end)
+	return end
+}
+
+func TestOthers(t *testing.T) {
+	dir := t.TempDir()
+	server, closed := echo(t, "127.0.0.1:0"), freePort(t, "127.0.0.1")
+	end := runsAs(t, newTestForwards(t, Network{}), "b", dir)
+	// One that does not run, one that is damaged, and a file lie beside it.
+	if err := os.MkdirAll(filepath.Join(dir, "broken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(dir, "broken", OrderFile), []byte("{"), 0o600)
+	os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
+	stopped := Order{Name: "stopped"}
+	stopped.ID = vm.NewID()
+	stopped.Dir = filepath.Join(dir, string(stopped.ID))
+	if err := os.MkdirAll(stopped.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteOrder(stopped); err != nil {
+		t.Fatal(err)
+	}
+
+	o := &others{dir: dir}
+	t.Cleanup(o.close)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	text := strings.Repeat("all of it ", 200_000)
+	carry := func(name string, to netip.AddrPort) (string, error) {
+		c, err := o.connect(ctx, name, to.Port())
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		go func() { // ends with c
+			io.WriteString(c, text)
+			c.CloseWrite()
+		}()
+		got, err := io.ReadAll(struct{ io.Reader }{c})
+		return string(got), err
+	}
+	for range 3 {
+		if got, err := carry("b.vm", server); err != nil || got != text {
+			t.Errorf("from the other VM came %d bytes, %v, want %d", len(got), err, len(text))
+		}
+	}
+	if len(o.sessions) != 1 {
+		t.Errorf("there are %d sessions, want 1", len(o.sessions))
+	}
+	for _, tt := range []struct {
+		name string
+		to   netip.AddrPort
+		want string
+	}{
+		{"b.vm", closed, "port "},
+		{"c.vm", server, `no VM "c" runs`},
+		{"stopped.vm", server, `VM "stopped" does not take connections`},
+	} {
+		if _, err := carry(tt.name, tt.to); dial.ReasonOf(err) != dial.Refused || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s:%d: %v, want a refusal with %q", tt.name, tt.to.Port(), err, tt.want)
+		}
+	}
+
+	// The other VM's end is a reset, and another run of that name is found.
+	c, err := o.connect(ctx, "b.vm", server.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if got, err := io.ReadAll(struct{ io.Reader }{c}); err == nil {
+		t.Errorf("after the other VM's end %q came, and an end", got)
+	}
+	if _, err := carry("b.vm", server); dial.ReasonOf(err) != dial.Refused {
+		t.Errorf("a VM that has ended: %v, want a refusal", err)
+	}
+	os.RemoveAll(filepath.Join(dir, "broken"))
+	for _, d := range o.dirs(t) {
+		os.RemoveAll(d)
+	}
+	runsAs(t, newTestForwards(t, Network{}), "b", dir)
+	if got, err := carry("b.vm", server); err != nil || got != text {
+		t.Errorf("from the next run came %d bytes, %v, want %d", len(got), err, len(text))
+	}
+
+	// A VM that ends keeps none of its connections, and makes no more.
+	if c, err = o.connect(ctx, "b.vm", server.Port()); err != nil {
+		t.Fatal(err)
+	}
+	o.close()
+	if _, err := c.Write([]byte("x")); err == nil {
+		t.Error("a connection outlives its VM")
+	}
+	if _, err := carry("b.vm", server); err == nil {
+		t.Error("a VM that has ended connects")
+	}
+}
+
+// dirs are those of all VMs.
+func (o *others) dirs(t *testing.T) (out []string) {
+	t.Helper()
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		out = append(out, filepath.Join(o.dir, e.Name()))
+	}
+	return out
+}
