@@ -245,7 +245,7 @@ func TestDeniedNameInParts(t *testing.T) {
 				}
 				f.Write(send[n:])
 				cut(t, "a denied name in parts", f)
-				w.recorded("its "+what+" says evil.example")
+				w.recorded("its " + what + " says evil.example")
 				if rest := <-got; len(rest) > 0 {
 					t.Errorf("the server got %q behind the beginning", rest)
 				}

@@ -70,9 +70,5 @@ func (s Said) End() Said {
 // neither TLS nor HTTP begin so.
 func ServerFirst() Said { return Said{Kind: Other, Complete: true} }
 
-func (s Said) broken(why string) Said {
-	if s.Kind == NotYet {
-		s.Kind = HTTP
-	}
-	return Said{Kind: s.Kind, Complete: true, Broken: why}
-}
+// broken leaves the kind as it is known.
+func (s Said) broken(why string) Said { return Said{Kind: s.Kind, Complete: true, Broken: why} }

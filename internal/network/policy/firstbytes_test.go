@@ -165,6 +165,8 @@ func TestReadHTTP(t *testing.T) {
 		"GET / HTTP/1.1\rHost: b.example\r\n\r\n":                                    wrong(first),
 		"GET / HTTP/1.1\r\nX: \x00\r\n\r\n":                                          wrong(middle),
 		"GET /a b HTTP/1.1\r\n\r\n":                                                  wrong(first),
+		"GET\v/ HTTP/1.1\r\nHost: b.example\r\n\r\n":                                 wrong(first),
+		"GET\f/\fHTTP/1.1\r\nHost: b.example\r\n\r\n":                                wrong(first),
 		"GET HTTP/1.1\r\n\r\n":                                                       wrong(first),
 		"GET b.example/x HTTP/1.1\r\n\r\n":                                           wrong("its target is neither a path nor a URL"),
 		"GET http:/b.example HTTP/1.1\r\n\r\n":                                       wrong("its target is neither a path nor a URL"),

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -23,10 +24,13 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 		}
 		return v
 	}
-	if s.Kind != Other && v.MustSay {
-		if s.Broken != "" {
-			return v.refuse(fmt.Sprintf("its %s is not readable: %s", s.Kind, s.Broken))
-		}
+	switch {
+	case s.Broken != "" && s.Kind != NotYet:
+		// It may say anything, to a server that reads it after all.
+		return v.refuse(fmt.Sprintf("its %s is not readable: %s", s.Kind, s.Broken))
+	case s.Broken != "" && v.MustSay:
+		return v.refuse("its first bytes are not readable: " + s.Broken)
+	case s.Kind != Other && s.Broken == "" && v.MustSay:
 		return v.refuse(fmt.Sprintf("its %s says no name, and must say an allowed one", s.Kind))
 	}
 	// It says nothing that could be judged: by its address.
@@ -37,10 +41,10 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 func (j *Judge) said(q Question, v Verdict, kind Content, n string) Verdict {
 	name, err := canonical(n)
 	if err != nil {
-		if v.MustSay {
-			return v.refuse(fmt.Sprintf("its %s says %q, which is no name", kind, brief(n)))
+		if _, ok := literal(n); !v.MustSay && (ok || errors.Is(err, errIsAddress)) {
+			return j.unsaid(q, v)
 		}
-		return j.unsaid(q, v)
+		return v.refuse(fmt.Sprintf("its %s says %q, which is no name", kind, brief(n)))
 	}
 	if isHostName(name) || isVMName(name) {
 		return v.refuse(fmt.Sprintf("its %s says %s, which is not there", kind, name))

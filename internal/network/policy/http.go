@@ -61,11 +61,11 @@ func readHTTP(b []byte) Said {
 }
 
 // methodLike says whether a line may begin with a method (RFC 9110 §9.1): a token, then a
-// space, as far as the line is there.
+// space as lenient servers take it (RFC 9112 §3), as far as the line is there.
 func methodLike(line []byte) bool {
 	for i, c := range line { // of any length: servers differ
 		switch {
-		case c == ' ' || c == '\t':
+		case c == ' ' || c == '\t' || c == '\v' || c == '\f':
 			return i > 0
 		case c == '\r':
 			return false

@@ -99,6 +99,8 @@ func asked(t *testing.T, line string) (q Question, said *Said) {
 			}
 		case "broken":
 			said = &Said{Kind: TLS, Complete: true, Broken: "its server_name is not one name"}
+		case "unclear":
+			said = &Said{Complete: true, Broken: "it ends in the middle"}
 		case "cut":
 			said = &Said{Kind: TLS}
 		case "other":
