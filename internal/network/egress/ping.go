@@ -27,11 +27,18 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 		return
 	}
 	q := policy.Question{Addr: r.Addr.Addr(), Proto: policy.ICMP}
-	q.Names, _ = g.namesOf(q.Addr)
+	var byProxy bool
+	q.Names, byProxy = g.namesOf(q.Addr)
 	q.Denied = g.denied.of(g.life, q.Addr)
-	if v := g.judged().Judge(q); !v.Allow {
+	v := g.judged().Judge(q)
+	switch {
+	case !v.Allow:
 		g.deny(q, v, r.Process)
 		f.Refuse(netflow.Denied, refusalText(v))
+		return
+	case byProxy || v.Target != policy.ToAddress:
+		// On the host's network the address is somebody else's.
+		f.Refuse(netflow.Unreachable, "the address stands for a name, and answers no ping")
 		return
 	}
 	if f.Accept() != nil {
