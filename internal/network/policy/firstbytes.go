@@ -24,6 +24,8 @@ type Said struct {
 	// Names are as they were sent: the ClientHello's server_name; of the first request the
 	// Host lines and the host of an absolute target; the :authority of HTTP/2's first request.
 	Names []string
+	// Asked is the port of a target that is no path, as a proxy is asked for one; else 0.
+	Asked uint16
 	// Complete: more bytes change nothing.
 	Complete bool
 	// Broken is why bytes of this kind can't be read, or are read in more than one way.

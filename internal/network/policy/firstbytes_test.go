@@ -187,6 +187,15 @@ func TestReadHTTP(t *testing.T) {
 			t.Errorf("Read(%q) = %+v, want %+v", text, got, want)
 		}
 	}
+	for text, want := range map[string]uint16{
+		"CONNECT b.example:443 HTTP/1.1\r\n\r\n": 443, "GET http://b.example/x HTTP/1.1\r\n\r\n": 80, "GET HTTPS://b.example HTTP/1.1\r\n\r\n": 443,
+		"GET http://u:1@b.example:8080/ HTTP/1.1\r\n\r\n": 8080, "GET http://[2606:4700::1]:81/ HTTP/1.1\r\n\r\n": 81, "CONNECT b.example HTTP/1.1\r\n\r\n": 0,
+		"GET http://b.example:99999/ HTTP/1.1\r\n\r\n": 0, "GET ftp://b.example/ HTTP/1.1\r\n\r\n": 0, "GET / HTTP/1.1\r\nHost: b.example:82\r\n\r\n": 0,
+	} {
+		if got := Read([]byte(text)).Asked; got != want {
+			t.Errorf("Read(%q) asks for port %d, want %d", text, got, want)
+		}
+	}
 	for _, text := range []string{"G", "GET", "GET ", "GET / HTTP/1.1", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a.example\r\n", "PRI", "\r\n", "P", "PING", strings.Repeat("A", 1000)} {
 		got := Read([]byte(text))
 		if got.Complete {

@@ -18,7 +18,7 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 	}
 	if (s.Kind == TLS || s.Kind == HTTP || s.Kind == HTTP2) && len(s.Names) > 0 && s.Broken == "" {
 		for _, n := range s.Names {
-			if d := j.said(q, v, s.Kind, n); !d.Allow {
+			if d := j.said(q, v, s, n); !d.Allow {
 				return d
 			}
 		}
@@ -38,7 +38,8 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 }
 
 // said judges one name that the first bytes say.
-func (j *Judge) said(q Question, v Verdict, kind Content, n string) Verdict {
+func (j *Judge) said(q Question, v Verdict, s Said, n string) Verdict {
+	kind := s.Kind
 	name, err := canonical(n)
 	if err != nil {
 		if _, ok := literal(n); !v.MustSay && (ok || errors.Is(err, errIsAddress)) {
@@ -50,6 +51,10 @@ func (j *Judge) said(q Question, v Verdict, kind Content, n string) Verdict {
 		return v.refuse(fmt.Sprintf("its %s says %s, which is not there", kind, name))
 	}
 	d := j.one(j.subject(q, name), q.ByProxy)
+	if !d.Allow && s.Asked != 0 && v.Rule != nil && v.Rule.opens() {
+		// The host and port are named, as a proxy is: what it is asked for is judged by name.
+		d = j.one(j.subject(Question{Port: s.Asked}, name), true)
+	}
 	if d.Allow {
 		return v
 	}

@@ -97,6 +97,10 @@ func asked(t *testing.T, line string) (q Question, said *Said) {
 					said.Names = append(said.Names, unescape(n))
 				}
 			}
+		case "via":
+			name, port, _ := strings.Cut(value, ":")
+			said = &Said{Kind: HTTP, Complete: true, Names: []string{name, name}}
+			fmt.Sscan(port, &said.Asked)
 		case "broken":
 			said = &Said{Kind: TLS, Complete: true, Broken: "its server_name is not one name"}
 		case "unclear":
