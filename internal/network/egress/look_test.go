@@ -290,6 +290,30 @@ func TestServerFirstHTTP2(t *testing.T) {
 	}
 }
 
+// A proxy in the LAN that a rule opens is asked for allowed names only.
+func TestProxyOfAClient(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --allow proxy.example:3128 --allow site.example"})
+	w.dns.set("proxy.example", lanAddr)
+	w.resolve("proxy.example")
+	addr := serve(t, lanAddr, 3128, echo)
+	for _, first := range []string{"GET http://site.example/x HTTP/1.1\r\nHost: site.example\r\n\r\n", "CONNECT site.example:443 HTTP/1.1\r\nHost: site.example:443\r\n\r\n"} {
+		says(t, w.mustConnect(addr), []byte(first))
+	}
+	for first, reason := range map[string]string{
+		"GET http://intra.example/x HTTP/1.1\r\nHost: site.example\r\n\r\n":             "its HTTP says intra.example",
+		"GET http://site.example/x HTTP/1.1\r\nHost: evil.example\r\n\r\n":              "its HTTP says evil.example",
+		"CONNECT site.example:22 HTTP/1.1\r\nHost: site.example:22\r\n\r\n":             "its HTTP says site.example",
+		"CONNECT 10.20.30.40:443 HTTP/1.1\r\nHost: site.example\r\n\r\n":                "is no name",
+		"CONNECT localhost:443 HTTP/1.1\r\nHost: site.example\r\n\r\n":                  "its HTTP says localhost",
+		"GET http://site.example@intra.example/ HTTP/1.1\r\nHost: site.example\r\n\r\n": "its HTTP says intra.example",
+	} {
+		f := w.mustConnect(addr)
+		f.Write([]byte(first))
+		cut(t, first, f)
+		w.recorded("tcp", lanAddr.String(), reason)
+	}
+}
+
 // --deny NAME means its addresses too, as the host finds them, for what says no name.
 func TestDeniedNameByLiteral(t *testing.T) {
 	w := newWorld(t, setup{policy: "public --deny bad.example"})
