@@ -23,7 +23,7 @@ func Main(drivers vmm.Drivers, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	debug.SetGCPercent(50) // a supervisor is idle most of its life
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	slog.SetDefault(slog.New(slog.NewTextHandler(ownLog{os.Stderr, maxOwnLog}, nil)))
 	self, err := process.Self()
 	if err != nil {
 		return err

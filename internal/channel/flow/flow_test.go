@@ -188,6 +188,27 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// A handler that outlives its flow keeps its place: an end that opens flows and takes them
+// back begins no more of them than are allowed.
+func TestHandlersBounded(t *testing.T) {
+	const most = 3
+	release := make(chan struct{})
+	_, guest := sessions(t, most, func(f *Flow) {
+		f.Refuse(7, "busy")
+		<-release
+	})
+	defer close(release)
+	var refused *RefusedError
+	for range most {
+		if _, err := guest.Open(limited(t), nil); !errors.As(err, &refused) || refused.Code != 7 {
+			t.Fatalf("open: %v, want the handler's refusal", err)
+		}
+	}
+	if _, err := guest.Open(limited(t), nil); !errors.As(err, &refused) || refused.Code != CodeTooMany {
+		t.Errorf("open beside %d handlers: %v, want the code %d", most, err, CodeTooMany)
+	}
+}
+
 // As many flows as are allowed stall, and a new end of the other kind still answers.
 func TestStalled(t *testing.T) {
 	const most = 500

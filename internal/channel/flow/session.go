@@ -74,6 +74,7 @@ type Session struct {
 	next   uint32 // the number of the next flow that is opened here
 	heard  uint32 // the highest number that the other end has opened
 	theirs int    // flows that the other end has opened
+	busy   int    // handlers that have not returned
 	grown  int    // of growthBudget
 	out    int    // bytes of all flows that wait for the carrier or a window
 	ready  []*Flow
@@ -86,7 +87,8 @@ type Session struct {
 // New begins a session on carrier, which it owns. One end of a carrier is host, the
 // other is not. handle is called for each flow that the other end opens, in a goroutine of its own,
 // and accepts or refuses it; a flow that it leaves unanswered is refused. At most max
-// of them are there at once (MaxFlows at most; 0 is MaxFlows). Close ends the session.
+// of them, and of calls of handle, are there at once (MaxFlows at most; 0 is MaxFlows).
+// Close ends the session.
 func New(carrier io.ReadWriteCloser, host bool, max int, handle func(*Flow)) *Session {
 	if max <= 0 || max > MaxFlows {
 		max = MaxFlows
@@ -248,21 +250,25 @@ func (s *Session) opened(fr frame) error {
 	s.heard = fr.id
 	f := newFlow(s, fr.id, append([]byte(nil), fr.payload...))
 	f.ours = false
-	if s.theirs >= s.max || s.gone >= maxGone {
+	if s.theirs >= s.max || s.busy >= s.max || s.gone >= maxGone {
 		if s.gone >= maxGone {
 			return errors.New("the other end opens flows and reads no answers")
 		}
-		f.answer = &RefusedError{Code: CodeTooMany, Text: fmt.Sprintf("there are %d flows already", s.theirs)}
+		f.answer = &RefusedError{Code: CodeTooMany, Text: fmt.Sprintf("there are %d flows already", max(s.theirs, s.busy))}
 		f.err = f.answer
 		f.owe(oweAnswer)
 		s.gone++
 		return nil
 	}
 	s.theirs++
+	s.busy++
 	s.flows[f.id] = f
-	s.running.Go(func() { // the handler ends with its flow
+	s.running.Go(func() { // the handler ends with its flow, or soon after
 		s.handle(f)
 		f.Refuse(CodeTooMany, "nobody has answered")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.busy--
 	})
 	return nil
 }

@@ -117,7 +117,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 		refuse(f, err)
 		return nil, nil
 	}
-	if !g.keep(c) {
+	if !g.keep(ctx, c) {
 		conn.Close()
 		return nil, nil
 	}
@@ -126,7 +126,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 
 // keep makes c one of the live connections, but not if the policy has changed while it was
 // dialled, and denies it now.
-func (g *Guest) keep(c *connection) bool {
+func (g *Guest) keep(ctx context.Context, c *connection) bool {
 	g.mu.Lock()
 	if g.life.Err() != nil {
 		g.mu.Unlock()
@@ -137,6 +137,16 @@ func (g *Guest) keep(c *connection) bool {
 	j := g.judge
 	g.mu.Unlock()
 	c.mu.Lock()
+	addr, changed := c.question.Addr, c.by != j
+	c.mu.Unlock()
+	var denied []string
+	if changed && addr.IsValid() {
+		denied = g.denied.of(ctx, addr)
+	}
+	c.mu.Lock()
+	if changed {
+		c.question.Denied = denied
+	}
 	v := c.judge(j)
 	if !v.Allow && !c.over {
 		c.over = true

@@ -15,7 +15,8 @@ import (
 )
 
 // lookLimit is how long first bytes may take to be whole, from the first one that is held
-// back, if they must say a name. Else it is a tenth: a protocol of its own may begin with a word and wait.
+// back, if they must say a name. Else they go on after a tenth, and are judged when they are
+// whole: a protocol of its own may begin with a word and wait.
 const lookLimit = 30 * time.Second
 
 var errDenied = errors.New("the connection's first bytes are denied")
@@ -28,14 +29,15 @@ type looking struct {
 	g *Guest
 	c *connection
 
-	// decided is true at the latest when the first bytes go on. The server's bytes must not
-	// wait for a mutex that is held while the guest's are written.
+	// decided is true before more than MaxFirst bytes go on, which the kernel's buffers take:
+	// the server's bytes must not wait for a mutex that is held while the guest's are written.
 	decided atomic.Bool
 
 	mu     sync.Mutex
 	first  []byte // what the guest has sent
 	passed int    // of first, what the server has got
 	begun  bool   // HTTP/2: the server may speak before the guest's request
+	onward bool   // if nothing must be said, what is not whole goes on too
 	limit  *time.Timer
 	err    error
 }
@@ -65,10 +67,10 @@ func (l *looking) Write(p []byte) (int, error) {
 	if said.Complete {
 		return len(p), l.decide(said)
 	}
-	l.begun = said.Pass > 0
+	l.begun = l.begun || said.Pass > 0
 	pass := len(l.first)
 	look, must := l.c.judged()
-	if look {
+	if look && (must || !l.onward) {
 		pass = max(said.Pass, l.passed)
 	}
 	if pass < len(l.first) && l.limit == nil {
@@ -129,8 +131,23 @@ func (l *looking) late() {
 	defer l.mu.Unlock()
 	l.limit = nil
 	if l.passed < len(l.first) {
-		l.settle()
+		l.waited()
 	}
+}
+
+// waited is called when first bytes are not whole in time, or before the server speaks: what
+// must say a name is decided on. Else the rest may still say a denied name.
+func (l *looking) waited() {
+	if look, must := l.c.judged(); must || !look || len(l.first) == 0 {
+		l.settle()
+		return
+	}
+	l.onward = true
+	if l.limit != nil {
+		l.limit.Stop()
+		l.limit = nil
+	}
+	l.pass(len(l.first)) // an error is the next write's too
 }
 
 // Close closes the connection.
@@ -170,15 +187,15 @@ func (l *looking) settle() error {
 	return l.decide(policy.Read(l.first).End())
 }
 
-// heard is called when the server has said something.
-func (l *looking) heard() {
+// heard is called when the server has said something, which begins with b.
+func (l *looking) heard(b []byte) {
 	if l.decided.Load() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.begun {
-		l.settle()
+	if l.begun = l.begun || policy.Settings(b); !l.begun && !l.decided.Load() {
+		l.waited()
 	}
 }
 
@@ -186,7 +203,7 @@ func (l *looking) heard() {
 func (l *looking) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	if n > 0 {
-		l.heard()
+		l.heard(p[:n])
 	}
 	return n, err
 }
@@ -213,9 +230,11 @@ type lookingRaw struct {
 func (r *lookingRaw) Read(f func(fd uintptr) bool) error {
 	return r.RawConn.Read(func(fd uintptr) bool {
 		if !r.l.decided.Load() {
-			// SIOCINQ (tcp(7)): a look by MSG_PEEK would take a reset's error away.
+			// SIOCINQ (tcp(7)): a look by MSG_PEEK at nothing would take a reset's error away.
 			if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
-				r.l.heard()
+				var b [policy.SettingsLen]byte
+				n, _, _ := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+				r.l.heard(b[:max(n, 0)])
 			}
 		}
 		return f(fd)

@@ -220,6 +220,100 @@ func TestFirstBytesPassedOn(t *testing.T) {
 	}
 }
 
+// Under public what says a denied name is denied, however late its rest comes and whatever
+// the server says meanwhile.
+func TestDeniedNameInParts(t *testing.T) {
+	for what, send := range map[string][]byte{"TLS": hello(t, "evil.example"), "HTTP": get("evil.example")} {
+		for _, n := range []int{1, 7, len(send) - 1} {
+			t.Run(fmt.Sprint(what, " after ", n), func(t *testing.T) {
+				w := newWorld(t, setup{policy: "public --deny evil.example"})
+				w.g.lookLimit = 50 * time.Millisecond
+				got := make(chan []byte, 1)
+				addr := serve(t, publicAddr, 443, func(c *net.TCPConn) {
+					head := make([]byte, n)
+					if _, err := io.ReadFull(c, head); err != nil {
+						t.Errorf("the server waits for %d bytes: %v", n, err)
+					}
+					io.WriteString(c, "?")
+					rest, _ := io.ReadAll(c)
+					got <- rest
+				})
+				f := w.mustConnect(addr)
+				mustWrite(t, f, string(send[:n]))
+				if _, err := io.ReadFull(f, make([]byte, 1)); err != nil {
+					t.Fatalf("the server's answer to the beginning: %v", err)
+				}
+				f.Write(send[n:])
+				cut(t, "a denied name in parts", f)
+				w.recorded("its " + what + " says evil.example")
+				if rest := <-got; len(rest) > 0 {
+					t.Errorf("the server got %q behind the beginning", rest)
+				}
+				w.idle()
+			})
+		}
+	}
+}
+
+// A server of HTTP/2 may speak first: what the guest says then is judged all the same.
+func TestServerFirstHTTP2(t *testing.T) {
+	for name, denied := range map[string]string{"site.example": "", "evil.example": "its HTTP/2 says evil.example"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, setup{policy: "deny --allow site.example"})
+			w.dns.set("site.example", publicAddr)
+			w.resolve("site.example")
+			got := make(chan []byte, 1)
+			f := w.mustConnect(serve(t, publicAddr, 80, func(c *net.TCPConn) {
+				c.Write([]byte{0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100}) // SETTINGS
+				text, _ := io.ReadAll(c)
+				got <- text
+			}))
+			if _, err := io.ReadFull(f, make([]byte, 15)); err != nil {
+				t.Fatalf("the server's settings: %v", err)
+			}
+			send := request2(t, name)
+			f.Write(send)
+			f.CloseWrite()
+			text := <-got
+			if denied == "" {
+				if !bytes.Equal(text, send) {
+					t.Errorf("the server got %q", text)
+				}
+				return
+			}
+			cut(t, "another name", f)
+			w.recorded(denied)
+			if len(text) > 24+9 { // the preface and the settings
+				t.Errorf("the server got %q", text)
+			}
+		})
+	}
+}
+
+// A proxy in the LAN that a rule opens is asked for allowed names only.
+func TestProxyOfAClient(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --allow proxy.example:3128 --allow site.example"})
+	w.dns.set("proxy.example", lanAddr)
+	w.resolve("proxy.example")
+	addr := serve(t, lanAddr, 3128, echo)
+	for _, first := range []string{"GET http://site.example/x HTTP/1.1\r\nHost: site.example\r\n\r\n", "CONNECT site.example:443 HTTP/1.1\r\nHost: site.example:443\r\n\r\n"} {
+		says(t, w.mustConnect(addr), []byte(first))
+	}
+	for first, reason := range map[string]string{
+		"GET http://intra.example/x HTTP/1.1\r\nHost: site.example\r\n\r\n":             "its HTTP says intra.example",
+		"GET http://site.example/x HTTP/1.1\r\nHost: evil.example\r\n\r\n":              "its HTTP says evil.example",
+		"CONNECT site.example:22 HTTP/1.1\r\nHost: site.example:22\r\n\r\n":             "its HTTP says site.example",
+		"CONNECT 10.20.30.40:443 HTTP/1.1\r\nHost: site.example\r\n\r\n":                "is no name",
+		"CONNECT localhost:443 HTTP/1.1\r\nHost: site.example\r\n\r\n":                  "its HTTP says localhost",
+		"GET http://site.example@intra.example/ HTTP/1.1\r\nHost: site.example\r\n\r\n": "its HTTP says intra.example",
+	} {
+		f := w.mustConnect(addr)
+		f.Write([]byte(first))
+		cut(t, first, f)
+		w.recorded("tcp", lanAddr.String(), reason)
+	}
+}
+
 // --deny NAME means its addresses too, as the host finds them, for what says no name.
 func TestDeniedNameByLiteral(t *testing.T) {
 	w := newWorld(t, setup{policy: "public --deny bad.example"})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/netip"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -32,18 +31,15 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	q.Names, byProxy = g.namesOf(q.Addr)
 	q.Denied = g.denied.of(g.life, q.Addr)
 	v := g.judged().Judge(q)
-	if !v.Allow {
+	switch {
+	case !v.Allow:
 		g.deny(q, v, r.Process)
 		f.Refuse(netflow.Denied, refusalText(v))
 		return
-	}
-	to := q.Addr
-	switch {
-	case byProxy, v.Target == policy.ToVM: // the address only stands for a name
-		f.Refuse(netflow.Unreachable, "pings go to addresses only")
+	case byProxy || v.Target != policy.ToAddress:
+		// On the host's network the address is somebody else's.
+		f.Refuse(netflow.Unreachable, "the address stands for a name, and answers no ping")
 		return
-	case v.Target == policy.ToHost:
-		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if f.Accept() != nil {
 		return
@@ -56,7 +52,7 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	if err != nil {
 		return
 	}
-	reply, err := g.dialer.Ping(ctx, to, 0, 1, data)
+	reply, err := g.dialer.Ping(ctx, q.Addr, 0, 1, data)
 	if err != nil {
 		if errors.Is(err, dial.ErrNoPing) {
 			g.record(Event{Addr: q.Addr.String(), Proto: "icmp", Reason: err.Error()})

@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
@@ -122,6 +124,44 @@ func TestSetPolicyWhileDialling(t *testing.T) {
 		t.Errorf("connect: %v, want a denial", e)
 	}
 	w.idle()
+}
+
+// holding holds the first question about a route until it is let go.
+type holding struct {
+	routes
+	once         *sync.Once
+	asked, letGo chan struct{}
+}
+
+func (h holding) Route(a netip.Addr) (policy.Route, error) {
+	h.once.Do(func() {
+		close(h.asked)
+		<-h.letGo
+	})
+	return h.routes.Route(a)
+}
+
+// A name that comes to be denied while a connection is judged denies its address too.
+func TestDeniedWhileDialling(t *testing.T) {
+	h := holding{once: &sync.Once{}, asked: make(chan struct{}), letGo: make(chan struct{})}
+	w := newWorld(t, setup{policy: "public", routes: h})
+	w.dns.set("bad.example", publicAddr)
+	addr := serve(t, publicAddr, 443, func(c *net.TCPConn) { io.Copy(io.Discard, c) })
+	connected := make(chan *flow.Flow, 1)
+	go func() { // ends with the connection's answer; waited for below
+		f, _ := w.connect(addr)
+		connected <- f
+	}()
+	<-h.asked
+	w.g.SetPolicy(parsePolicy(t, "public --deny bad.example"))
+	close(h.letGo)
+	if f := <-connected; f != nil {
+		f.Write([]byte{0})
+		time.AfterFunc(generous, f.Reset)
+		w.recorded("is an address of bad.example")
+		cut(t, "to the address of a denied name", f)
+	}
+	w.recorded(publicAddr.String(), "is an address of bad.example")
 }
 
 // The kernel's own answer: the host's own addresses are closed, those that no route leads to

@@ -6,6 +6,7 @@ import (
 )
 
 const (
+	recordAlert     = 21
 	recordHandshake = 22
 	maxRecord       = 1 << 14 // bytes, of a record in plain text (RFC 8446 §5.1)
 	handshakeHello  = 1
@@ -20,14 +21,15 @@ func readTLS(b []byte) Said {
 	if b[0]&0x80 != 0 {
 		return readSSL2(b)
 	}
+	if len(b) > 1 && b[1] != 3 {
+		if tls, known := oddVersion(b); !known {
+			return s
+		} else if !tls {
+			return Said{Kind: Other, Complete: true}
+		}
+	}
 	var hello []byte
 	for {
-		if len(b) > 1 && b[1] != 3 {
-			if len(hello) == 0 {
-				return Said{Kind: Other, Complete: true}
-			}
-			return s.broken("a record has another version")
-		}
 		if len(b) > 0 && b[0] != recordHandshake {
 			if len(b) < 5 && len(hello) == 0 {
 				return s
@@ -63,6 +65,30 @@ func readTLS(b []byte) Said {
 			return s
 		}
 	}
+}
+
+// oddVersion says whether a record whose version is not 3.x is read as TLS by a server, as
+// far as known: servers are to ignore it (RFC 8446 §5.1), and Go's takes all below 16.0.
+// Another protocol may begin with the same bytes, so they must look like a ClientHello, or
+// like an alert, which servers pass over.
+func oddVersion(b []byte) (tls, known bool) {
+	switch {
+	case b[1] >= 16, b[0] != recordHandshake && b[0] != recordAlert:
+		return false, true
+	case len(b) < 5:
+		return false, false
+	}
+	n := int(binary.BigEndian.Uint16(b[3:]))
+	if b[0] == recordAlert {
+		return n == 2, true
+	}
+	if n == 0 || n > maxRecord {
+		return false, true
+	}
+	if len(b) < 6 || n > 1 && len(b) < 7 {
+		return false, false
+	}
+	return b[5] == handshakeHello && (n == 1 || b[6] == 0), true // no hello has 64 KiB
 }
 
 // readSSL2 knows a ClientHello of SSL 2 (RFC 5246 appendix E.2).

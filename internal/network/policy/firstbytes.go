@@ -24,6 +24,8 @@ type Said struct {
 	// Names are as they were sent: the ClientHello's server_name; of the first request the
 	// Host lines and the host of an absolute target; the :authority of HTTP/2's first request.
 	Names []string
+	// Asked is the port of a target that is no path, as a proxy is asked for one; else 0.
+	Asked uint16
 	// Complete: more bytes change nothing.
 	Complete bool
 	// Broken is why bytes of this kind can't be read, or are read in more than one way.
@@ -70,9 +72,5 @@ func (s Said) End() Said {
 // neither TLS nor HTTP begin so.
 func ServerFirst() Said { return Said{Kind: Other, Complete: true} }
 
-func (s Said) broken(why string) Said {
-	if s.Kind == NotYet {
-		s.Kind = HTTP
-	}
-	return Said{Kind: s.Kind, Complete: true, Broken: why}
-}
+// broken leaves the kind as it is known.
+func (s Said) broken(why string) Said { return Said{Kind: s.Kind, Complete: true, Broken: why} }

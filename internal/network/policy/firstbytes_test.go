@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,21 +90,28 @@ func TestReadClientHello(t *testing.T) {
 		"two extensions of names":   {records(handshake(sni("a.example"), sni("b.example")), maxRecord), broken("its server_name is not one name")},
 		"two names in one": {records(handshake(extension(0, []byte{0, 8, 0, 0, 1, 'a', 0, 0, 1, 'b'})), maxRecord),
 			broken("its server_name is not one name")},
-		"an empty name":          {records(handshake(sni("")), maxRecord), broken("its server_name is not one name")},
-		"a name with NUL":        {records(handshake(sni("a\x00.example")), maxRecord), Said{Kind: TLS, Names: []string{"a\x00.example"}, Complete: true}},
-		"an alert before it":     {append([]byte{21, 3, 1, 0, 2, 1, 0}, ours...), broken("it does not begin with a ClientHello")},
-		"an empty record":        {append([]byte{22, 3, 1, 0, 0}, ours...), broken("a record has 0 bytes")},
-		"a record that is long":  {[]byte{22, 3, 1, 0xff, 0xff, 1}, broken("a record has 65535 bytes")},
-		"another message":        {[]byte{22, 3, 1, 0, 4, 2, 0, 0, 0}, broken("its first message is no ClientHello")},
-		"a message that is long": {[]byte{22, 3, 1, 0, 4, 1, 0xff, 0, 0}, broken("it has more than 16 KiB")},
-		"cut inside":             {records([]byte{1, 0, 0, 10, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0}, 100), broken("its ClientHello is cut off")},
-		"another version":        {[]byte{22, 9, 9, 0}, Said{Kind: Other, Complete: true}},
-		"the record type only":   {[]byte{22}, Said{Kind: TLS}},
-		"an alert only":          {[]byte{21, 3}, Said{Kind: TLS}},
-		"SSL 2":                  {[]byte{0x80, 0x2e, 1, 3, 1}, Said{Kind: TLS, Complete: true}},
-		"SSL 2, begun":           {[]byte{0x80, 0x2e}, Said{}},
-		"like SSL 2":             {[]byte{0x80, 0x2e, 9, 3}, Said{Kind: Other, Complete: true}},
-		"data between records":   {append(records(ours[5:50], 100), 23, 3, 1, 0, 1, 0), broken("it does not begin with a ClientHello")},
+		"an empty name":                       {records(handshake(sni("")), maxRecord), broken("its server_name is not one name")},
+		"a name with NUL":                     {records(handshake(sni("a\x00.example")), maxRecord), Said{Kind: TLS, Names: []string{"a\x00.example"}, Complete: true}},
+		"an alert before it":                  {append([]byte{21, 3, 1, 0, 2, 1, 0}, ours...), broken("it does not begin with a ClientHello")},
+		"an empty record":                     {append([]byte{22, 3, 1, 0, 0}, ours...), broken("a record has 0 bytes")},
+		"a record that is long":               {[]byte{22, 3, 1, 0xff, 0xff, 1}, broken("a record has 65535 bytes")},
+		"another message":                     {[]byte{22, 3, 1, 0, 4, 2, 0, 0, 0}, broken("its first message is no ClientHello")},
+		"a message that is long":              {[]byte{22, 3, 1, 0, 4, 1, 0xff, 0, 0}, broken("it has more than 16 KiB")},
+		"cut inside":                          {records([]byte{1, 0, 0, 10, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0}, 100), broken("its ClientHello is cut off")},
+		"another version":                     {[]byte{22, 16, 9, 0}, Said{Kind: Other, Complete: true}},
+		"the record type only":                {[]byte{22}, Said{Kind: TLS}},
+		"an alert only":                       {[]byte{21, 3}, Said{Kind: TLS}},
+		"SSL 2":                               {[]byte{0x80, 0x2e, 1, 3, 1}, Said{Kind: TLS, Complete: true}},
+		"SSL 2, begun":                        {[]byte{0x80, 0x2e}, Said{}},
+		"a number of another protocol":        {[]byte{22, 1, 0, 0, 9, 2, 0, 0}, Said{Kind: Other, Complete: true}},
+		"a number that may begin a hello":     {[]byte{22, 1, 0, 0, 9}, Said{Kind: TLS}},
+		"a hello of another protocol's size":  {[]byte{22, 1, 0, 0, 9, 1, 7}, Said{Kind: Other, Complete: true}},
+		"a large hello of an unknown version": {[]byte{22, 1, 0, 0, 9, 1, 0, 0xff, 0xff}, broken("it has more than 16 KiB")},
+		"a warning of an unknown version":     {[]byte{21, 1, 0, 0, 2, 1, 100}, broken("it does not begin with a ClientHello")},
+		"a message of another protocol":       {[]byte{21, 1, 0, 0, 3, 1, 100}, Said{Kind: Other, Complete: true}},
+		"data of an unknown version":          {[]byte{23, 1}, Said{Kind: Other, Complete: true}},
+		"like SSL 2":                          {[]byte{0x80, 0x2e, 9, 3}, Said{Kind: Other, Complete: true}},
+		"data between records":                {append(records(ours[5:50], 100), 23, 3, 1, 0, 1, 0), broken("it does not begin with a ClientHello")},
 	} {
 		if got := Read(c.b); !same(got, c.want) {
 			t.Errorf("%s: Read = %+v, want %+v", name, got, c.want)
@@ -156,6 +165,8 @@ func TestReadHTTP(t *testing.T) {
 		"GET / HTTP/1.1\rHost: b.example\r\n\r\n":                                    wrong(first),
 		"GET / HTTP/1.1\r\nX: \x00\r\n\r\n":                                          wrong(middle),
 		"GET /a b HTTP/1.1\r\n\r\n":                                                  wrong(first),
+		"GET\v/ HTTP/1.1\r\nHost: b.example\r\n\r\n":                                 wrong(first),
+		"GET\f/\fHTTP/1.1\r\nHost: b.example\r\n\r\n":                                wrong(first),
 		"GET HTTP/1.1\r\n\r\n":                                                       wrong(first),
 		"GET b.example/x HTTP/1.1\r\n\r\n":                                           wrong("its target is neither a path nor a URL"),
 		"GET http:/b.example HTTP/1.1\r\n\r\n":                                       wrong("its target is neither a path nor a URL"),
@@ -174,6 +185,15 @@ func TestReadHTTP(t *testing.T) {
 	} {
 		if got := Read([]byte(text)); !same(got, want) {
 			t.Errorf("Read(%q) = %+v, want %+v", text, got, want)
+		}
+	}
+	for text, want := range map[string]uint16{
+		"CONNECT b.example:443 HTTP/1.1\r\n\r\n": 443, "GET http://b.example/x HTTP/1.1\r\n\r\n": 80, "GET HTTPS://b.example HTTP/1.1\r\n\r\n": 443,
+		"GET http://u:1@b.example:8080/ HTTP/1.1\r\n\r\n": 8080, "GET http://[2606:4700::1]:81/ HTTP/1.1\r\n\r\n": 81, "CONNECT b.example HTTP/1.1\r\n\r\n": 0,
+		"GET http://b.example:99999/ HTTP/1.1\r\n\r\n": 0, "GET ftp://b.example/ HTTP/1.1\r\n\r\n": 0, "GET / HTTP/1.1\r\nHost: b.example:82\r\n\r\n": 0,
+	} {
+		if got := Read([]byte(text)).Asked; got != want {
+			t.Errorf("Read(%q) asks for port %d, want %d", text, got, want)
 		}
 	}
 	for _, text := range []string{"G", "GET", "GET ", "GET / HTTP/1.1", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a.example\r\n", "PRI", "\r\n", "P", "PING", strings.Repeat("A", 1000)} {
@@ -280,6 +300,56 @@ func TestServerFirst(t *testing.T) {
 	if got := ServerFirst(); got.Kind != Other || !got.Complete {
 		t.Errorf("ServerFirst() = %+v", got)
 	}
+}
+
+// Whatever version a record says: a name that a server reads is one that is judged. Go's
+// server takes every record version below 16.0, and passes over a warning.
+func TestReadWhatServersRead(t *testing.T) {
+	warning := func(major byte) []byte { return []byte{21, major, 1, 0, 2, 1, 100} }
+	read := 0
+	for _, major := range []byte{0, 1, 2, 3, 4, 15, 16, 255} {
+		for what, before := range map[string][]byte{"": nil, " after a warning": warning(major), " after two": append(warning(major), warning(3)...)} {
+			for _, size := range []int{maxRecord, 1, 40} {
+				first := records(hello(t, "evil.example")[5:], size)
+				for at := 0; at < len(first); at += 5 + int(first[at+3])<<8 + int(first[at+4]) {
+					first[at+1] = major
+				}
+				first = append(slices.Clone(before), first...)
+				if serverReads(t, first) != "evil.example" {
+					continue
+				}
+				read++
+				if s := Read(first); s.Kind != TLS || s.Broken == "" && !slices.Equal(s.Names, []string{"evil.example"}) {
+					t.Errorf("version %d%s, records of %d bytes: Read = %+v, and a server reads evil.example", major, what, size, s)
+				}
+			}
+		}
+	}
+	if read < 8 {
+		t.Errorf("the server read %d of the hellos: the test shows nothing", read)
+	}
+}
+
+// serverReads is the name that Go's TLS server reads in a client's first bytes.
+func serverReads(t *testing.T, first []byte) (name string) {
+	t.Helper()
+	a, b := net.Pipe()
+	defer a.Close()
+	stop := errors.New("read")
+	server := tls.Server(b, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		name = h.ServerName
+		return nil, stop
+	}})
+	var running sync.WaitGroup
+	running.Go(func() { // ends when a is closed, or earlier
+		server.Handshake()
+		b.Close()
+	})
+	running.Go(func() { io.Copy(io.Discard, a) }) // ends when a is closed
+	a.Write(first)
+	a.Close()
+	running.Wait()
+	return name
 }
 
 func FuzzRead(f *testing.F) {

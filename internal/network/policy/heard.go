@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -17,16 +18,19 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 	}
 	if (s.Kind == TLS || s.Kind == HTTP || s.Kind == HTTP2) && len(s.Names) > 0 && s.Broken == "" {
 		for _, n := range s.Names {
-			if d := j.said(q, v, s.Kind, n); !d.Allow {
+			if d := j.said(q, v, s, n); !d.Allow {
 				return d
 			}
 		}
 		return v
 	}
-	if s.Kind != Other && v.MustSay {
-		if s.Broken != "" {
-			return v.refuse(fmt.Sprintf("its %s is not readable: %s", s.Kind, s.Broken))
-		}
+	switch {
+	case s.Broken != "" && s.Kind != NotYet:
+		// It may say anything, to a server that reads it after all.
+		return v.refuse(fmt.Sprintf("its %s is not readable: %s", s.Kind, s.Broken))
+	case s.Broken != "" && v.MustSay:
+		return v.refuse("its first bytes are not readable: " + s.Broken)
+	case s.Kind != Other && s.Broken == "" && v.MustSay:
 		return v.refuse(fmt.Sprintf("its %s says no name, and must say an allowed one", s.Kind))
 	}
 	// It says nothing that could be judged: by its address.
@@ -34,18 +38,23 @@ func (j *Judge) Heard(q Question, v Verdict, s Said) Verdict {
 }
 
 // said judges one name that the first bytes say.
-func (j *Judge) said(q Question, v Verdict, kind Content, n string) Verdict {
+func (j *Judge) said(q Question, v Verdict, s Said, n string) Verdict {
+	kind := s.Kind
 	name, err := canonical(n)
 	if err != nil {
-		if v.MustSay {
-			return v.refuse(fmt.Sprintf("its %s says %q, which is no name", kind, brief(n)))
+		if _, ok := literal(n); !v.MustSay && (ok || errors.Is(err, errIsAddress)) {
+			return j.unsaid(q, v)
 		}
-		return j.unsaid(q, v)
+		return v.refuse(fmt.Sprintf("its %s says %q, which is no name", kind, brief(n)))
 	}
 	if isHostName(name) || isVMName(name) {
 		return v.refuse(fmt.Sprintf("its %s says %s, which is not there", kind, name))
 	}
 	d := j.one(j.subject(q, name), q.ByProxy)
+	if !d.Allow && s.Asked != 0 && v.Rule != nil && v.Rule.opens() {
+		// The host and port are named, as a proxy is: what it is asked for is judged by name.
+		d = j.one(j.subject(Question{Port: s.Asked}, name), true)
+	}
 	if d.Allow {
 		return v
 	}

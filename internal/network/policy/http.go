@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -40,10 +41,13 @@ func readHTTP(b []byte) Said {
 	switch scheme, after, absolute := strings.Cut(target, "://"); {
 	case strings.EqualFold(string(words[0]), "CONNECT"):
 		names = append(names, target)
+		s.Asked = portOf(target, "")
 	case target[0] == '/' || target == "*":
 	case absolute && strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz") == "":
 		authority := after[:strings.IndexAny(after+"/", "/?#")]
-		names = append(names, authority[strings.LastIndexByte(authority, '@')+1:])
+		authority = authority[strings.LastIndexByte(authority, '@')+1:]
+		names = append(names, authority)
+		s.Asked = portOf(authority, scheme)
 	default:
 		return s.broken("its target is neither a path nor a URL")
 	}
@@ -60,12 +64,24 @@ func readHTTP(b []byte) Said {
 	return s
 }
 
+// portOf is the port of HOST:PORT, else the scheme's; 0 if there is none.
+func portOf(authority, scheme string) uint16 {
+	if text := authority[len(withoutPort(authority)):]; text != "" {
+		n, err := strconv.ParseUint(strings.TrimPrefix(text, ":"), 10, 16)
+		if err != nil {
+			return 0
+		}
+		return uint16(n)
+	}
+	return map[string]uint16{"http": 80, "https": 443}[strings.ToLower(scheme)]
+}
+
 // methodLike says whether a line may begin with a method (RFC 9110 §9.1): a token, then a
-// space, as far as the line is there.
+// space as lenient servers take it (RFC 9112 §3), as far as the line is there.
 func methodLike(line []byte) bool {
 	for i, c := range line { // of any length: servers differ
 		switch {
-		case c == ' ' || c == '\t':
+		case c == ' ' || c == '\t' || c == '\v' || c == '\f':
 			return i > 0
 		case c == '\r':
 			return false

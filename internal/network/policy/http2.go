@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"bytes"
+
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -20,6 +22,15 @@ const (
 	flagPriority      = 0x20
 	frameHeader       = 9 // bytes
 )
+
+// SettingsLen is how many bytes Settings needs.
+const SettingsLen = frameHeader
+
+// Settings says whether a server's first bytes begin the frame SETTINGS of HTTP/2, which a
+// server may send before the guest has sent anything (RFC 9113 §3.4).
+func Settings(b []byte) bool {
+	return len(b) >= frameHeader && b[3] == frameSettings && bytes.Equal(b[4:frameHeader], make([]byte, 5))
+}
 
 // readHTTP2 reads up to the first request's header. Requests after it are not judged:
 // HTTP/2 sends those of several hosts on one connection.

@@ -97,8 +97,14 @@ func asked(t *testing.T, line string) (q Question, said *Said) {
 					said.Names = append(said.Names, unescape(n))
 				}
 			}
+		case "via":
+			name, port, _ := strings.Cut(value, ":")
+			said = &Said{Kind: HTTP, Complete: true, Names: []string{name, name}}
+			fmt.Sscan(port, &said.Asked)
 		case "broken":
 			said = &Said{Kind: TLS, Complete: true, Broken: "its server_name is not one name"}
+		case "unclear":
+			said = &Said{Complete: true, Broken: "it ends in the middle"}
 		case "cut":
 			said = &Said{Kind: TLS}
 		case "other":

@@ -22,7 +22,7 @@ func TestHostAsksServers(t *testing.T) {
 	for i := range 9 {
 		chain = append(chain, record(fmt.Sprintf("c%d.example.org.", i), 1, "CNAME", fmt.Sprintf("c%d.example.org.", i+1)))
 	}
-	s := serve(t, "127.0.0.1", 0, zone(append(chain,
+	s := serve(t, zone(append(chain,
 		record("www.example.org.", 300, "CNAME", "cdn.example.net."),
 		record("cdn.example.net.", 60, "A", "192.0.2.1"),
 		record("cdn.example.net.", 60, "A", "192.0.2.2"),
@@ -85,7 +85,7 @@ func TestHostAsksServers(t *testing.T) {
 func TestHostFollowsBareAlias(t *testing.T) {
 	// Some forwarders answer with the alias only.
 	full := zone(record("www.example.org.", 9, "CNAME", "x.example.net."), record("x.example.net.", 9, "A", "192.0.2.1"))
-	s := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, tcp bool) []byte {
+	s := serve(t, func(q dnsmessage.Message, tcp bool) []byte {
 		if q.Questions[0].Name.String() == "www.example.org." {
 			return message(q, dnsmessage.RCodeSuccess, record("www.example.org.", 9, "CNAME", "x.example.net."), record("evil.example.com.", 9, "A", "192.0.2.66"))
 		}
@@ -100,7 +100,7 @@ func TestHostFollowsBareAlias(t *testing.T) {
 
 func TestHostTruncatedThenTCP(t *testing.T) {
 	big := strings.Repeat("x", 250)
-	s := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, tcp bool) []byte {
+	s := serve(t, func(q dnsmessage.Message, tcp bool) []byte {
 		if !tcp {
 			m := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, Truncated: true}, Questions: q.Questions}
 			out, _ := m.Pack()
@@ -126,7 +126,7 @@ func TestHostTruncatedThenTCP(t *testing.T) {
 }
 
 func TestHostOldServerWithoutEDNS(t *testing.T) {
-	s := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, _ bool) []byte {
+	s := serve(t, func(q dnsmessage.Message, _ bool) []byte {
 		if len(q.Additionals) > 0 {
 			m := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RCode: dnsmessage.RCodeFormatError}}
 			out, _ := m.Pack()
@@ -142,15 +142,13 @@ func TestHostOldServerWithoutEDNS(t *testing.T) {
 
 func TestHostSecondServer(t *testing.T) {
 	t.Parallel() // it takes a server's 1 s
-	good := zone(record("example.org.", 9, "A", "192.0.2.1"))
 	var silent atomic.Bool
-	first := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, _ bool) []byte {
+	first, second := serveTwo(t, func(q dnsmessage.Message, _ bool) []byte {
 		if silent.Load() {
 			return nil
 		}
 		return message(q, dnsmessage.RCodeServerFailure)
-	})
-	second := serve(t, "127.0.0.2", int(first.addr.Port()), good)
+	}, zone(record("example.org.", 9, "A", "192.0.2.1")))
 	for _, row := range []struct {
 		conf   string
 		silent bool
@@ -172,8 +170,7 @@ func TestHostSecondServer(t *testing.T) {
 
 func TestHostRotates(t *testing.T) {
 	good := zone(record("example.org.", 9, "A", "192.0.2.1"))
-	first := serve(t, "127.0.0.1", 0, good)
-	second := serve(t, "127.0.0.2", int(first.addr.Port()), good)
+	first, second := serveTwo(t, good, good)
 	h := host(t, first, "nameserver 127.0.0.1\nnameserver 127.0.0.2\noptions rotate\n", "")
 	for range 4 {
 		if _, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA); err != nil {
@@ -186,7 +183,7 @@ func TestHostRotates(t *testing.T) {
 }
 
 func TestHostServerDown(t *testing.T) {
-	s := serve(t, "127.0.0.1", 0, zone())
+	s := serve(t, zone())
 	h := host(t, s, "nameserver 127.0.0.9\noptions attempts:1\n", "") // nobody listens there
 	if _, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA); err == nil || !strings.Contains(err.Error(), "127.0.0.9") {
 		t.Errorf("Lookup = %v, want an error that names the server", err)
@@ -197,7 +194,7 @@ func TestHostServerDown(t *testing.T) {
 }
 
 func TestHostSlowServerIsBounded(t *testing.T) {
-	s := serve(t, "127.0.0.1", 0, func(dnsmessage.Message, bool) []byte { return nil })
+	s := serve(t, func(dnsmessage.Message, bool) []byte { return nil })
 	h := host(t, s, "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n", "")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // as the limit of 10 s is
 	defer cancel()
@@ -208,7 +205,7 @@ func TestHostSlowServerIsBounded(t *testing.T) {
 
 func TestHostPassesOverOthersAnswers(t *testing.T) {
 	t.Parallel() // it takes a server's 1 s
-	s := serve(t, "127.0.0.1", 0, func(q dnsmessage.Message, tcp bool) []byte {
+	s := serve(t, func(q dnsmessage.Message, tcp bool) []byte {
 		if !tcp {
 			q.ID++
 		}
@@ -221,8 +218,7 @@ func TestHostPassesOverOthersAnswers(t *testing.T) {
 }
 
 func TestHostSeesChangedFiles(t *testing.T) {
-	first := serve(t, "127.0.0.1", 0, zone(record("example.org.", 9, "A", "192.0.2.1")))
-	serve(t, "127.0.0.2", int(first.addr.Port()), zone(record("example.org.", 9, "A", "192.0.2.2")))
+	first, _ := serveTwo(t, zone(record("example.org.", 9, "A", "192.0.2.1")), zone(record("example.org.", 9, "A", "192.0.2.2")))
 	h := host(t, first, "nameserver 127.0.0.1\n", "")
 	check := func(want string) {
 		t.Helper()
@@ -269,7 +265,7 @@ func TestParseConf(t *testing.T) {
 }
 
 func TestFilesThatCannotBeRead(t *testing.T) {
-	s := serve(t, "127.0.0.1", 0, zone())
+	s := serve(t, zone())
 	h := host(t, s, "", "")
 	h.Hosts = t.TempDir()
 	if _, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA); err == nil || !strings.Contains(err.Error(), "not a regular file") {

@@ -118,7 +118,7 @@ func runManager(t *testing.T, address string) (*manager, *dbus.Conn) {
 
 func TestHostAsksResolved(t *testing.T) {
 	address := bus(t)
-	s := serve(t, "127.0.0.1", 0, zone(record("files.example.org.", 9, "A", "192.0.2.99")))
+	s := serve(t, zone(record("files.example.org.", 9, "A", "192.0.2.99")))
 	h := host(t, s, "nameserver 127.0.0.1\n", "")
 	h.Bus = address
 	check := func(name string, typ Type, want string) {
@@ -173,7 +173,7 @@ func TestHostLeavesABusThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := serve(t, "127.0.0.1", 0, zone(record("example.org.", 9, "A", "192.0.2.1")))
+	s := serve(t, zone(record("example.org.", 9, "A", "192.0.2.1")))
 	h := host(t, s, "nameserver 127.0.0.1\n", "")
 	h.Bus = "unix:path=" + path
 	for range 3 { // the second does not wait for the bus again

@@ -20,15 +20,30 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // server is a DNS server on loopback, over UDP and TCP on one port.
 type server struct {
-	addr netip.AddrPort
-	// answer returns the message for a query; nil stays silent.
-	answer func(q dnsmessage.Message, tcp bool) []byte
+	addr   netip.AddrPort
+	answer answerer
 	mu     sync.Mutex
 	asked  []dnsmessage.Question
 }
 
-// serve starts a server on ip that ends with the test; port 0 is any.
-func serve(t *testing.T, ip string, port int, answer func(q dnsmessage.Message, tcp bool) []byte) *server {
+// answerer returns the message for a query; nil stays silent.
+type answerer func(q dnsmessage.Message, tcp bool) []byte
+
+// serve starts a server on 127.0.0.1 that ends with the test.
+func serve(t *testing.T, answer answerer) *server {
+	t.Helper()
+	return serveOn(t, "127.0.0.1", 0, answer)
+}
+
+// serveTwo starts a server on 127.0.0.1, and one on the same port of 127.0.0.2.
+func serveTwo(t *testing.T, first, second answerer) (*server, *server) {
+	t.Helper()
+	s := serve(t, first)
+	return s, serveOn(t, "127.0.0.2", int(s.addr.Port()), second)
+}
+
+// serveOn starts a server on ip; port 0 is any.
+func serveOn(t *testing.T, ip string, port int, answer answerer) *server {
 	t.Helper()
 	s := &server{answer: answer}
 	var udp *net.UDPConn
@@ -141,7 +156,7 @@ func record(name string, ttl uint32, kind, value string) dnsmessage.Resource {
 }
 
 // zone answers from records: those of the name and type, through aliases.
-func zone(records ...dnsmessage.Resource) func(dnsmessage.Message, bool) []byte {
+func zone(records ...dnsmessage.Resource) answerer {
 	return func(q dnsmessage.Message, _ bool) []byte {
 		name, known := Clean(q.Questions[0].Name.String()), false
 		for _, r := range records {
