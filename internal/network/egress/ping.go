@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -36,10 +37,14 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 		g.deny(q, v, r.Process)
 		f.Refuse(netflow.Denied, refusalText(v))
 		return
-	case byProxy || v.Target != policy.ToAddress:
+	case byProxy || v.Target == policy.ToVM:
 		// On the host's network the address is somebody else's.
 		f.Refuse(netflow.Unreachable, "the address stands for a name, and answers no ping")
 		return
+	}
+	to := q.Addr
+	if v.Target == policy.ToHost {
+		to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if f.Accept() != nil {
 		return
@@ -52,7 +57,7 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	if err != nil {
 		return
 	}
-	reply, err := g.dialer.Ping(ctx, q.Addr, 0, 1, data)
+	reply, err := g.dialer.Ping(ctx, to, 0, 1, data)
 	if err != nil {
 		if errors.Is(err, dial.ErrNoPing) {
 			g.record(Event{Addr: q.Addr.String(), Proto: "icmp", Reason: err.Error()})

@@ -57,6 +57,8 @@ func TestOtherVM(t *testing.T) {
 	}
 	w.recorded("dns", "name=other.vm", "--allow other.vm:")
 
+	w.idle()
+
 	// Without the rule its connections end.
 	f = w.mustConnect(netip.AddrPortFrom(web, 8080))
 	says(t, f, []byte("x"))
