@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,24 +36,44 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
-	if err := connected(ctx, q.git, r, base); err != nil {
-		return err
+	return both(ctx, func(ctx context.Context) error {
+		if err := connected(ctx, q.git, r, base); err != nil {
+			return err
+		}
+		return q.checkSizes(ctx, r, base)
+	}, func(ctx context.Context) error {
+		if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
+			return err
+		}
+		return q.rebuild(ctx, r.Tree)
+	})
+}
+
+// both does two things at once. An error of the first one ends the second, and goes before
+// its error.
+func both(ctx context.Context, first, second func(context.Context) error) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- second(inner) }() // is waited for
+	err := first(ctx)
+	if err != nil {
+		cancel()
 	}
-	if err := q.checkSizes(ctx, r, base); err != nil {
-		return err
-	}
-	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
-		return err
-	}
+	return cmp.Or(err, <-ended)
+}
+
+// rebuild refuses a tree that another one comes of.
+func (q *quarantine) rebuild(ctx context.Context, id string) error {
 	// The tree is built anew, out of its paths alone: git looks at each as one of a work
 	// tree on any system.
 	strict := q.git
 	strict.Settings = append(slices.Clone(strict.Settings), "core.protectHFS=true", "core.protectNTFS=true")
 	entries, out := io.Pipe()
 	go func() { // ends when entries is read or closed
-		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", r.Tree))
+		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", id))
 	}()
-	_, err = strict.Run(ctx, entries, "update-index", "-z", "--index-info")
+	_, err := strict.Run(ctx, entries, "update-index", "-z", "--index-info")
 	entries.CloseWithError(err)
 	if err != nil {
 		return err
@@ -61,8 +82,8 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	if err != nil {
 		return err
 	}
-	if tree != r.Tree {
-		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
+	if tree != id {
+		return fmt.Errorf("its tree is %s, not %s as it says", tree, id)
 	}
 	return nil
 }
