@@ -42,10 +42,7 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 		}
 		return q.checkSizes(ctx, r, base)
 	}, func(ctx context.Context) error {
-		if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
-			return err
-		}
-		return q.rebuild(ctx, r.Tree)
+		return q.checkTree(ctx, r.Tree, base)
 	})
 }
 
@@ -63,18 +60,30 @@ func both(ctx context.Context, first, second func(context.Context) error) error 
 	return cmp.Or(err, <-ended)
 }
 
-// rebuild refuses a tree that another one comes of.
-func (q *quarantine) rebuild(ctx context.Context, id string) error {
+// checkTree refuses a tree with paths that must not be written, and one that another tree
+// comes of.
+func (q *quarantine) checkTree(ctx context.Context, id, base string) error {
 	// The tree is built anew, out of its paths alone: git looks at each as one of a work
 	// tree on any system.
 	strict := q.git
 	strict.Settings = append(slices.Clone(strict.Settings), "core.protectHFS=true", "core.protectNTFS=true")
 	entries, out := io.Pipe()
+	checked := make(chan error, 1)
 	go func() { // ends when entries is read or closed
-		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", id))
+		b := bufio.NewWriterSize(out, 64<<10)
+		err := checkTree(ctx, q.git, id, base, func(line []byte) error {
+			_, err := b.Write(append(line, 0))
+			return err
+		})
+		err = cmp.Or(err, b.Flush())
+		out.CloseWithError(err)
+		checked <- err
 	}()
 	_, err := strict.Run(ctx, entries, "update-index", "-z", "--index-info")
-	entries.CloseWithError(err)
+	entries.CloseWithError(errIndexed)
+	if cerr := <-checked; cerr != nil && !errors.Is(cerr, errIndexed) {
+		return cerr
+	}
 	if err != nil {
 		return err
 	}
@@ -87,6 +96,9 @@ func (q *quarantine) rebuild(ctx context.Context, id string) error {
 	}
 	return nil
 }
+
+// errIndexed says that git reads no more entries.
+var errIndexed = errors.New("git has what it reads")
 
 // checkSizes refuses objects of the quarantine that are larger than a file may be.
 func (q *quarantine) checkSizes(ctx context.Context, r wire.Report, base string) error {
