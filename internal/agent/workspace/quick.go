@@ -157,7 +157,15 @@ func (w *quick) hash(ctx context.Context, hash string, now *indexFile, f *files)
 	}
 	var old []wire.Entry
 	var names bytes.Buffer
+	size := int64(0)
 	for _, name := range f.edited {
+		fi, err := os.Lstat(filepath.Join(w.own.Dir, name))
+		if err != nil {
+			return nil, false
+		}
+		if size += fi.Size(); size > quickBytes { // git would hash it twice
+			return nil, false
+		}
 		if e := now.find(name); e != nil {
 			old = append(old, e.Entry)
 		}
