@@ -32,8 +32,8 @@ const (
 	maxPack = 4 << 30
 )
 
-// maxFile bounds a file, in bytes: packed, zeros take a thousandth of it.
-var maxFile = int64(maxPack)
+// maxFile is wire.MaxFile; tests lower it.
+var maxFile = int64(wire.MaxFile)
 
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {

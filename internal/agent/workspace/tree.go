@@ -25,6 +25,9 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 		return err
 	}
 	f.settle(l.own.Dir)
+	if err := l.refuseLarge(ctx, f.edited); err != nil {
+		return err
+	}
 	for _, u := range []struct {
 		names []string
 		args  []string
@@ -50,6 +53,28 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 		return nil // every path of the base is known to git, or is not there
 	}
 	return l.addBase(ctx, q, f)
+}
+
+// maxFile is wire.MaxFile; tests lower it.
+var maxFile = int64(wire.MaxFile)
+
+// refuseLarge refuses a file that the host would refuse: to hash it takes longer than a save
+// may. Of LFS files git keeps a pointer.
+func (l *looked) refuseLarge(ctx context.Context, names []string) error {
+	for _, name := range names {
+		fi, err := os.Lstat(filepath.Join(l.own.Dir, name))
+		if err != nil || fi.Size() <= maxFile {
+			continue
+		}
+		said, err := l.own.Run(ctx, nil, "check-attr", "-z", "filter", "--", name)
+		if err != nil {
+			return err
+		}
+		if f := bytes.Split(said, []byte{0}); len(f) < 3 || string(f[2]) != "lfs" {
+			return fmt.Errorf("%q has %d bytes: the most is %d", name, fi.Size(), maxFile)
+		}
+	}
+	return nil
 }
 
 // update runs update-index for paths.

@@ -75,6 +75,10 @@ type Base struct {
 // MaxStashes bounds the stash entries of a report.
 const MaxStashes = 1000
 
+// MaxFile bounds a file that comes out, in bytes: packed, zeros take a thousandth of it. It
+// holds for what git keeps of it, which of an LFS file is a pointer.
+const MaxFile = 4 << 30
+
 // MaxLine bounds a line of JSON, in bytes.
 const MaxLine = 8 << 20
 
