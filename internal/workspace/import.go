@@ -392,11 +392,15 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 	if r.Head != "" && r.Head != i.Head {
 		parent = r.Head
 	}
-	if w.Commit, err = s.git(commitEnv...).Line(ctx, nil, "commit-tree", r.Tree, "-p", parent, "-m", "the work tree of the guest"); err != nil {
-		return err
-	}
 	have := map[string]bool{}
-	list, err := s.guestRefs(ctx)
+	var list []ref
+	err = both(ctx, func(ctx context.Context) (err error) {
+		w.Commit, err = s.git(commitEnv...).Line(ctx, nil, "commit-tree", r.Tree, "-p", parent, "-m", "the work tree of the guest")
+		return err
+	}, func(ctx context.Context) (err error) {
+		list, err = s.guestRefs(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}

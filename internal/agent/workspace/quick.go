@@ -80,7 +80,8 @@ func (w *quick) look(ctx context.Context, q wire.Question) bool {
 
 // isOrdinary reports whether all of an index are files and links that git looks at.
 func isOrdinary(x *indexFile) bool {
-	for _, e := range x.entries {
+	for n := range x.entries {
+		e := &x.entries[n]
 		if e.Stage != 0 || e.Bits != 0 || e.Mode == modeGitlink || e.Mode&unix.S_IFMT == unix.S_IFDIR {
 			return false
 		}
@@ -198,16 +199,17 @@ func (w *quick) hash(ctx context.Context, hash string, now *indexFile, f *files)
 // merge puts what git said of the edited files in the place of the index's entries. It
 // refuses a file where a directory is.
 func merge(now *indexFile, f *files, looked []indexEntry) ([]wire.Entry, bool) {
-	dropped := map[string]bool{}
-	for _, name := range slices.Concat(f.gone, f.edited) {
-		dropped[name] = true
-	}
+	dropped := slices.Sorted(slices.Values(slices.Concat(f.gone, f.edited)))
 	entries := make([]wire.Entry, 0, len(now.entries)+len(looked))
-	for _, e := range now.entries {
+	for n := range now.entries {
+		e := &now.entries[n]
 		for len(looked) > 0 && bytes.Compare(looked[0].Path, e.Path) < 0 {
 			entries, looked = append(entries, looked[0].Entry), looked[1:]
 		}
-		if !dropped[string(e.Path)] {
+		for len(dropped) > 0 && dropped[0] < string(e.Path) {
+			dropped = dropped[1:]
+		}
+		if len(dropped) == 0 || dropped[0] != string(e.Path) {
 			entries = append(entries, e.Entry)
 		}
 	}
@@ -241,7 +243,8 @@ func findEntry(entries []wire.Entry, name string) (int, bool) {
 func (w *quick) make(hash string, entries []wire.Entry) bool {
 	w.objects = []object{}
 	old, size := w.first.entries, 0
-	for _, e := range entries {
+	for n := range entries {
+		e := entries[n]
 		for len(old) > 0 && bytes.Compare(old[0].Path, e.Path) < 0 {
 			w.soil(old[0].Path)
 			old = old[1:]
