@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,25 +36,54 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 			return fmt.Errorf("%s is a %s, not a %s", id, kind, want)
 		}
 	}
-	if err := connected(ctx, q.git, r, base); err != nil {
-		return err
+	return both(ctx, func(ctx context.Context) error {
+		if err := connected(ctx, q.git, r, base); err != nil {
+			return err
+		}
+		return q.checkSizes(ctx, r, base)
+	}, func(ctx context.Context) error {
+		return q.checkTree(ctx, r.Tree, base)
+	})
+}
+
+// both does two things at once. An error of the first one ends the second, and goes before
+// its error.
+func both(ctx context.Context, first, second func(context.Context) error) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- second(inner) }() // is waited for
+	err := first(ctx)
+	if err != nil {
+		cancel()
 	}
-	if err := q.checkSizes(ctx, r, base); err != nil {
-		return err
-	}
-	if err := checkTree(ctx, q.git, r.Tree, base); err != nil {
-		return err
-	}
+	return cmp.Or(err, <-ended)
+}
+
+// checkTree refuses a tree with paths that must not be written, and one that another tree
+// comes of.
+func (q *quarantine) checkTree(ctx context.Context, id, base string) error {
 	// The tree is built anew, out of its paths alone: git looks at each as one of a work
 	// tree on any system.
 	strict := q.git
 	strict.Settings = append(slices.Clone(strict.Settings), "core.protectHFS=true", "core.protectNTFS=true")
 	entries, out := io.Pipe()
+	checked := make(chan error, 1)
 	go func() { // ends when entries is read or closed
-		out.CloseWithError(q.git.Stream(ctx, nil, out, "ls-tree", "-r", "-z", "--full-tree", r.Tree))
+		b := bufio.NewWriterSize(out, 64<<10)
+		err := checkTree(ctx, q.git, id, base, func(line []byte) error {
+			_, err := b.Write(append(line, 0))
+			return err
+		})
+		err = cmp.Or(err, b.Flush())
+		out.CloseWithError(err)
+		checked <- err
 	}()
-	_, err = strict.Run(ctx, entries, "update-index", "-z", "--index-info")
-	entries.CloseWithError(err)
+	_, err := strict.Run(ctx, entries, "update-index", "-z", "--index-info")
+	entries.CloseWithError(errIndexed)
+	if cerr := <-checked; cerr != nil && !errors.Is(cerr, errIndexed) {
+		return cerr
+	}
 	if err != nil {
 		return err
 	}
@@ -61,11 +91,14 @@ func (q *quarantine) check(ctx context.Context, r wire.Report, base string) erro
 	if err != nil {
 		return err
 	}
-	if tree != r.Tree {
-		return fmt.Errorf("its tree is %s, not %s as it says", tree, r.Tree)
+	if tree != id {
+		return fmt.Errorf("its tree is %s, not %s as it says", tree, id)
 	}
 	return nil
 }
+
+// errIndexed says that git reads no more entries.
+var errIndexed = errors.New("git has what it reads")
 
 // checkSizes refuses objects of the quarantine that are larger than a file may be.
 func (q *quarantine) checkSizes(ctx context.Context, r wire.Report, base string) error {

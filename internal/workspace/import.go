@@ -32,8 +32,8 @@ const (
 	maxPack = 4 << 30
 )
 
-// maxFile bounds a file, in bytes: packed, zeros take a thousandth of it.
-var maxFile = int64(maxPack)
+// maxFile is wire.MaxFile; tests lower it.
+var maxFile = int64(wire.MaxFile)
 
 // Work is what a guest made of its workspace, checked, and in the store.
 type Work struct {
@@ -343,7 +343,7 @@ func (q *quarantine) index(ctx context.Context, r io.Reader, report wire.Report,
 	if _, err := q.git.Run(ctx, t.copy, args...); err != nil {
 		return refused
 	}
-	if err := checkTree(ctx, q.git, report.Tree, base); isNameError(err) {
+	if err := checkTree(ctx, q.git, report.Tree, base, func([]byte) error { return nil }); isNameError(err) {
 		return fmt.Errorf("the guest's objects are refused: %w", err)
 	}
 	return refused
@@ -392,11 +392,15 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 	if r.Head != "" && r.Head != i.Head {
 		parent = r.Head
 	}
-	if w.Commit, err = s.git(commitEnv...).Line(ctx, nil, "commit-tree", r.Tree, "-p", parent, "-m", "the work tree of the guest"); err != nil {
-		return err
-	}
 	have := map[string]bool{}
-	list, err := s.guestRefs(ctx)
+	var list []ref
+	err = both(ctx, func(ctx context.Context) (err error) {
+		w.Commit, err = s.git(commitEnv...).Line(ctx, nil, "commit-tree", r.Tree, "-p", parent, "-m", "the work tree of the guest")
+		return err
+	}, func(ctx context.Context) (err error) {
+		list, err = s.guestRefs(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -406,14 +410,21 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 	var tx bytes.Buffer
 	tx.WriteString("start\x00")
 	fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", refWork, w.Commit)
+	w.Stashes = 0
 	for _, ref := range r.Refs {
+		if isStash(ref.Name) {
+			w.Stashes++
+		}
 		name := refPrefix + strings.TrimPrefix(string(ref.Name), "refs/")
 		delete(have, name)
 		fmt.Fprintf(&tx, "update %s\x00%s\x00\x00", name, ref.ID)
 	}
 	for name := range have {
-		if r.Anew {
-			break // the commits that came out before are all that there is of them
+		if r.Anew { // the commits that came out before are all that there is of them
+			if strings.HasPrefix(name, refStash) {
+				w.Stashes++
+			}
+			continue
 		}
 		fmt.Fprintf(&tx, "delete %s\x00\x00", name)
 	}
@@ -426,22 +437,18 @@ func (s Store) record(ctx context.Context, i Info, r wire.Report, w *Work) (err 
 
 // count counts a work's commits and changed files.
 func (s Store) count(ctx context.Context, i Info, w *Work) error {
-	err := s.git().Names(ctx, nil, func([]byte) error { w.Files++; return nil },
-		"diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", i.Base, w.Tree)
-	if err != nil {
+	commits := append([]string{"rev-list", "--count"}, newCommits(i, *w)...)
+	return both(ctx, func(ctx context.Context) error {
+		return s.git().Names(ctx, nil, func([]byte) error { w.Files++; return nil },
+			"diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", i.Base, w.Tree)
+	}, func(ctx context.Context) error {
+		n, err := s.git().Line(ctx, nil, commits...)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Sscan(n, &w.Commits)
 		return err
-	}
-	list, err := listRefs(ctx, s.git(), refStash)
-	if err != nil {
-		return err
-	}
-	w.Stashes = len(list)
-	n, err := s.git().Line(ctx, nil, append([]string{"rev-list", "--count"}, newCommits(i, *w)...)...)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Sscan(n, &w.Commits)
-	return err
+	})
 }
 
 // newCommits are arguments of git rev-list: the guest's commits since the host's HEAD.

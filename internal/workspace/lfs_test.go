@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -411,9 +412,26 @@ func TestRealLFS(t *testing.T) {
 
 // tryToBringOut is what the daemon does at a save.
 func tryToBringOut(ctx context.Context, s Store, home string) (Work, error) {
-	return s.Save(ctx, func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	return s.Save(ctx, askIn(home, false), nil)
+}
+
+// askIn asks a guest with that home; plain has its git find out all of it.
+func askIn(home string, plain bool) Ask {
+	return func(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+		if plain && args[1] == wire.Answer {
+			var q wire.Question
+			if err := wire.ReadJSON(bufio.NewReader(in), &q); err != nil {
+				return err
+			}
+			q.Plain = true
+			var line bytes.Buffer
+			if err := wire.WriteJSON(&line, q); err != nil {
+				return err
+			}
+			in = &line
+		}
 		return guest.Run(ctx, args[1:], home, in, out)
-	}, nil)
+	}
 }
 
 // A commit has pointers, whose contents the user's git gets; a conflict in a content

@@ -29,18 +29,10 @@ type NameError struct {
 func (e *NameError) Error() string { return fmt.Sprintf("%q: %s", e.Path, e.Why) }
 
 // checkTree refuses a tree with paths that must not be written on any system, and
-// with submodules that the base does not have.
-func checkTree(ctx context.Context, g git.Git, tree, base string) error {
-	links := map[string]bool{}
-	err := g.Names(ctx, nil, func(line []byte) error {
-		if path, found := treePath(line, "160000 "); found {
-			links[string(path)] = true
-		}
-		return nil
-	}, "ls-tree", "-r", "-z", "--full-tree", base)
-	if err != nil {
-		return err
-	}
+// with submodules that the base does not have. Each line of git ls-tree that is no
+// directory's is given to file.
+func checkTree(ctx context.Context, g git.Git, tree, base string, file func(line []byte) error) error {
+	var links map[string]bool // the base's submodules, if they are asked for
 	entries := 0
 	seen := ""
 	return g.Names(ctx, nil, func(line []byte) error {
@@ -58,11 +50,34 @@ func checkTree(ctx context.Context, g git.Git, tree, base string) error {
 			return &NameError{bytes.Clone(path), "it is there twice"}
 		}
 		seen = string(path)
-		if bytes.HasPrefix(line, []byte("160000 ")) && !links[string(path)] {
+		switch {
+		case bytes.HasPrefix(line, []byte("40000 ")), bytes.HasPrefix(line, []byte("040000 ")):
+			return nil
+		case !bytes.HasPrefix(line, []byte("160000 ")):
+			return file(line)
+		case links == nil:
+			var err error
+			if links, err = submodulesOf(ctx, g, base); err != nil {
+				return err
+			}
+		}
+		if !links[string(path)] {
 			return &NameError{bytes.Clone(path), "it is a submodule, and the base has none there"}
 		}
-		return nil
+		return file(line)
 	}, "ls-tree", "-r", "-t", "-z", "--full-tree", tree)
+}
+
+// submodulesOf are the paths of a commit's submodules.
+func submodulesOf(ctx context.Context, g git.Git, commit string) (map[string]bool, error) {
+	links := map[string]bool{}
+	err := g.Names(ctx, nil, func(line []byte) error {
+		if path, found := treePath(line, "160000 "); found {
+			links[string(path)] = true
+		}
+		return nil
+	}, "ls-tree", "-r", "-z", "--full-tree", commit)
+	return links, err
 }
 
 // treePath is the path in a line of ls-tree, "MODE TYPE ID\tPATH", that begins with

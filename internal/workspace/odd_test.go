@@ -66,6 +66,48 @@ func TestCaseOfNames(t *testing.T) {
 	}
 }
 
+// A repository inside may say core.ignoreCase: its files whose names differ in case only come
+// out all the same, and it ignores as it says.
+func TestCaseOfNamesInside(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, "git init -q; echo 1 >f; git add .; git commit -qm one")
+	_, w := imported(t, repo, "git init -q in; cd in; echo 1 >F; mkdir D; echo 1 >D/a; echo '*.O' >.gitignore; git add .; git commit -qm in; git config core.ignoreCase true; echo 2 >f; mkdir d; echo 2 >d/a; echo o >x.o")
+	if w.Files != 5 {
+		t.Errorf("the work is %+v, want 5 files", w)
+	}
+}
+
+// A repository whose refs are in reftables goes in, comes out, and is committed to.
+func TestReftable(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	if err := plainGit(t, repo, nil, "init", "-q", "--ref-format=reftable"); err != nil {
+		t.Skip("the host's git makes no reftables: they need 2.45")
+	}
+	sh(t, repo, "echo 1 >f; echo 1 >g; git add .; git commit -qm one; git branch other; echo 2 >>g")
+	s, w := imported(t, repo, "echo 3 >>f; git commit -qam guest; echo n >n")
+	if w.Commits != 1 || w.Files != 2 {
+		t.Errorf("the work is %+v, want a commit and 2 files", w)
+	}
+	r, err := Open(t.Context(), repo, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Fetch(t.Context(), r, w, FetchOptions{Scratch: t.TempDir(), Name: "dev"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := mergeWith(t, repo, s, w, MergeOptions{Commit: true}).Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, repo, "cat f; git show HEAD:n; git rev-parse --show-ref-format; git for-each-ref --format='%(refname)' refs/banger/dev/heads; git fsck"); got != "1\n3\nn\nreftable\nrefs/banger/dev/heads/main\n" {
+		t.Errorf("there is %q", got)
+	}
+	if _, err := Undo(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+}
+
 // The files of a repository in the tree that no git can read come out all the same.
 func TestBrokenNested(t *testing.T) {
 	user(t)

@@ -38,6 +38,59 @@ func TestOut(t *testing.T) {
 	}
 }
 
+// A patch's bytes depend on no setting of the user's git, of the repository's or of the
+// environment.
+func TestPatchSameBytes(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, `git init -q; seq 30 >f; seq 30 >old; printf 'a\tb \n' >'ta b'; echo 'f -diff' >.gitattributes; git add .; git commit -qm one`)
+	s, w := imported(t, repo, `seq 2 31 >f; git mv old new; echo x >>new; printf 'a\r\n' >crlf; echo ü >ü; head -c 100 /dev/urandom >bin; echo trailing\  >>'ta b'`)
+	patch := func() string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := s.Patch(t.Context(), &out, w, PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	want := patch()
+	settings := map[string]string{
+		"diff.external": "false", "diff.noprefix": "true", "diff.mnemonicPrefix": "true", "diff.renames": "copies", "diff.renameLimit": "1",
+		"diff.context": "0", "diff.interHunkContext": "9", "diff.algorithm": "patience", "diff.orderFile": "/dev/null", "diff.wordRegex": ".",
+		"diff.suppressBlankEmpty": "true", "diff.submodule": "log", "diff.colorMoved": "plain", "diff.relative": "true", "diff.indentHeuristic": "true", "diff.srcPrefix": "x/",
+		"color.ui": "always", "color.diff": "always", "core.autocrlf": "true", "core.quotePath": "false", "core.abbrev": "5", "core.attributesFile": "attributes",
+		"core.pager": "false", "core.whitespace": "cr-at-eol", "core.bigFileThreshold": "1", "i18n.logOutputEncoding": "latin1",
+	}
+	for key, value := range settings {
+		t.Run(key, func(t *testing.T) {
+			if value == "attributes" {
+				value = filepath.Join(t.TempDir(), value)
+				sh(t, repo, fmt.Sprintf("echo '* -diff -text binary' >%s", value))
+			}
+			for _, where := range []string{"--global", "--local"} {
+				sh(t, repo, fmt.Sprintf("git config %s %s %s", where, key, value))
+				if got := patch(); got != want {
+					t.Errorf("with git config %s %s %s it is\n%s\nwant\n%s", where, key, value, got, want)
+				}
+				sh(t, repo, fmt.Sprintf("git config %s --unset %s", where, key))
+			}
+		})
+	}
+	for name, value := range map[string]string{
+		"GIT_EXTERNAL_DIFF": "false", "GIT_DIFF_OPTS": "-u0", "GIT_PAGER": "false", "GIT_DIR": "/nowhere", "GIT_CONFIG_PARAMETERS": "'diff.noprefix=true'",
+		"GIT_CONFIG_COUNT": "1", "GIT_INDEX_FILE": "/nowhere", "GIT_LITERAL_PATHSPECS": "1", "GIT_TRACE": "1", "LC_ALL": "de_DE.UTF-8", "TMPDIR": "/nowhere",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("GIT_CONFIG_KEY_0", "diff.noprefix")
+			t.Setenv("GIT_CONFIG_VALUE_0", "true")
+			t.Setenv(name, value)
+			if got := patch(); got != want {
+				t.Errorf("with %s=%s it is\n%s\nwant\n%s", name, value, got, want)
+			}
+		})
+	}
+}
+
 // The guest's commits keep their ids, nothing of the user's moves, and what an
 // earlier fetch brought stays.
 func TestFetch(t *testing.T) {

@@ -138,7 +138,12 @@ func (w *randomWork) begin() *Plan {
 // check brings the work out and into the user's repository, and takes it back.
 func (w *randomWork) check(s Store, home, tree string, last bool) {
 	t := w.t
-	got := bringOut(t, s, home)
+	plain := w.r.IntN(2) == 0
+	w.log = append(w.log, fmt.Sprintf("bring out, plain: %v", plain))
+	got, err := s.Save(t.Context(), askIn(home, plain), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want, paths := w.treeOf(tree, w.base)
 	if got.Tree != want {
 		t.Errorf("the work's tree is %s, the guest's %s\n%s", got.Tree, want,

@@ -26,6 +26,9 @@ type Repository struct {
 	GitDir string // of this work tree
 	Common string // what all its work trees share: objects, refs, config
 	Hash   string // object format: "sha1" or "sha256"
+	// named is the work tree as the user named it, with links; "" if they named a
+	// directory below it.
+	named string
 
 	config config // the repository's own
 	user   config // what the user's git has everywhere
@@ -35,11 +38,11 @@ type Repository struct {
 // repository whose git directory does not point back at its work tree (git init
 // --separate-git-dir); "" is any other.
 func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
-	abs, err := filepath.Abs(path)
+	named, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	abs, err = filepath.EvalSymlinks(abs)
+	abs, err := filepath.EvalSymlinks(named)
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
 		return nil, fmt.Errorf("open the repository %q: %w", path, pe.Err)
 	} else if err != nil {
@@ -60,6 +63,9 @@ func Open(ctx context.Context, path, gitDir string) (*Repository, error) {
 		fi, err := os.Lstat(filepath.Join(dir, dotGit))
 		if err == nil {
 			r := &Repository{Root: dir}
+			if dir == abs {
+				r.named = named
+			}
 			if err := r.find(ctx, fi, gitDir); err != nil {
 				return nil, err
 			}

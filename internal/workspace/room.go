@@ -98,10 +98,17 @@ func (t *intake) dropCopy() {
 	}
 }
 
+// worthLooking is how large a pack is, in bytes, that may hold enough of what came before:
+// to take that out of a smaller one takes as long as the rest of its import.
+const worthLooking = 128 << 10
+
 // onlyNew takes out of the pack what came with an earlier one. If that can't be done, it
 // stays as it is.
 func (q *quarantine) onlyNew(ctx context.Context, i Info, r wire.Report) error {
 	if packs, _, err := q.store.packs(); err != nil || len(packs) == 0 {
+		return err
+	}
+	if n, err := disk.Used(filepath.Join(q.dir, "pack")); err != nil || n <= worthLooking {
 		return err
 	}
 	var list strings.Builder

@@ -147,6 +147,13 @@ func (s *sender) gitDir(pack string) error {
 		head = "ref: " + s.Branch + "\n"
 	}
 	texts := [][2]string{{"HEAD", head}, {"config", s.guestConfig()}, {wire.CopyFile, s.id + "\n"}}
+	if !s.partial { // else the host may lack what the base reaches
+		base, err := json.Marshal(wire.Base{Base: s.Base, Tree: s.Tree, Head: s.Head})
+		if err != nil {
+			return err
+		}
+		texts = append(texts, [2]string{wire.BaseFile, string(base) + "\n"})
+	}
 	if s.Head != "" {
 		texts = append(texts, [2]string{"shallow", s.Head + "\n"})
 		if s.Branch != "" {

@@ -84,20 +84,28 @@ func (r *Repository) include(ctx context.Context, g git.Git, c config, depth int
 }
 
 // holds reports whether a condition of includeIf holds (git-config(1), Conditional
-// includes). Those on remotes' URLs never do.
+// includes). Those on remotes' URLs never do. One on a directory holds, as with git, for the
+// directory without links and for the path by which the user came there.
 func (r *Repository) holds(condition, origin string) (bool, error) {
 	kind, pattern, _ := strings.Cut(condition, ":")
 	switch kind {
 	case "gitdir", "gitdir/i":
 		switch {
 		case strings.HasPrefix(pattern, "./"):
-			pattern = filepath.Dir(origin) + pattern[1:]
+			if resolved, err := filepath.EvalSymlinks(origin); err == nil {
+				origin = resolved
+			}
+			pattern = literally.Replace(filepath.Dir(origin)) + pattern[1:]
 		case strings.HasPrefix(pattern, "~/"):
 			pattern = expandHome(pattern)
 		case !strings.HasPrefix(pattern, "/"):
 			pattern = "**/" + pattern
 		}
-		return matches(pattern, r.GitDir, kind == "gitdir/i")
+		holds, err := matches(pattern, r.GitDir, kind == "gitdir/i")
+		if err == nil && !holds && r.named != "" && r.GitDir == filepath.Join(r.Root, dotGit) {
+			holds, err = matches(pattern, filepath.Join(r.named, dotGit), kind == "gitdir/i")
+		}
+		return holds, err
 	case "onbranch":
 		ref, err := readPointer(filepath.Join(r.GitDir, "HEAD"), "ref: refs/heads/")
 		if err != nil || ref == "" {
@@ -107,6 +115,9 @@ func (r *Repository) holds(condition, origin string) (bool, error) {
 	}
 	return false, nil
 }
+
+// literally has a path stand for itself in a pattern.
+var literally = strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
 
 func expandHome(path string) string {
 	if rest, found := strings.CutPrefix(path, "~/"); found {

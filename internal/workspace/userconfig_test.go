@@ -1,7 +1,9 @@
 package workspace
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -17,6 +19,33 @@ func TestConditionalInclude(t *testing.T) {
 	const who = "git config user.name; git config user.email"
 	if got, want := sh(t, tree, who), sh(t, filepath.Join(dir, "work/repo"), who); got != want || got != "M\nwork@example.org\n" {
 		t.Errorf("the guest commits as %q, the host as %q", got, want)
+	}
+}
+
+// A condition on a directory holds as it does for the user's git: by the path without links,
+// and by that of a link if the user came by it.
+func TestConditionalIncludeThroughLink(t *testing.T) {
+	user(t)
+	dir := t.TempDir()
+	sh(t, dir, `mkdir real; ln -s real link; git init -q real/repo; mkdir real/repo/sub; cd real/repo; echo 1 >f; git add .; git commit -qm one`)
+	for _, place := range []string{"real/repo", "link/repo", "real/repo/sub", "link/repo/sub"} {
+		for _, condition := range []string{dir + "/link/", dir + "/real/", "link/", "./link/", "./real/**", "/nowhere/"} {
+			t.Run(condition+" from "+place, func(t *testing.T) {
+				user(t)
+				// The file lies behind a link too, as those of dotfiles do.
+				sh(t, dir, fmt.Sprintf(`rm -rf 'dot[s]'; mkdir 'dot[s]'; ln -s "$PWD"/real "$PWD"/link 'dot[s]'; mv ~/.gitconfig 'dot[s]/gitconfig'; ln -s "$PWD/dot[s]/gitconfig" ~/.gitconfig
+					git config --global 'includeIf.gitdir:%s.path' %s/other.config; git config -f other.config user.email other@example.org`, condition, dir))
+				t.Chdir(filepath.Join(dir, place))
+				r, err := Open(t.Context(), ".", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _ := r.all().last("user.email")
+				if want := strings.TrimSpace(sh(t, "", "cd "+filepath.Join(dir, place)+"; git config user.email")); got != want {
+					t.Errorf("the user is %q, git says %q", got, want)
+				}
+			})
+		}
 	}
 }
 

@@ -239,10 +239,10 @@ func (x *b) manyOut(l largeRepo) error {
 		return err
 	}
 	var again, export []time.Duration
-	if _, err := x.banger("vm", "exec", "-w", at, vmName, "--", "sh", "-c", "echo edit >> 7/file7"); err != nil {
-		return err
-	}
 	for range workRuns {
+		if _, err := x.banger("vm", "exec", "-w", at, vmName, "--", "sh", "-c", "echo edit >> 7/file7"); err != nil {
+			return err
+		}
 		d, err := status()
 		if err != nil {
 			return err

@@ -164,7 +164,7 @@ func ParseRelease(text string) (id, codename string) {
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		value = strings.Trim(value, `"'`)
-		if !release.MatchString(value) {
+		if len(value) > maxName || !release.MatchString(value) {
 			continue
 		}
 		switch key {
@@ -177,7 +177,7 @@ func ParseRelease(text string) (id, codename string) {
 	return id, codename
 }
 
-var release = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+var release = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 // SetSources returns the text of a file of apt's sources with the URIs of the
 // distribution's own archives replaced, each with a comment that says what was there;

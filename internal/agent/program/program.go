@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 
@@ -42,6 +43,7 @@ func Main(args []string) int {
 	context.AfterFunc(ctx, func() { os.Stdin.Close() })    // what reads it ends
 	if args[0] != lfs.Program && args[0] != sftp.Program { // which a command of the user's runs
 		hurry()
+		debug.SetGCPercent(gcPercent)
 	}
 	home, err := os.UserHomeDir()
 	if err == nil || args[0] == lfs.Program { // git may run without a home
@@ -53,6 +55,10 @@ func Main(args []string) int {
 	}
 	return 0
 }
+
+// gcPercent is for programs that are short and hold a few MiB: a collection takes an emulated
+// guest 30 ms, in which somebody waits.
+const gcPercent = 400
 
 // before is the nice value of what somebody outside the guest waits for.
 const before = -10

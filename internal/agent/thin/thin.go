@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 const (
@@ -37,12 +38,14 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// castagnoli makes its tables when it is called for: that takes an emulated guest as long as
+// the start of a program does.
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // checksum is dm_bm_checksum of a block: of all behind the checksum's own place. The
 // kernel's crc32c leaves out the last inversion.
 func checksum(block []byte, mix uint32) uint32 {
-	return ^crc32.Checksum(block[4:], castagnoli) ^ mix
+	return ^crc32.Checksum(block[4:], castagnoli()) ^ mix
 }
 
 func seal(block []byte, mix uint32) { binary.LittleEndian.PutUint32(block, checksum(block, mix)) }

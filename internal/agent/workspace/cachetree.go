@@ -14,6 +14,11 @@ import (
 type cacheTree struct {
 	hash string // the object format
 	out  bytes.Buffer
+	// known, if it is set, gives the id of a directory's tree that need not be made; nil
+	// for none. The path ends with a slash, or is empty.
+	known func(dir []byte) []byte
+	// made, if it is set, is given each tree that was made. The content is the caller's.
+	made func(id, content []byte)
 }
 
 // cacheTreeOf returns the extension, with its head; nil for none.
@@ -34,8 +39,13 @@ func cacheTreeOf(entries []wire.Entry, hash string) ([]byte, error) {
 // add writes the directory called name, whose files are entries, and all below it. The
 // entries' paths count from their byte at. It returns the tree's id.
 func (c *cacheTree) add(name string, entries []wire.Entry, at int) ([]byte, error) {
+	if c.known != nil && len(entries) > 0 {
+		if id := c.known(entries[0].Path[:at]); id != nil {
+			return id, nil
+		}
+	}
 	// A directory stands before those that it holds, and its id after them is known.
-	below := cacheTree{hash: c.hash}
+	below := cacheTree{hash: c.hash, known: c.known, made: c.made}
 	var tree bytes.Buffer
 	trees := 0
 	for n := 0; n < len(entries); {
@@ -58,14 +68,25 @@ func (c *cacheTree) add(name string, entries []wire.Entry, at int) ([]byte, erro
 		trees++
 		n = end
 	}
-	h, err := newHash(c.hash)
+	id, err := objectID(c.hash, "tree", tree.Bytes())
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(h, "tree %d\x00", tree.Len())
-	h.Write(tree.Bytes())
-	id := h.Sum(nil)
+	if c.made != nil {
+		c.made(id, tree.Bytes())
+	}
 	fmt.Fprintf(&c.out, "%s\x00%d %d\n%s", name, len(entries), trees, id)
 	c.out.Write(below.out.Bytes())
 	return id, nil
+}
+
+// objectID is the id of an object.
+func objectID(hash, kind string, content []byte) ([]byte, error) {
+	h, err := newHash(hash)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(h, "%s %d\x00", kind, len(content))
+	h.Write(content)
+	return h.Sum(nil), nil
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -169,38 +168,16 @@ type known struct {
 // readStats reads what the index that went in says of its files. One that is not there, or
 // can't be read, says nothing: every file counts as changed then.
 func readStats(path, hash string) map[string]known {
-	text, err := os.ReadFile(path)
-	sum, herr := newHash(hash)
-	if err != nil || herr != nil || len(text) < 12 || string(text[:4]) != indexSignature {
-		return nil
-	}
-	version, count := binary.BigEndian.Uint32(text[4:]), int(binary.BigEndian.Uint32(text[8:]))
-	if version != 2 && version != 3 {
+	index, err := readIndex(path, hash)
+	if err != nil {
 		return nil
 	}
 	stats := map[string]known{}
-	at := 12
-	for range count {
-		head := indexStatLength + sum.Size() + indexFlagsLength
-		if len(text)-at < head+1 {
-			return nil
-		}
-		e := text[at:]
-		flags := binary.BigEndian.Uint16(e[head-indexFlagsLength:])
-		if flags&flagExtended != 0 {
-			head += indexFlagsLength
-		}
-		end := bytes.IndexByte(e[min(head, len(e)):], 0)
-		if end < 0 {
-			return nil
-		}
-		mode := binary.BigEndian.Uint32(e[24:])
-		s := known{stat: bytes.Clone(e[:indexStatLength]), link: mode == 0o160000}
+	for _, e := range index.entries {
+		s := known{stat: bytes.Clone(e.stat), link: e.Mode == modeGitlink}
 		clear(s.stat[16:20]) // the device
 		clear(s.stat[24:28]) // the mode, which putStat leaves out
-		stats[string(e[head:head+end])] = s
-		length := head + end
-		at += length + indexAlign - length%indexAlign
+		stats[string(e.Path)] = s
 	}
 	return stats
 }

@@ -57,19 +57,32 @@ func (u *unpacker) index(in io.Reader, hashName string) error {
 	r, out := io.Pipe()
 	go func() { // ends when r is read or closed
 		b := bufio.NewWriterSize(out, 256<<10)
-		w := io.MultiWriter(b, sum)
-		head := append([]byte(indexSignature), binary.BigEndian.AppendUint32(nil, version)...)
-		w.Write(binary.BigEndian.AppendUint32(head, uint32(len(entries))))
-		for _, e := range entries {
-			w.Write(u.encode(e))
-		}
-		w.Write(trees)
-		b.Write(sum.Sum(nil))
+		indexWriter{sum: sum, version: version, extensions: trees, stats: u.stats}.write(b, entries)
 		out.CloseWithError(b.Flush()) // of all writes
 	}()
 	_, _, err = u.dir.File(unpack.File{Name: path.Join(gitDir, "index"), Perm: 0o644}, r)
 	r.CloseWithError(err)
 	return err
+}
+
+// indexWriter writes an index file.
+type indexWriter struct {
+	sum        hash.Hash // that nothing was written to
+	version    uint32
+	extensions []byte
+	stats      map[string]unix.Stat_t // of the files, by path, for entries that are Same
+}
+
+// write writes the file. The errors are out's, which keeps them.
+func (x indexWriter) write(out *bufio.Writer, entries []wire.Entry) {
+	w := io.MultiWriter(out, x.sum)
+	head := append([]byte(indexSignature), binary.BigEndian.AppendUint32(nil, x.version)...)
+	w.Write(binary.BigEndian.AppendUint32(head, uint32(len(entries))))
+	for _, e := range entries {
+		w.Write(x.encode(e))
+	}
+	w.Write(x.extensions)
+	out.Write(x.sum.Sum(nil))
 }
 
 // newHash is the hash of an object format.
@@ -83,9 +96,9 @@ func newHash(name string) (hash.Hash, error) {
 	return nil, fmt.Errorf("object format %q is not known", name)
 }
 
-func (u *unpacker) encode(e wire.Entry) []byte {
+func (x indexWriter) encode(e wire.Entry) []byte {
 	b := make([]byte, indexStatLength, indexStatLength+len(e.ID)+len(e.Path)+2*indexFlagsLength+indexAlign)
-	if st, found := u.stats[string(e.Path)]; found && e.Bits&wire.Same != 0 {
+	if st, found := x.stats[string(e.Path)]; found && e.Bits&wire.Same != 0 {
 		putStat(b, &st)
 	}
 	binary.BigEndian.PutUint32(b[24:], e.Mode)

@@ -29,12 +29,17 @@ const (
 	firstIndex = "banger-index"
 )
 
+// readAhead is how much of a stream is read at once, in bytes.
+const readAhead = 1 << 20
+
 // Receive makes the workspace that the stream brings. It is made beside its place
 // and then renamed: a stream that is cut leaves nothing under the path. What is
 // there already is refused, unless it is an empty directory, the stream says Force, or
 // it is a workspace of which the host has all (known).
 func Receive(ctx context.Context, in io.Reader, home string) (wire.Received, error) {
-	r := tar.NewReader(bufio.NewReaderSize(in, 1<<20))
+	b := bufio.NewReaderSize(in, readAhead)
+	b.Peek(readAhead) // all of a small copy: no wait for the agent's turn between its files
+	r := tar.NewReader(b)
 	h, err := readHeader(r)
 	if err != nil {
 		return wire.Received{}, err

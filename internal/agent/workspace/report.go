@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -62,7 +63,7 @@ func report(ctx context.Context, look lookFunc, q wire.Question, tree string, ou
 	r.Pack = r.Tree != q.Tree || !l.headIsKnown() || !sameRefs(r.Refs, q.Refs)
 	w := &headed{out: out, begun: begun, head: r}
 	if r.Pack {
-		return l.pack(ctx, w)
+		return l.pack(ctx, w, q.Hash)
 	}
 	return w.begin()
 }
@@ -93,6 +94,16 @@ func copyIn(dir string) string {
 	id := make([]byte, wire.MaxCopy)
 	n, _ := io.ReadFull(f, id) // it is shorter
 	return strings.TrimSpace(string(id[:n]))
+}
+
+// baseIn reads what the host had of the copy that a git directory came with.
+func baseIn(dir string) (b wire.Base, ok bool) {
+	f, err := os.OpenFile(filepath.Join(dir, wire.BaseFile), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return b, false
+	}
+	defer f.Close()
+	return b, wire.ReadJSON(bufio.NewReader(f), &b) == nil
 }
 
 // headed writes a report before the first byte of its pack: a pack that can't be made
@@ -126,6 +137,8 @@ type looked struct {
 	lease *lease.Lease
 	temp  string // the lease's directory
 	since string // the base, if the host has what it reaches
+	// objects are the pack's, if git need not make it; nil if it must.
+	objects []object
 }
 
 // tempPrefix begins the name of a report's directory.
@@ -157,6 +170,9 @@ func lookOwn(ctx context.Context, q wire.Question, tree string) (_ *looked, err 
 	l.Copy = copyIn(common) // the guest may have moved it
 	if err := copyIndex(filepath.Join(l.temp, "index"), filepath.Join(dir, "index")); err != nil && !os.IsNotExist(err) {
 		return nil, err
+	}
+	if !q.Plain && dir == common && l.lookQuickly(ctx, q, dir) {
+		return l, nil
 	}
 	if err := l.addAll(ctx, q); err != nil {
 		return nil, err
@@ -326,7 +342,10 @@ func (l *looked) stashes(ctx context.Context, last string) error {
 // would take the base's objects for new to a tree that has no commit. With the usual window
 // it looks for deltas four times as long as it does all the rest, and finds no more of an
 // edited file than the one to what the file was, which comes first.
-func (l *looked) pack(ctx context.Context, out io.Writer) error {
+func (l *looked) pack(ctx context.Context, out io.Writer, hash string) error {
+	if l.objects != nil {
+		return writePack(out, l.objects, hash)
+	}
 	var want bytes.Buffer
 	want.WriteString(l.Tree + "\n")
 	if l.Head != "" {

@@ -89,6 +89,29 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// A file that is too large is named before it is read; one of LFS's is a pointer to git, and one
+// that git ignores stays where it is.
+func TestTooLarge(t *testing.T) {
+	defer func(n int64) { maxFile = n }(maxFile)
+	maxFile = 1000
+	home, tree, base := newRepository(t)
+	sh(t, tree, `echo ignored >.gitignore; head -c 2000 /dev/zero >ignored`)
+	ask(t, home, base)
+	sh(t, tree, `echo 'l* filter=lfs' >.gitattributes; head -c 2000 /dev/zero >l`)
+	if err := (&looked{own: guestGit(tree)}).refuseLarge(t.Context(), []string{"l"}); err != nil {
+		t.Error(err)
+	}
+	sh(t, tree, `rm l; truncate -s 50G "$(printf 'b\nig')"`)
+	var out bytes.Buffer
+	if err := Report(t.Context(), wire.Question{Path: []byte("repo"), Base: base, Hash: "sha1"}, home, &out); err != nil {
+		t.Fatal(err)
+	}
+	var r wire.Report
+	if err := wire.ReadJSON(bufio.NewReader(&out), &r); err != nil || r.Error != `"b\nig" has 53687091200 bytes: the most is 1000` {
+		t.Errorf("the report is %+v, %v", r, err)
+	}
+}
+
 // A pack holds what is new, not what the base has.
 func TestPackIsSmall(t *testing.T) {
 	home, tree, _ := newRepository(t)

@@ -25,6 +25,9 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 		return err
 	}
 	f.settle(l.own.Dir)
+	if err := l.refuseLarge(ctx, f.edited); err != nil {
+		return err
+	}
 	for _, u := range []struct {
 		names []string
 		args  []string
@@ -50,6 +53,28 @@ func (l *looked) addAll(ctx context.Context, q wire.Question) error {
 		return nil // every path of the base is known to git, or is not there
 	}
 	return l.addBase(ctx, q, f)
+}
+
+// maxFile is wire.MaxFile; tests lower it.
+var maxFile = int64(wire.MaxFile)
+
+// refuseLarge refuses a file that the host would refuse: to hash it takes longer than a save
+// may. Of LFS files git keeps a pointer.
+func (l *looked) refuseLarge(ctx context.Context, names []string) error {
+	for _, name := range names {
+		fi, err := os.Lstat(filepath.Join(l.own.Dir, name))
+		if err != nil || fi.Size() <= maxFile {
+			continue
+		}
+		said, err := l.own.Run(ctx, nil, "check-attr", "-z", "filter", "--", name)
+		if err != nil {
+			return err
+		}
+		if f := bytes.Split(said, []byte{0}); len(f) < 3 || string(f[2]) != "lfs" {
+			return fmt.Errorf("%q has %d bytes: the most is %d", name, fi.Size(), maxFile)
+		}
+	}
+	return nil
 }
 
 // update runs update-index for paths.
@@ -90,14 +115,17 @@ func (l *looked) listFiles(ctx context.Context, q wire.Question) (*files, error)
 	for _, m := range q.Submodules {
 		f.own[string(m)] = true
 	}
-	// core.ignoreCase, as of a repository that was made on another system, would hide a
-	// file whose name is another one's but for its case.
-	exact := l.own
-	exact.Settings = append(slices.Clone(exact.Settings), "core.ignoreCase=false")
-	err := exact.Names(ctx, nil, func(line []byte) error {
+	err := exactly(l.own).Names(ctx, nil, func(line []byte) error {
 		return f.add(line, l.own.Dir)
 	}, "ls-files", "-z", "-s", "-v", "-c", "-m", "-d", "-o")
 	return f, err
+}
+
+// exactly is g for a list of files. core.ignoreCase, as of a repository that was made on another
+// system, would hide a file whose name is another one's but for its case.
+func exactly(g git.Git) git.Git {
+	g.Settings = append(slices.Clone(g.Settings), "core.ignoreCase=false")
+	return g
 }
 
 // add takes a line of git ls-files: "TAG MODE ID STAGE\tPATH", or "? PATH".
@@ -272,25 +300,35 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 	if err := l.update(ctx, []string{at}, "--force-remove"); err != nil {
 		return err
 	}
-	look, prefix, args := guestGit(dir), at, []string{"ls-files", "-c", "-o", "--exclude-standard", "-z"}
+	look, prefix, args := guestGit(dir), at, []string{"ls-files", "-t", "-c", "-o", "-z"}
 	if err != nil { // its files are the outer repository's, which ignores some
 		look, prefix, args = l.own, "", append(args, "--", ":(top,literal)"+at)
 	} else {
 		l.Nested = append(l.Nested, []byte(at))
 	}
-	var found, deeper []string
-	err = look.Names(ctx, nil, func(name []byte) error {
-		path := filepath.Join(prefix, string(name))
+	var names, others, found, deeper []string
+	err = exactly(look).Names(ctx, nil, func(line []byte) error {
+		tag, name, _ := strings.Cut(string(line), " ")
+		if names = append(names, name); tag == "?" {
+			others = append(others, name)
+		}
+		return nil
+	}, args...)
+	ignored := map[string]bool{}
+	if err == nil && len(others) > 0 {
+		ignored, err = look.Ignored(ctx, others)
+	}
+	for _, name := range names {
+		path := filepath.Join(prefix, name)
 		fi, err := os.Lstat(filepath.Join(l.own.Dir, path))
 		switch {
-		case err != nil: // deleted
+		case err != nil, ignored[name]: // deleted, or git's to leave out
 		case fi.IsDir():
 			deeper = append(deeper, path)
 		default:
 			found = append(found, path)
 		}
-		return nil
-	}, args...)
+	}
 	if err != nil && prefix != "" && ctx.Err() == nil { // its own git can't read it: its files are there
 		found, deeper, err = l.walkNested(ctx, at)
 	}

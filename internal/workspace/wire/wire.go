@@ -61,8 +61,23 @@ const (
 	MaxCopy  = 64
 )
 
+// BaseFile is the file in the guest's git directory that holds a Base, as a line.
+const BaseFile = "banger-base"
+
+// Base is what the host has of a copy from the beginning. An agent that believes a guest's
+// version of it sends too little, and the host refuses that.
+type Base struct {
+	Base string `json:"base"`           // the base's commit
+	Tree string `json:"tree"`           // the base's
+	Head string `json:"head,omitempty"` // the host's HEAD; "" if it had no commit
+}
+
 // MaxStashes bounds the stash entries of a report.
 const MaxStashes = 1000
+
+// MaxFile bounds a file that comes out, in bytes: packed, zeros take a thousandth of it. It
+// holds for what git keeps of it, which of an LFS file is a pointer.
+const MaxFile = 4 << 30
 
 // MaxLine bounds a line of JSON, in bytes.
 const MaxLine = 8 << 20
@@ -114,6 +129,9 @@ type Question struct {
 	// Submodules are paths of repositories that are workspaces of their own: in this
 	// one's tree they stay submodules.
 	Submodules [][]byte `json:"submodules,omitempty"`
+	// Plain has the guest's git find out all of it, though the workspace is in a state in
+	// which the agent needs it for a part only. The answer is the same.
+	Plain bool `json:"plain,omitempty"`
 }
 
 // Ref is a branch's full name and its commit.
