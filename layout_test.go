@@ -70,7 +70,7 @@ var imports = map[string]string{
 	"internal/disk":     "durable hint paths process rootdisk vm",
 
 	// What runs it.
-	"internal/builder":           "channel channel/control hint session untar vm vmm vmm/program",
+	"internal/builder":           "channel channel/control debian hint session unpack untar vm vmm vmm/program",
 	"internal/vmm":               "channel hint landlock launch rootdisk vm",
 	"internal/vmm/program":       "",
 	"internal/vmm/qemu":          "channel hint kvm launch process vm vmm vmm/program",

@@ -58,14 +58,14 @@ func Write(ctx context.Context, b Boot, tree *os.File, path, dir string, each fu
 	if err != nil {
 		return untar.Stats{}, err
 	}
-	got, err := unpack(ctx, b, tree.Name(), path, dir, func(n int64) { each(min(n, all), all) })
+	got, err := writeInGuest(ctx, b, tree.Name(), path, dir, func(n int64) { each(min(n, all), all) })
 	if err != nil {
 		return got, fmt.Errorf("write the file system in a guest: %w", err)
 	}
 	return got, nil
 }
 
-func unpack(ctx context.Context, b Boot, tree, path, dir string, each func(int64)) (_ untar.Stats, err error) {
+func writeInGuest(ctx context.Context, b Boot, tree, path, dir string, each func(int64)) (_ untar.Stats, err error) {
 	run := filepath.Join(dir, "run")
 	if err := os.Mkdir(run, 0o700); err != nil {
 		return untar.Stats{}, err

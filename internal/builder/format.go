@@ -35,6 +35,8 @@ type size struct {
 	entries int
 	blocks  int64 // with attributes
 	names   int64 // bytes of directories
+	bytes   int64 // of files' contents
+	plain   plain
 }
 
 // measure reads a tar stream to its end.
@@ -60,9 +62,11 @@ func measure(ctx context.Context, r io.Reader) (s size, err error) {
 
 func (s *size) add(h *tar.Header) {
 	s.entries++
+	s.plain.add(h)
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
 		s.blocks += min(h.Size, maxBytes)/blockBytes + 1
+		s.bytes += min(h.Size, maxBytes)
 	case tar.TypeDir, tar.TypeSymlink:
 		s.blocks++
 	}
@@ -120,13 +124,14 @@ func fit(blocks, slack int64) int64 {
 	return blocks
 }
 
-// format makes an empty ext4 with room for s in a new sparse file. It ends not long after
-// what it holds: a VM's root begins as large.
-func format(ctx context.Context, path string, s size) error {
-	mke2fs, err := findTool("mke2fs")
-	if err != nil {
-		return err
-	}
+// shape is a file system's: its blocks, and mke2fs's arguments.
+type shape struct {
+	blocks int64
+	args   []string
+}
+
+// plan has room for s, and ends not long after it: a VM's root begins as large.
+func plan(s size) shape {
 	perInode := int64(bytesPerInode)
 	blocks := s.blocks + 2*s.names/blockBytes // half of a directory's blocks may be free
 	slack := blocks / 16
@@ -143,17 +148,29 @@ func format(ctx context.Context, path string, s size) error {
 		// and take one block of its disk.
 		journal += fmt.Sprintf(",location=%d", groupBlocks)
 	}
+	return shape{blocks, []string{
+		"-q", "-F", "-t", "ext4", "-b", strconv.Itoa(blockBytes), "-I", "256", "-i", strconv.FormatInt(perInode, 10), "-m", "0",
+		"-O", features, "-J", journal,
+		"-E", fmt.Sprintf("lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,resize=%d", growBlocks),
+	}}
+}
+
+// format makes an empty ext4 with room for s in a new sparse file.
+func format(ctx context.Context, path string, s size) error {
+	mke2fs, err := findTool("mke2fs")
+	if err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(blocks * blockBytes); err != nil {
+	p := plan(s)
+	if err := f.Truncate(p.blocks * blockBytes); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, mke2fs, "-q", "-F", "-t", "ext4", "-b", strconv.Itoa(blockBytes), "-I", "256", "-i", strconv.FormatInt(perInode, 10), "-m", "0",
-		"-O", features, "-J", journal,
-		"-E", fmt.Sprintf("lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,resize=%d", growBlocks), path)
+	cmd := exec.CommandContext(ctx, mke2fs, append(p.args, path)...)
 	cmd.Env = []string{"LC_ALL=C", "MKE2FS_CONFIG=/dev/null", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer

@@ -43,7 +43,7 @@ func TestManyEntries(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tree.Close()
-	made := packMany(t, tree, *entries)
+	made := packMany(t, tree, *entries, false)
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,58 @@ func TestManyEntries(t *testing.T) {
 		t.Fatalf("Write = %+v, %v; want %d entries", got, err, made.entries)
 	}
 	t.Logf("%d entries, %d MiB: written in %.1f s", got.Entries, got.Bytes>>20, time.Since(begin).Seconds())
+	wantWhole(t, path, made)
+	begin = time.Now()
+	if out := compare(t, boot, filepath.Join(dir, "look"), base, modules, path, tree.Name()); out != fmt.Sprint(made.names) {
+		t.Errorf("tar -d, and the count of what there is:\n%.4000s\nwant only the count %d", out, made.names)
+	}
+	t.Logf("compared in %.1f s", time.Since(begin).Seconds())
+}
+
+// TestPlain: what mke2fs writes of a plain tree is what the tar says, compared likewise.
+func TestPlain(t *testing.T) {
+	boot, base, modules := testBoot(t)
+	dir := t.TempDir()
+	tree, err := os.Create(filepath.Join(dir, "tree.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	made := packMany(t, tree, *entries, true)
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "look"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "made.ext4")
+	begin := time.Now()
+	got, err := WritePlain(t.Context(), tree, path, filepath.Join(dir, "note"))
+	if err != nil || got.Entries != made.entries {
+		t.Fatalf("WritePlain = %+v, %v; want %d entries", got, err, made.entries)
+	}
+	t.Logf("%d entries, %d MiB: written in %.1f s", got.Entries, got.Bytes>>20, time.Since(begin).Seconds())
+	wantWhole(t, path, made)
+	for name := range made.attributes {
+		out, err := exec.Command("/usr/sbin/debugfs", "-R", "ea_list "+name, path).Output()
+		for _, want := range []string{
+			"security.capability (20) = 01 00 00 02 00 20 00 00",
+			"system.posix_acl_access (28) = 01 00 00 00 01 00 07 00 04 00 05 00 08 00 05 00 04 00 00 00 10 00 05 00 20 00 05 00",
+		} {
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("attributes of %s: %s, %v; want %q", name, out, err, want)
+			}
+		}
+	}
+	if out := compare(t, boot, filepath.Join(dir, "look"), base, modules, path, tree.Name()); out != fmt.Sprint(made.names) {
+		t.Errorf("tar -d, and the count of what there is:\n%.4000s\nwant only the count %d", out, made.names)
+	}
+}
+
+// wantWhole wants a file system that e2fsck finds whole, with the attributes that were
+// packed.
+func wantWhole(t *testing.T, path string, made packed) {
+	t.Helper()
 	if out, err := exec.Command("/usr/sbin/e2fsck", "-fn", path).CombinedOutput(); err != nil {
 		t.Errorf("e2fsck -fn: %v\n%s", err, out)
 	}
@@ -68,11 +120,6 @@ func TestManyEntries(t *testing.T) {
 			t.Errorf("attributes of %s: %s, %v; want %q", name, out, err, want)
 		}
 	}
-	begin = time.Now()
-	if out := compare(t, boot, filepath.Join(dir, "look"), base, modules, path, tree.Name()); out != fmt.Sprint(made.names) {
-		t.Errorf("tar -d, and the count of what there is:\n%.4000s\nwant only the count %d", out, made.names)
-	}
-	t.Logf("compared in %.1f s", time.Since(begin).Seconds())
 }
 
 // testBoot boots from the kernel that the program has in its cache, with its agent. It
@@ -154,6 +201,13 @@ func compare(t *testing.T, b Boot, dir, base, modules, made, tree string) string
 	return strings.TrimSpace(out.String() + said.String())
 }
 
+// An access list that gives group 4 rx (linux/posix_acl_xattr.h), and a file's capability
+// cap_net_raw (linux/capability.h), as the kernel gives them to programs.
+const (
+	accessValue = "\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x04\x00\x05\x00\xff\xff\xff\xff\x08\x00\x05\x00\x04\x00\x00\x00\x10\x00\x05\x00\xff\xff\xff\xff\x20\x00\x05\x00\xff\xff\xff\xff"
+	capability  = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+)
+
 // packed is what packMany wrote.
 type packed struct {
 	entries int
@@ -162,17 +216,23 @@ type packed struct {
 	attributes map[string]string
 }
 
-// packMany writes a tree of n entries, of all that a tar can say.
-func packMany(t *testing.T, w io.Writer, n int) packed {
+// packMany writes a tree of n entries, of all that a tar can say, or of what a plain one
+// can have.
+func packMany(t *testing.T, w io.Writer, n int, plain bool) packed {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	out := tar.NewWriter(w)
 	p := packed{names: 1, attributes: map[string]string{}}
 	times := []time.Time{time.Unix(-86400, 5e8), time.Unix(0, 1), time.Unix(1.7e9, 123456789), time.Unix(4e9, 999999999), time.Unix(1e10, 0)}
+	attribute, ids, minors, devices := "SCHILY.xattr.trusted.b", 1<<31-1, 1<<20, 0
+	if plain {
+		times = []time.Time{time.Unix(0, 0), time.Unix(1, 0), time.Unix(1.7e9, 0), time.Unix(1<<31-1, 0)}
+		attribute, ids, minors = "SCHILY.xattr.user.b", 60000, 1<<16
+	}
 	add := func(h tar.Header, body []byte) {
 		h.Format, h.Size = tar.FormatPAX, int64(len(body))
 		h.ModTime = times[random.IntN(len(times))]
-		h.Uid, h.Gid = random.IntN(1<<31-1), random.IntN(70000)
+		h.Uid, h.Gid = random.IntN(ids), random.IntN(min(ids, 70000))
 		if h.Mode == 0 {
 			h.Mode = int64(random.IntN(0o10000))
 		}
@@ -212,17 +272,26 @@ func packMany(t *testing.T, w io.Writer, n int) packed {
 			p.names++
 		case kind < 45:
 			add(tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: strings.Repeat("../", random.IntN(20)) + strings.Repeat("y", 1+random.IntN(250)), Mode: 0o777}, nil)
-		case kind < 46:
-			add(tar.Header{Typeflag: tar.TypeChar, Name: name, Devmajor: int64(random.IntN(4096)), Devminor: int64(random.IntN(1 << 20))}, nil)
+		case kind < 46 && (devices < 50 || !plain):
+			devices++
+			add(tar.Header{Typeflag: tar.TypeChar, Name: name, Devmajor: int64(random.IntN(4096)), Devminor: int64(random.IntN(minors))}, nil)
 		case kind < 47:
 			add(tar.Header{Typeflag: tar.TypeFifo, Name: name}, nil)
 		case kind < 49:
 			value := fmt.Sprint("value", at)
+			more := map[string]string{"SCHILY.xattr.user.a": value, attribute: strings.Repeat("z", random.IntN(1000))}
+			if plain {
+				more["SCHILY.xattr.system.posix_acl_access"], more["SCHILY.xattr.security.capability"] = accessValue, capability
+			}
 			p.attributes["/"+name] = value
 			if len(p.attributes) > 20 {
 				delete(p.attributes, "/"+name)
 			}
-			add(tar.Header{Typeflag: tar.TypeReg, Name: name, PAXRecords: map[string]string{"SCHILY.xattr.user.a": value, "SCHILY.xattr.trusted.b": strings.Repeat("z", random.IntN(2000))}}, nil)
+			mode := int64(0)
+			if plain {
+				mode = 0o755 // what the access list says
+			}
+			add(tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, PAXRecords: more}, nil)
 		case kind < 50:
 			add(tar.Header{Typeflag: tar.TypeReg, Name: dir + fmt.Sprintf("%d-\xff\n", at) + strings.Repeat("n", 240-len(fmt.Sprint(at)))}, []byte("long"))
 		case kind < 51:

@@ -35,8 +35,9 @@ const (
 	baseMiB = 1200
 )
 
-// noteFile lies in the directory of a build and names its temporary files.
-const noteFile = "tmpdir"
+// NoteFile lies in the directory of a build, or in the one that Write gets, and names
+// temporary files.
+const NoteFile = "tmpdir"
 
 // stage is the name of this package's progress.
 const stage = "image"
@@ -105,7 +106,9 @@ func Open(dir string, w Writer) (*Store, error) {
 }
 
 // sweep removes what a killed build left outside of its directory.
-func sweep(tmp string) error { return debian.Sweep(filepath.Join(tmp, noteFile)) }
+func sweep(tmp string) error {
+	return errors.Join(debian.Sweep(filepath.Join(tmp, NoteFile)), debian.Sweep(filepath.Join(tmp, machineDir, NoteFile)))
+}
 
 // Get returns the image that ref stands for.
 func (s *Store) Get(ref string) (Image, error) { return fromEntry(s.cas.Get(ref)) }
@@ -213,7 +216,7 @@ func (s *Store) build(ctx context.Context, tmp string, more []string, step progr
 	defer func() { err = errors.Join(err, tree.Close(), os.Remove(tree.Name())) }() // it is no file of the image's
 	prepared := s.prepare(ctx, step)
 	err = debian.Tar(prepared.ctx, debian.Request{
-		Variant: "apt", Include: packages, More: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, noteFile), Stage: stage, Step: step,
+		Variant: "apt", Include: packages, More: more, Hooks: []string{adapt}, SpaceMiB: treeMiB, Note: filepath.Join(tmp, NoteFile), Stage: stage, Step: step,
 	}, func(r io.Reader) error {
 		_, err := io.Copy(tree, r)
 		return err

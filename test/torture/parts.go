@@ -52,8 +52,8 @@ var parts = []part{
 	{"root", "60 kills of the VMM in first boots, growth and trims of disks, with real guests", 6, 5 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestG6$", "./test/vm", "-args", "-cuts=10", fmt.Sprintf("-seed=%d", n+1)}
 	}},
-	{"tree", "100,000 entries written by a builder's guest and compared in another", 1, 10 * time.Minute, func(int) []string {
-		return []string{"-tags=vmtest", "-run=^TestManyEntries$", "./internal/builder", "-args", "-entries=100000"}
+	{"tree", "100,000 entries written by a builder's guest, and by mke2fs, and compared in another guest", 1, 10 * time.Minute, func(int) []string {
+		return []string{"-tags=vmtest", "-run=^(TestManyEntries|TestPlain)$", "./internal/builder", "-args", "-entries=100000"}
 	}},
 	{"errors", "36 errors of a VM's disk, at some write or flush, told to the guest or not, and a cut of the power, with real guests", 6, 5 * time.Minute, func(n int) []string {
 		return []string{"-tags=vmtest", "-run=^TestG6Errors$", "./test/vm", "-args", "-errors=6", fmt.Sprintf("-seed=%d", n+1)}
