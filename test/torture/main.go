@@ -103,7 +103,7 @@ func run(ctx context.Context, p part) error {
 
 // slice runs one slice and returns the figures that its tests say.
 func slice(ctx context.Context, p part, n int) (figures []string, err error) {
-	args := append([]string{"test", "-count=1", "-v", "-timeout=40m"}, p.args(n)...)
+	args := append([]string{"test", "-count=1", "-v", "-timeout=60m"}, p.args(n)...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
