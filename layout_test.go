@@ -120,6 +120,7 @@ var imports = map[string]string{
 	"test/smoke":          "",
 	"test/smoke/testhost": "builder debian image kernel progress vmm/qemu",
 	"test/smoke/shell":    "",
+	"test/vm/speaker":     "channel channel/control channel/flow channel/netflow",
 }
 
 // tagged are the packages that are linked into a program with a build tag only,

@@ -50,6 +50,8 @@ func init() { // within calls the others: a table of its own would be a cycle
 		"nothing":     {"wants no VM, no directory of one, and no socket of one", 0, 0, nothing},
 		"waitnothing": {"waits until there is nothing, where the daemon still clears away what a command gave up", 0, 0, waitNothing},
 		"serve":       {"VAR KIND… serves on the host's loopback and sets VAR to the port, see serve", 2, -1, serve},
+		"program":     {"FILE PACKAGE builds a program of the tests' that runs in any guest", 2, 2, buildProgram},
+		"world":       {"makes a host's network that the script may change, see theWorld; the program in runs a command there", 0, 0, makeWorld},
 		"pty":         {"FILE COMMAND… runs it on a pseudo-terminal and does what FILE says, see ptyLine", 2, -1, ptyRun},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
@@ -65,6 +67,14 @@ func number(ts *testscript.TestScript, text string) int {
 	n, err := strconv.Atoi(text)
 	ts.Check(err)
 	return n
+}
+
+func buildProgram(s *state, ts *testscript.TestScript, args []string) {
+	cmd := exec.CommandContext(s.ctx, "go", "build", "-buildvcs=false", "-o", ts.MkAbs(args[0]), args[1])
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		ts.Fatalf("build %s: %v\n%s", args[1], err, out)
+	}
 }
 
 func status(_ *state, ts *testscript.TestScript, args []string) {

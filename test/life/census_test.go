@@ -98,7 +98,7 @@ func (w *world) countVM(v api.VM, expected map[int]string, add func(string, ...a
 var stateFiles = []string{"bangerd.sock", "bangerd.lock", "bangerd.log", "bangerd.log.1", "banger.db", "banger.db-wal", "banger.db-shm", "ballast", "vms", "trash", "base", "work", "ssh"}
 
 // vmFiles are all that a VM's directory may hold.
-var vmFiles = []string{"vm.json", "disk", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log", "ssh_host_key"}
+var vmFiles = []string{"vm.json", "disk", "run", "run.lock", "run.json", "launch.json", "supervisor.log", "console.log", "console.log.1", "guest", "standin.json", "vmm.log", "ssh_host_key", "environment"}
 
 // keptMetadata begins the names of what repairs of its disk keep.
 const keptMetadata = "disk-metadata-"

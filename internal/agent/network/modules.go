@@ -15,12 +15,15 @@ import (
 // modules.dep. Package network/ports asks tcp_diag which ports listen.
 var wantedModules = []string{"veth", "nf_tables", "nfnetlink_queue", "nft_queue", "nft_tproxy", "nft_reject_inet", "tcp_diag"}
 
+// optionalModule is not needed for connections.
+const optionalModule = "tcp_diag"
+
 // compressedFile lets the kernel unpack a module (MODULE_INIT_COMPRESSED_FILE of
 // linux/module.h).
 const compressedFile = 4
 
 // loadModules loads wantedModules from dir, each after what modules.dep says that it
-// needs.
+// needs. If the kernel has one of them neither as a module nor built in, none is loaded.
 func loadModules(dir string) error {
 	f, err := os.Open(filepath.Join(dir, "modules.dep"))
 	if err != nil {
@@ -38,6 +41,17 @@ func loadModules(dir string) error {
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("read modules.dep: %w", err)
+	}
+	if builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin")); err == nil {
+		has := map[string]bool{optionalModule: true}
+		for line := range strings.Lines(string(builtin)) {
+			has[moduleName(strings.TrimSpace(line))] = true
+		}
+		for _, name := range wantedModules {
+			if _, ok := known[name]; !ok && !has[name] {
+				return fmt.Errorf("the kernel has no module %s", name)
+			}
+		}
 	}
 	loaded := map[string]bool{}
 	var load func(name string) error

@@ -295,7 +295,7 @@ func (g *Guest) note(r netflow.Request) {
 	}
 	v := g.judged().Judge(q)
 	if v.Allow {
-		v.Reason = "UDP is not carried, but for DNS and NTP"
+		v.Reason = "UDP is not carried, but for DNS and the time"
 	}
 	v.Hint = ""
 	g.deny(q, v, r.Process)

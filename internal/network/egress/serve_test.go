@@ -373,7 +373,7 @@ func TestFlood(t *testing.T) {
 	to := silent(t)
 	var busy, other atomic.Int64
 	var working sync.WaitGroup
-	for range 5000 {
+	for range 10000 {
 		working.Go(func() {
 			_, err := w.connect(to)
 			var r *flow.RefusedError
