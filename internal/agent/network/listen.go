@@ -76,6 +76,9 @@ type guestConn struct {
 	cut bool
 }
 
+// TCP implements flow.Conn's.
+func (c *guestConn) TCP() *net.TCPConn { return c.TCPConn }
+
 func (c *guestConn) SetLinger(sec int) error {
 	c.cut = sec == 0
 	return c.TCPConn.SetLinger(sec)
