@@ -24,6 +24,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +55,8 @@ type Network struct {
 	questions  chan struct{} // one for each datagram of DNS under way
 	pings      chan struct{}
 	notes      chan struct{}
-	raw4, raw6 int // sockets of ICMP
+	raw4, raw6 int         // sockets of ICMP
+	rest       *time.Timer // giveBack's
 	running    sync.WaitGroup
 }
 
@@ -120,6 +122,7 @@ func newNetwork(in *namespace, o Options) *Network {
 		questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
 	}
 	n.carriers.init()
+	n.rest = time.AfterFunc(restTime, giveBack)
 	return n
 }
 
