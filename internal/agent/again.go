@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"banger/internal/agent/command"
 	"banger/internal/channel/control"
 	"banger/internal/lfs"
 )
@@ -138,7 +137,7 @@ func watch() error {
 func startAgain(lock *os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{Name, argAgain}
-	cmd.Dir, cmd.Env = "/", []string{"PATH=" + command.DefaultPath}
+	cmd.Dir, cmd.Env = "/", agentEnv
 	cmd.ExtraFiles = []*os.File{lock} // lockFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {

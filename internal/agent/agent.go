@@ -52,6 +52,7 @@ type agent struct {
 	ssh    ssh.Service
 	memory *memory
 	disk   *disk
+	diag   func() error // loads what lists sockets, once
 
 	network atomic.Pointer[network.Network] // nil without one
 }
@@ -63,12 +64,13 @@ func serve(again bool) error {
 	debug.SetGCPercent(30)
 	debug.SetMemoryLimit(24 << 20)
 	// First to get the CPU, last to be killed.
-	unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
+	setNice(agentNice)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
 	a := &agent{exec: command.Service{Agent: []string{programName}}, memory: newMemory(), disk: newDisk()}
 	a.exec.Hear = a.hearTime
 	a.ssh.Command = &a.exec
+	a.diag = sync.OnceValue(func() error { return network.LoadDiag(a.modules()) })
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return err
@@ -118,6 +120,20 @@ func serve(again bool) error {
 		a.connect(network.Resume)
 	}
 	return control.Serve(controls, a)
+}
+
+// agentNice is the agent's nice value.
+const agentNice = -10
+
+// setNice sets the nice value of this process. It is a thread's (setpriority(2)), and a
+// new thread has that of the one that makes it: Go's runtime has made some already.
+func setNice(nice int) {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	for _, t := range tasks {
+		if tid, err := strconv.Atoi(t.Name()); err == nil {
+			unix.Setpriority(unix.PRIO_PROCESS, tid, nice)
+		}
+	}
 }
 
 // listen takes a port, which an agent before this one may have for a moment more.
@@ -235,7 +251,7 @@ func (a *agent) join(id control.Identity) error {
 	if id.Network != nil {
 		a.connect(func(o network.Options) (*network.Network, error) {
 			o.IPv6 = id.Network.IPv6
-			return network.Start(filepath.Join("/", modulesParent("/"), a.release), o)
+			return network.Start(o)
 		})
 	}
 	if !id.NoInit {
@@ -257,9 +273,12 @@ func (a *agent) join(id control.Identity) error {
 	return nil
 }
 
+// modules is the directory of the kernel's modules.
+func (a *agent) modules() string { return filepath.Join("/", modulesParent("/"), a.release) }
+
 // connect gives the guest its network. A guest without one is of use.
 func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
-	n, err := start(network.Options{Say: say})
+	n, err := start(network.Options{Modules: a.modules(), Say: say})
 	if err != nil {
 		say("there is no network: %v", err)
 		return

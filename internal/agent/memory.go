@@ -89,7 +89,7 @@ func (a *agent) Events(ctx context.Context, each func(control.Event)) error {
 	e, killed := a.memory.last()
 	var stirred <-chan struct{}
 	e.Disk, stirred = a.disk.last()
-	ports := watchPorts(ctx)
+	ports := watchPorts(ctx, a.diag)
 	for {
 		each(e)
 		e = control.Event{}

@@ -13,13 +13,22 @@ import (
 // portsPause is between two looks at what listens: a change is told within a second.
 const portsPause = 750 * time.Millisecond
 
-// watchPorts gives what listens in the guest, now and after each change, until ctx ends. A
-// look asks the kernel for the sockets that listen; only new ones make it look for their processes.
-func watchPorts(ctx context.Context) <-chan *control.Ports {
+// watchPorts gives what listens in the guest, soon and after each change, until ctx ends. A
+// look asks the kernel for the sockets that listen; only new ones make it look for their processes. prepare
+// is called before the first look, which comes after a pause: it is not to go before the first command.
+func watchPorts(ctx context.Context, prepare func() error) <-chan *control.Ports {
 	told := make(chan *control.Ports)
 	go func() { // ends with ctx
 		tick := time.NewTicker(portsPause)
 		defer tick.Stop()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := prepare(); err != nil {
+			say("prepare to look which ports listen: %v", err)
+		}
 		var w ports.Watcher
 		defer w.Close()
 		var last []ports.Socket

@@ -17,7 +17,7 @@ import (
 func TestWatchPorts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	told := watchPorts(ctx)
+	told := watchPorts(ctx, func() error { return nil })
 	// Other programs of this host may change too: what is told next may be theirs.
 	await := func(at netip.AddrPort, want bool) {
 		t.Helper()

@@ -28,6 +28,7 @@ type bare struct {
 	carrier channel.Carrier
 	raw     net.Conn // the extra port, where one was asked for
 	joined  time.Duration
+	said    []byte // the last command's stdout
 	ends    []io.Closer
 }
 
@@ -181,6 +182,7 @@ func (m *bare) run(started func() error, argv ...string) error {
 		return err
 	}
 	var words []byte
+	m.said = nil
 	for {
 		t, p, err := r.Next()
 		if err != nil {
@@ -188,6 +190,7 @@ func (m *bare) run(started func() error, argv ...string) error {
 		}
 		switch t {
 		case frame.TypeStdout:
+			m.said = append(m.said, p...)
 			if bytes.Contains(p, []byte("go")) {
 				if err := started(); err != nil {
 					return err

@@ -44,6 +44,7 @@ func (x *b) measureHost(out io.Writer) error {
 		err := doSteps(
 			step{"a VM to measure on " + vmm, func() error { return x.create(vmm) }},
 			step{"memory", x.beyondGuest},
+			step{"network", x.network},
 			// An idle guest takes some of the test host's one processor too.
 			step{"its end", func() error { _, err := x.banger("vm", "stop", "-q", vmName); return err }},
 			step{"floor and whole run", func() error { return x.boots(1.15) }},

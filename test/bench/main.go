@@ -96,6 +96,7 @@ func (x *b) measure(out string) error {
 		{"floor and whole run", func() error { return x.boots(1.25) }},
 		{"bytes", x.raw},
 		{"network", x.network},
+		{"gvisor-tap-vsock", x.peer},
 		{"root", x.root},
 		{"workspaces", x.workspaces},
 		{"many VMs", x.many},

@@ -1,18 +1,19 @@
 # Prints the median of a connect() in milliseconds (own: to a listener of its own;
-# connect PORT: to the host's), or holds connections until its input ends (idle PORT N).
+# connect PORT HOST: to another's), or holds connections until its input ends (idle PORT N).
 use strict;
 use IO::Socket::INET;
 use Time::HiRes qw(time);
 $| = 1;
-my ($what, $port, $count) = @ARGV;
+my ($what, $port, $more) = @ARGV;
 my ($host, $own) = ("10.0.2.2");
+$host = $more if $what eq "connect";
 if ($what eq "own") {
 	$own = IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1024) or die "$!\n";
 	($host, $port) = ("127.0.0.1", $own->sockport);
 }
 if ($what eq "idle") {
 	my @held;
-	push @held, IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port) || die "$!\n" for 1 .. $count;
+	push @held, IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port) || die "$!\n" for 1 .. $more;
 	print "open\n";
 	sysread STDIN, my $end, 1;
 	exit 0;

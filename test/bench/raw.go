@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+// untilQuiet waits for the end of a guest's boot.
+const untilQuiet = "until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5"
+
+func nothing() error { return nil }
+
 // raw measures exec's stdin and stdout and, in turn, so that a busy host slows
 // both, a virtio-serial port with nothing on it, in a guest like the measured
 // one, by the same dd; and again with a pipe between port and dd, as each
@@ -22,8 +27,7 @@ func (x *b) raw() error {
 		return fmt.Errorf("boot bare: %w", err)
 	}
 	defer m.close()
-	nothing := func() error { return nil }
-	if err := m.run(nothing, "sh", "-c", "until systemctl is-system-running | grep -q -x -e running -e degraded; do sleep 0.5; done; sleep 5"); err != nil {
+	if err := m.run(nothing, "sh", "-c", untilQuiet); err != nil {
 		return err
 	}
 	path := filepath.Join(x.dir, "bulk")

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The lines around what is ours in a file of the image's.
@@ -16,6 +18,19 @@ const (
 // setBlock returns text with the lines of ours replaced by block; an empty one takes
 // them away. A begin without an end is the user's change: only that line goes.
 func setBlock(text, block string) string {
+	if strings.Contains(text, blockBegin) { // a bundle of certificates has thousands of lines
+		text = withoutBlock(text)
+	}
+	if block == "" {
+		return text
+	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return text + blockBegin + "\n" + block + blockEnd + "\n"
+}
+
+func withoutBlock(text string) string {
 	var out, held strings.Builder
 	inside := false
 	for line := range strings.Lines(text) {
@@ -33,15 +48,7 @@ func setBlock(text, block string) string {
 			out.WriteString(line)
 		}
 	}
-	out.WriteString(held.String())
-	text = out.String()
-	if block == "" {
-		return text
-	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	return text + blockBegin + "\n" + block + blockEnd + "\n"
+	return out.String() + held.String()
 }
 
 // edit changes a file of the image's. A file that Apply made is removed when nothing is
@@ -55,7 +62,12 @@ func (a *applier) edit(p string, change func(string) string) {
 		}
 		return
 	}
-	text := change(old)
+	a.rewrite(p, old, st, missing, change(old))
+}
+
+// rewrite writes text in the place of old, which was read with the state st.
+func (a *applier) rewrite(p, old string, st unix.Stat_t, missing bool, text string) {
+	var err error
 	switch {
 	case text == old:
 		return

@@ -68,7 +68,7 @@ func (a *applier) certificates(certs []Certificate) (files []File, links map[str
 // first bundle, "" if there is none, and all of its certificates.
 func (a *applier) extendBundles(certs []Certificate) (bundle string, all [][]byte) {
 	for _, p := range bundles {
-		text, _, err := a.tree.read(p)
+		text, st, err := a.tree.read(p)
 		if err != nil {
 			continue
 		}
@@ -80,7 +80,7 @@ func (a *applier) extendBundles(certs []Certificate) (bundle string, all [][]byt
 				der = append(der, own)
 			}
 		}
-		a.edit(p, func(text string) string { return setBlock(text, block.String()) })
+		a.rewrite(p, text, st, false, setBlock(text, block.String()))
 		if bundle == "" {
 			bundle, all = p, der
 		}

@@ -1,10 +1,9 @@
 package hostconfig
 
 import (
-	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
-	"fmt"
+	"strconv"
 	"unicode/utf16"
 )
 
@@ -16,26 +15,25 @@ const javaPassword = "changeit"
 // sun.security.provider.JavaKeyStore). Times are zero, so that equal certificates make
 // equal bytes.
 func javaStore(certs [][]byte) string {
-	var b bytes.Buffer
-	put := func(v any) { binary.Write(&b, binary.BigEndian, v) }
-	text := func(s string) {
-		put(uint16(len(s)))
-		b.WriteString(s)
+	size := 12
+	for _, der := range certs {
+		size += len(der) + 64
 	}
-	put(uint32(0xfeedfeed))
-	put(uint32(2))
-	put(uint32(len(certs)))
+	b := make([]byte, 0, size+sha1.Size)
+	text := func(s string) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
+	b = binary.BigEndian.AppendUint32(b, 0xfeedfeed)
+	b = binary.BigEndian.AppendUint32(b, 2)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(certs)))
 	for i, der := range certs {
-		put(uint32(2)) // a trusted certificate
-		text(fmt.Sprintf("certificate-%d", i))
-		put(uint64(0))
+		b = binary.BigEndian.AppendUint32(b, 2) // a trusted certificate
+		text("certificate-" + strconv.Itoa(i))
+		b = binary.BigEndian.AppendUint64(b, 0)
 		text("X.509")
-		put(uint32(len(der)))
-		b.Write(der)
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(der))), der...)
 	}
 	h := sha1.New()
 	binary.Write(h, binary.BigEndian, utf16.Encode([]rune(javaPassword)))
 	h.Write([]byte("Mighty Aphrodite")) // the format's own
-	h.Write(b.Bytes())
-	return string(h.Sum(b.Bytes()))
+	h.Write(b)
+	return string(h.Sum(b))
 }

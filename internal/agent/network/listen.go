@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -64,8 +66,22 @@ func (n *Network) accept() {
 			c.Close()
 			continue
 		}
-		n.running.Go(func() { flow.Join(f, &guestConn{TCPConn: c}) }) // ends with either
+		n.running.Go(func() { // ends with either
+			flow.Join(f, &guestConn{TCPConn: c})
+			n.rest.Reset(restTime)
+		})
 	}
+}
+
+// restTime is from the last end of a connection until the memory that it took is given
+// back to the guest.
+const restTime = 5 * time.Second
+
+// giveBack gives the guest what the agent's connections have left. The first collection
+// only marks what lies in pools as unused.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // guestConn is the agent's end of a connection of the guest's. If the agent dies, the
@@ -75,6 +91,9 @@ type guestConn struct {
 	*net.TCPConn
 	cut bool
 }
+
+// TCP implements flow.Conn's.
+func (c *guestConn) TCP() *net.TCPConn { return c.TCPConn }
 
 func (c *guestConn) SetLinger(sec int) error {
 	c.cut = sec == 0

@@ -1,77 +1,89 @@
 package network
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// wantedModules are what the network needs of the kernel. Those built in are not in
-// modules.dep. Package network/ports asks tcp_diag which ports listen.
-var wantedModules = []string{"veth", "nf_tables", "nfnetlink_queue", "nft_queue", "nft_tproxy", "nft_reject_inet", "tcp_diag"}
+// What the network needs of the kernel: eth0, and what answers behind it.
+var (
+	linkModules   = []string{"veth"}
+	answerModules = []string{"nf_tables", "nfnetlink_queue", "nft_queue", "nft_tproxy", "nft_reject_inet"}
+)
 
-// optionalModule is not needed for connections.
-const optionalModule = "tcp_diag"
+// diagModule lists the sockets of TCP: denied asks it for a process, package
+// network/ports for what listens. Connections do without.
+const diagModule = "tcp_diag"
+
+// LoadDiag loads what lists the guest's sockets, from the kernel's modules in dir.
+func LoadDiag(dir string) error {
+	m, err := openModules(dir)
+	if err != nil {
+		return err
+	}
+	return m.load(diagModule)
+}
 
 // compressedFile lets the kernel unpack a module (MODULE_INIT_COMPRESSED_FILE of
 // linux/module.h).
 const compressedFile = 4
 
-// loadModules loads wantedModules from dir, each after what modules.dep says that it
-// needs. If the kernel has one of them neither as a module nor built in, none is loaded.
-func loadModules(dir string) error {
-	f, err := os.Open(filepath.Join(dir, "modules.dep"))
+// modules are the kernel's in a directory, and its modules.dep.
+type modules struct {
+	dir  string
+	deps []byte
+}
+
+func openModules(dir string) (modules, error) {
+	deps, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
 	if err != nil {
-		return fmt.Errorf("find the network's modules: %w", err)
+		return modules{}, fmt.Errorf("find the network's modules: %w", err)
 	}
-	defer f.Close()
-	type module struct{ path, needs string }
-	known := map[string]module{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if path, needs, ok := strings.Cut(lines.Text(), ":"); ok {
-			known[moduleName(path)] = module{path, needs}
+	return modules{dir, append([]byte{'\n'}, deps...)}, nil
+}
+
+// find returns the paths of a module and of all that it needs, in the order of loading;
+// none if the kernel has it built in.
+func (m modules) find(name string) ([]string, error) {
+	for _, suffix := range []string{"", ".xz", ".zst", ".gz"} {
+		i := bytes.Index(m.deps, []byte("/"+name+".ko"+suffix+":"))
+		if i < 0 {
+			continue
 		}
+		line := m.deps[bytes.LastIndexByte(m.deps[:i], '\n')+1:]
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			line = line[:end]
+		}
+		path, needs, _ := strings.Cut(string(line), ":")
+		paths := append([]string{path}, strings.Fields(needs)...) // the nearest is first
+		slices.Reverse(paths)
+		return paths, nil
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read modules.dep: %w", err)
+	builtin, err := os.ReadFile(filepath.Join(m.dir, "modules.builtin"))
+	if err == nil && !bytes.Contains(builtin, []byte("/"+name+".ko\n")) {
+		return nil, fmt.Errorf("the kernel has no module %s", name)
 	}
-	if builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin")); err == nil {
-		has := map[string]bool{optionalModule: true}
-		for line := range strings.Lines(string(builtin)) {
-			has[moduleName(strings.TrimSpace(line))] = true
+	return nil, nil
+}
+
+// load loads modules, each after what it needs.
+func (m modules) load(names ...string) error {
+	for _, name := range names {
+		paths, err := m.find(name)
+		if err != nil {
+			return err
 		}
-		for _, name := range wantedModules {
-			if _, ok := known[name]; !ok && !has[name] {
-				return fmt.Errorf("the kernel has no module %s", name)
-			}
-		}
-	}
-	loaded := map[string]bool{}
-	var load func(name string) error
-	load = func(name string) error {
-		m, ok := known[name]
-		if !ok || loaded[name] {
-			return nil // built in, or missed by whoever needs it
-		}
-		loaded[name] = true
-		needs := strings.Fields(m.needs)
-		for i := range needs { // the nearest is first
-			if err := load(moduleName(needs[len(needs)-1-i])); err != nil {
+		for _, p := range paths {
+			if err := loadModule(filepath.Join(m.dir, p)); err != nil {
 				return err
 			}
-		}
-		return loadModule(filepath.Join(dir, m.path))
-	}
-	for _, name := range wantedModules {
-		if err := load(name); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -83,6 +95,9 @@ func moduleName(path string) string {
 }
 
 func loadModule(path string) error {
+	if _, err := os.Stat("/sys/module/" + moduleName(path)); err == nil {
+		return nil // the kernel would read the whole file to see it
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err

@@ -3,29 +3,48 @@ package network
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// A kernel that lacks a module gives no network, and the message names the module.
-func TestMissingModule(t *testing.T) {
+func TestFindModules(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name string, lines ...string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+	for name, text := range map[string]string{
+		"modules.dep": "kernel/drivers/net/veth.ko:\n" +
+			"kernel/net/netfilter/nft_queue.ko.xz: kernel/net/netfilter/nfnetlink_queue.ko.xz kernel/net/netfilter/nfnetlink.ko.xz\n" +
+			"kernel/net/netfilter/nfnetlink.ko.xz:",
+		"modules.builtin": "kernel/net/ipv4/tcp_diag.ko\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("modules.builtin", "kernel/drivers/net/veth.ko", "kernel/net/netfilter/nf_tables.ko")
-	write("modules.dep", "kernel/net/netfilter/nfnetlink_queue.ko.xz:", "kernel/net/netfilter/nft_queue.ko.xz: kernel/net/netfilter/nfnetlink_queue.ko.xz",
-		"kernel/net/netfilter/nft_reject_inet.ko.xz:")
-	if err := loadModules(dir); err == nil || err.Error() != "the kernel has no module nft_tproxy" {
-		t.Errorf("loadModules = %v, want an error that names nft_tproxy", err)
-	}
-	if err := os.Remove(filepath.Join(dir, "modules.dep")); err != nil {
+	m, err := openModules(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := loadModules(dir); err == nil || !strings.Contains(err.Error(), "modules.dep") {
-		t.Errorf("without modules.dep: %v", err)
+	for name, want := range map[string][]string{
+		"veth": {"kernel/drivers/net/veth.ko"},
+		"nft_queue": {
+			"kernel/net/netfilter/nfnetlink.ko.xz", "kernel/net/netfilter/nfnetlink_queue.ko.xz", "kernel/net/netfilter/nft_queue.ko.xz",
+		},
+		"nfnetlink": {"kernel/net/netfilter/nfnetlink.ko.xz"},
+		"tcp_diag":  nil,
+	} {
+		got, err := m.find(name)
+		if d := cmp.Diff(want, got); d != "" || err != nil {
+			t.Errorf("find(%q): %v (-want +got):\n%s", name, err, d)
+		}
+	}
+	for _, name := range []string{"queue", "nf_tables"} {
+		if got, err := m.find(name); err == nil {
+			t.Errorf("find(%q) = %q, want an error: the kernel has none", name, got)
+		}
+	}
+	// A kernel that lists nothing of what is built in may have all.
+	os.Remove(filepath.Join(dir, "modules.builtin"))
+	if got, err := m.find("nf_tables"); got != nil || err != nil {
+		t.Errorf("without a list: find = %q, %v", got, err)
 	}
 }

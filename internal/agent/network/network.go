@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +47,7 @@ var (
 
 // Network is the inner namespace and who answers in it.
 type Network struct {
+	options    Options
 	say        func(format string, args ...any)
 	inner      *namespace
 	carriers   carriers
@@ -54,7 +56,8 @@ type Network struct {
 	questions  chan struct{} // one for each datagram of DNS under way
 	pings      chan struct{}
 	notes      chan struct{}
-	raw4, raw6 int // sockets of ICMP
+	raw4, raw6 int         // sockets of ICMP
+	rest       *time.Timer // giveBack's
 	running    sync.WaitGroup
 	// Times in nanoseconds since 1970: the last question of NTP, 0 for none, and the last
 	// time that the host looked at the clock. At its boot a guest has the host's time.
@@ -70,47 +73,62 @@ const (
 
 // Options of a guest's network.
 type Options struct {
+	// Modules is the directory of the kernel's modules (/lib/modules/RELEASE).
+	Modules string
 	// IPv6 gives the guest an address of IPv6 and a route.
 	IPv6 bool
 	// Say takes a line for the guest's console.
 	Say func(format string, args ...any)
 }
 
-// Start makes the network of a guest whose kernel's modules are in modules
-// (/lib/modules/RELEASE). A kernel that lacks one of them is an error, and then there is no
-// eth0.
-func Start(modules string, o Options) (*Network, error) {
-	if err := loadModules(modules); err != nil {
+// Start makes the network of a guest. A kernel that lacks one of the modules is an
+// error, and then there is no eth0. All behind eth0 comes when the guest first asks for it (sleep).
+func Start(o Options) (*Network, error) {
+	m, err := openModules(o.Modules)
+	if err != nil {
 		return nil, err
 	}
-	inner, err := makeNamespace(o.IPv6)
+	for _, name := range answerModules {
+		if _, err := m.find(name); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.load(linkModules...); err != nil {
+		return nil, err
+	}
+	in, frames, err := makeNamespace(o.IPv6)
 	if err != nil {
 		return nil, err
 	}
 	if err := tellGuest("/"); err != nil {
 		o.Say("network: tell the guest's programs of it: %v", err)
 	}
-	return open(inner, o)
+	n := newNetwork(in, o)
+	n.sleep(frames)
+	return n, nil
 }
 
 // Resume takes over the network that an agent before this one has made: nil if there
 // is none.
 func Resume(o Options) (*Network, error) {
-	inner, ipv6, err := findNamespace()
-	if inner == nil || err != nil {
+	in, ipv6, err := findNamespace()
+	if in == nil || err != nil {
 		return nil, err
 	}
 	o.IPv6 = ipv6
-	return open(inner, o)
+	n := newNetwork(in, o)
+	return n, n.wake()
 }
 
-func open(inner *namespace, o Options) (*Network, error) {
+func newNetwork(in *namespace, o Options) *Network {
 	n := &Network{
-		say: o.Say, inner: inner, questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
+		options: o, say: o.Say, inner: in,
+		questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
 	}
 	n.carriers.init()
 	n.ClockChecked()
-	return n, inner.do(func() error { return n.listen(o.IPv6) })
+	n.rest = time.AfterFunc(restTime, giveBack)
+	return n
 }
 
 // listen begins to answer in the inner namespace, in which it is called.

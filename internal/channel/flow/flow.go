@@ -39,14 +39,15 @@ type Flow struct {
 	queued bool // in the session's ready
 	change sync.Cond
 
-	in       [][]byte // received and not read
-	held     int      // bytes in in
-	inWindow int      // what the other end may still send
-	window   int      // what inWindow is when all is read
-	taken    int      // read since the last word of it
+	in       []chunk // received and not read
+	held     int     // bytes in in
+	inWindow int     // what the other end may still send
+	window   int     // what inWindow is when all is read
+	taken    int     // read since the last word of it
 	inEnd    bool
 
-	out       []byte // written and not sent
+	out       []chunk // written and not sent
+	outHeld   int     // bytes in out
 	outWindow int
 	outEnd    bool // out is all
 	endSent   bool
@@ -111,17 +112,17 @@ func (f *Flow) Read(p []byte) (int, error) {
 	if err := f.awaitInput(); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n := copy(p, f.in[0])
-	if f.in[0] = f.in[0][n:]; len(f.in[0]) == 0 {
-		f.in[0] = nil
-		f.in = f.in[1:]
-	}
+	n := copy(p, f.in[0].data)
+	f.in = advance(f.in, n)
 	f.read(n)
 	return n, nil
 }
 
-// WriteTo writes to w what the other end sends, until its end, without a buffer of its own.
+// WriteTo writes to w what the other end sends, until its end, without a buffer of its
+// own. What has come together is written together.
 func (f *Flow) WriteTo(w io.Writer) (written int64, err error) {
+	var taken [maxTogether]chunk
+	var together together
 	for {
 		f.s.mu.Lock()
 		if err := f.awaitInput(); err != nil {
@@ -131,17 +132,20 @@ func (f *Flow) WriteTo(w io.Writer) (written int64, err error) {
 			}
 			return written, err
 		}
-		chunk := f.in[0]
-		f.in[0] = nil
-		f.in = f.in[1:]
+		n := copy(taken[:], f.in)
+		clear(f.in[:n])
+		f.in = f.in[n:]
 		f.s.mu.Unlock()
-		n, err := w.Write(chunk)
-		written += int64(n)
+		m, err := together.write(w, taken[:n])
+		for i := range taken[:n] {
+			taken[i].free()
+		}
+		written += m
 		if err != nil {
 			return written, err
 		}
 		f.s.mu.Lock()
-		f.read(n)
+		f.read(int(m))
 		f.s.mu.Unlock()
 	}
 }
@@ -176,26 +180,31 @@ func (f *Flow) read(n int) {
 	f.owe(oweWindow)
 }
 
-// receive takes data of the other end.
-func (f *Flow) receive(p []byte) error {
+// receive takes data of the other end, which is in base. It reports whether it keeps
+// base, and not a copy.
+func (f *Flow) receive(p []byte, base *buffer) (kept bool, _ error) {
 	if f.state != open || f.inEnd || len(p) > f.inWindow {
-		return fmt.Errorf("%d bytes on flow %d, which takes %d", len(p), f.id, f.inWindow)
+		return false, fmt.Errorf("%d bytes on flow %d, which takes %d", len(p), f.id, f.inWindow)
 	}
 	f.inWindow -= len(p)
 	f.held += len(p)
-	// Small frames share a chunk.
-	if last := len(f.in) - 1; last >= 0 && cap(f.in[last])-len(f.in[last]) >= len(p) {
-		f.in[last] = append(f.in[last], p...)
+	if kept = len(p) > shared; kept {
+		f.in = append(f.in, chunk{p, base})
 	} else {
-		chunk := make([]byte, 0, max(len(p), min(f.held, maxData)))
-		f.in = append(f.in, append(chunk, p...))
+		f.in = add(f.in, p, f.held)
 	}
 	f.wakeAll()
-	return nil
+	return kept, nil
 }
 
 // Write sends p. It returns when p has been taken, not when it has arrived.
 func (f *Flow) Write(p []byte) (n int, err error) {
+	n, _, err = f.write(p, nil)
+	return n, err
+}
+
+// write sends p. If p is in base, it may keep base, and not a copy: then all of p is taken.
+func (f *Flow) write(p []byte, base *buffer) (n int, kept bool, err error) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	for len(p) > 0 {
@@ -204,27 +213,32 @@ func (f *Flow) Write(p []byte) (n int, err error) {
 		}
 		switch {
 		case f.err != nil:
-			return n, f.err
+			return n, false, f.err
 		case f.outEnd:
-			return n, io.ErrClosedPipe
+			return n, false, io.ErrClosedPipe
 		case f.state != open:
-			return n, fmt.Errorf("write to a flow that is not accepted")
+			return n, false, fmt.Errorf("write to a flow that is not accepted")
 		}
 		m := min(len(p), f.room())
-		f.out = append(f.out, p[:m]...)
+		f.outHeld += m
 		f.s.out += m
+		if kept = base != nil && m == len(p) && m > shared; kept {
+			f.out = append(f.out, chunk{p, base})
+		} else {
+			f.out = add(f.out, p[:m], f.outHeld)
+		}
 		n, p = n+m, p[m:]
 		f.schedule()
 	}
-	return n, nil
+	return n, kept, nil
 }
 
 // room is how much out takes.
 func (f *Flow) room() int {
 	if f.s.out < outBudget {
-		return maxOut - len(f.out)
+		return maxOut - f.outHeld
 	}
-	return minOut - len(f.out)
+	return minOut - f.outHeld
 }
 
 // CloseWrite says that all is written. The other end reads io.EOF after it.
@@ -261,8 +275,8 @@ func (f *Flow) end(err error, tell bool) {
 		return
 	}
 	f.err = err
-	f.s.out -= len(f.out)
-	f.in, f.held, f.out = nil, 0, nil
+	f.s.out -= f.outHeld
+	f.in, f.held, f.out, f.outHeld = nil, 0, nil, 0
 	f.remove()
 	if tell {
 		f.owes &^= oweWindow

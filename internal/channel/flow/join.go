@@ -11,15 +11,12 @@ import (
 )
 
 // Conn is what a flow is joined with: a TCP connection, or one that has its writing
-// end as it has. SetLinger, where there is one, lets its Close send a reset.
+// end as it has. SetLinger, where there is one, lets its Close send a reset; TCP, where
+// there is one, is the connection that its Write does nothing but write to.
 type Conn interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 }
-
-// buffers hold what was read from a connection and not yet written to its flow: a
-// connection that is silent has none.
-var buffers = sync.Pool{New: func() any { return new([maxData]byte) }}
 
 // Join copies between f and c until both ways have ended, and closes both. An end is
 // passed on as an end, of that way alone; anything else as a reset, which neither end
@@ -73,21 +70,18 @@ func readFrom(f *Flow, c Conn) (n int64, err error) {
 }
 
 // readSome reads once and writes what it has read to f: 0 bytes are c's end. It takes a
-// buffer when there is something to read.
+// buffer when there is something to read: a connection that is silent has none.
 func readSome(f *Flow, c io.Reader, raw syscall.RawConn) (n int, err error) {
+	var b *buffer
 	if raw == nil {
-		b := buffers.Get().(*[maxData]byte)
-		defer buffers.Put(b)
-		if n, err = c.Read(b[:]); n > 0 {
-			_, err = f.Write(b[:n])
-		} else if errors.Is(err, io.EOF) {
+		b = buffers.Get().(*buffer)
+		if n, err = c.Read(b[:]); n > 0 || errors.Is(err, io.EOF) {
 			err = nil
 		}
-		return n, err
+		return pass(f, b, n, err)
 	}
-	var b *[maxData]byte
 	rerr := raw.Read(func(fd uintptr) bool {
-		b = buffers.Get().(*[maxData]byte)
+		b = buffers.Get().(*buffer)
 		for {
 			if n, err = unix.Read(int(fd), b[:]); err != unix.EINTR {
 				break
@@ -100,16 +94,25 @@ func readSome(f *Flow, c io.Reader, raw syscall.RawConn) (n int, err error) {
 		}
 		return true
 	})
-	if b != nil {
-		defer buffers.Put(b)
-	}
 	switch {
-	case rerr != nil:
+	case b == nil:
 		return 0, rerr
+	case rerr != nil:
+		err = rerr
 	case err != nil:
-		return 0, os.NewSyscallError("read", err)
-	case n > 0:
-		_, err = f.Write(b[:n])
+		err = os.NewSyscallError("read", err)
 	}
-	return max(n, 0), err
+	return pass(f, b, max(n, 0), err)
+}
+
+// pass writes to f the first n bytes of b, which it gives back or away.
+func pass(f *Flow, b *buffer, n int, err error) (int, error) {
+	kept := false
+	if err == nil && n > 0 {
+		_, kept, err = f.write(b[:n], b)
+	}
+	if !kept {
+		buffers.Put(b)
+	}
+	return n, err
 }

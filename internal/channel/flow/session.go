@@ -37,6 +37,11 @@ const (
 	outBudget = 32 << 20
 	// maxBatch is about what is written to the carrier at once, in bytes.
 	maxBatch = 256 << 10
+	// quietBatch is what is kept for the next batch while little is written, in bytes.
+	quietBatch = 16 << 10
+	// readAhead is what is read beyond a frame's header, in bytes; the rest of a large frame
+	// is read to where it stays.
+	readAhead = 4 << 10
 	// MaxFlows bounds the flows of a session that the other end has opened.
 	MaxFlows = 4096
 	// maxGone bounds the refusals and resets that wait for the carrier: an end that
@@ -177,12 +182,16 @@ func (s *Session) fail(err error) {
 }
 
 func (s *Session) read() {
-	in := bufio.NewReaderSize(s.carrier, 64<<10)
-	buf := make([]byte, maxData)
+	in := bufio.NewReaderSize(s.carrier, readAhead)
+	base := new(buffer)
 	for {
-		f, err := readFrame(in, buf)
+		f, err := readFrame(in, base[:])
+		kept := false
 		if err == nil {
-			err = s.take(f)
+			kept, err = s.take(f, base)
+		}
+		if kept {
+			base = buffers.Get().(*buffer)
 		}
 		if err != nil {
 			s.fail(fmt.Errorf("read from the carrier: %w", err))
@@ -191,13 +200,22 @@ func (s *Session) read() {
 	}
 }
 
-// take does what a frame says. An error is the other end's breach of the rules.
-func (s *Session) take(fr frame) error {
+// take does what a frame says, whose payload is in base, and reports whether base was
+// kept. An error is the other end's breach of the rules.
+func (s *Session) take(fr frame, base *buffer) (kept bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return s.err
+		return false, s.err
 	}
+	if f := s.flows[fr.id]; f != nil && fr.kind == kindData {
+		return f.receive(fr.payload, base)
+	}
+	return false, s.heed(fr)
+}
+
+// heed does what a frame of another kind says.
+func (s *Session) heed(fr frame) error {
 	if fr.kind == kindOpen {
 		return s.opened(fr)
 	}
@@ -220,8 +238,6 @@ func (s *Session) take(fr frame) error {
 		}
 		f.state = open
 		f.wakeAll()
-	case kindData:
-		return f.receive(fr.payload)
 	case kindWindow:
 		more := binary.BigEndian.Uint32(fr.payload)
 		if more > maxWindow || f.outWindow+int(more) > 2*maxWindow {

@@ -8,7 +8,7 @@ import (
 // write sends what flows owe and have, each in its turn, a frame of data a turn: what
 // is written meanwhile is gathered.
 func (s *Session) write() {
-	batch := make([]byte, 0, 64<<10)
+	var batch []byte
 	for {
 		s.mu.Lock()
 		for len(s.ready) == 0 && s.err == nil {
@@ -34,8 +34,8 @@ func (s *Session) write() {
 			s.fail(fmt.Errorf("write to the carrier: %w", err))
 			return
 		}
-		if cap(batch) > 64<<10 && len(batch) < 16<<10 {
-			batch = make([]byte, 0, 64<<10) // a quiet session holds little
+		if cap(batch) > quietBatch && len(batch) < quietBatch {
+			batch = nil // a quiet session holds little
 		}
 	}
 }
@@ -72,17 +72,19 @@ func (f *Flow) appendFrames(b []byte) []byte {
 	if f.state != open {
 		return b
 	}
-	if n := min(len(f.out), f.outWindow, maxData); n > 0 {
-		b = append(appendHeader(b, kindData, f.id, n), f.out[:n]...)
+	if n := min(f.outHeld, f.outWindow, maxData); n > 0 {
+		n = min(n, len(f.out[0].data))
+		b = append(appendHeader(b, kindData, f.id, n), f.out[0].data[:n]...)
 		f.outWindow -= n
+		f.outHeld -= n
 		f.s.out -= n
-		if f.out = f.out[n:]; len(f.out) == 0 {
+		if f.out = advance(f.out, n); len(f.out) == 0 {
 			f.out = nil // an idle flow holds nothing
 		}
 		f.wakeAll()
 	}
 	switch {
-	case len(f.out) > 0:
+	case f.outHeld > 0:
 		if f.outWindow > 0 {
 			f.schedule()
 		}
