@@ -1,8 +1,7 @@
 // Package dial makes a guest's connections from the host's own stack: to one
 // address, to a name's addresses, through the host's upstream proxy, and pings.
 //
-// It judges nothing: the caller decides what may be reached, and gives the checks
-// that are asked before each connect. It resolves nothing but an upstream proxy's
+// It judges nothing: the caller decides what may be reached. It resolves nothing but an upstream proxy's
 // own name.
 package dial
 
@@ -39,15 +38,9 @@ const (
 // own keep-alive is answered inside the guest.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 20 * time.Second, Count: 9}
 
-// Dialer makes connections. The zero value asks nobody and limits a connection to
-// 30 seconds. Its fields are not changed once it is in use; its methods may be
+// Dialer makes connections. The zero value limits a connection to 30 seconds. Its fields are not changed once it is in use; its methods may be
 // called at once. A connection is the caller's to close.
 type Dialer struct {
-	// Check is asked for each address directly before its connect, but not for a
-	// proxy's own; an error stops that address. It may be nil, which allows all.
-	Check func(netip.AddrPort) error
-	// CheckProxied is asked for each name before a proxy is. It may be nil.
-	CheckProxied func(name string, port uint16) error
 	// Lookup finds the addresses of a proxy; nil is net.DefaultResolver.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Limit is for one connection; 0 is 30 seconds.
@@ -57,11 +50,11 @@ type Dialer struct {
 }
 
 // Address connects to exactly ap. An IPv4 address mapped to IPv6 is that IPv4
-// address, for Check too.
+// address.
 func (d *Dialer) Address(ctx context.Context, ap netip.AddrPort) (Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	return d.connect(ctx, ap, d.Check)
+	return connect(ctx, ap)
 }
 
 func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -72,15 +65,10 @@ func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, limit)
 }
 
-func (d *Dialer) connect(ctx context.Context, ap netip.AddrPort, check func(netip.AddrPort) error) (Conn, error) {
+func connect(ctx context.Context, ap netip.AddrPort) (Conn, error) {
 	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	if !ap.Addr().IsValid() || ap.Port() == 0 {
 		return nil, &Error{Other, errors.New("connect: there is no address")}
-	}
-	if check != nil {
-		if err := check(ap); err != nil {
-			return nil, &Error{Denied, err}
-		}
 	}
 	network := "tcp6"
 	if ap.Addr().Is4() {

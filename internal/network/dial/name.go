@@ -11,15 +11,14 @@ import (
 // Name connects to one of the addresses of name, of which 16 are tried at most:
 // families in turn, IPv6 first; the next address when one fails, or has not
 // answered for 250 ms; the first connection wins and the others are closed
-// (RFC 8305). Check is asked for each directly before its connect. The error tells
-// what each address said; name is for that error only.
+// (RFC 8305). The error tells what each address said; name is for that error only.
 func (d *Dialer) Name(ctx context.Context, name string, port uint16, addrs []netip.Addr) (Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	return d.race(ctx, name, port, addrs, d.Check)
+	return race(ctx, name, port, addrs)
 }
 
-func (d *Dialer) race(ctx context.Context, name string, port uint16, addrs []netip.Addr, check func(netip.AddrPort) error) (Conn, error) {
+func race(ctx context.Context, name string, port uint16, addrs []netip.Addr) (Conn, error) {
 	addrs = interleave(addrs)
 	if len(addrs) == 0 {
 		return nil, &Error{NoRoute, fmt.Errorf("connect to %q: the name has no address", name)}
@@ -36,7 +35,7 @@ func (d *Dialer) race(ctx context.Context, name string, port uint16, addrs []net
 		ap := netip.AddrPortFrom(addrs[started], port)
 		started++
 		go func() { // ends with its connect, which the race's end cancels; waited for below
-			c, err := d.connect(ctx, ap, check)
+			c, err := connect(ctx, ap)
 			results <- result{c, err}
 		}()
 	}

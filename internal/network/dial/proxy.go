@@ -132,21 +132,16 @@ func (p Proxy) GoString() string { return p.String() }
 // MarshalText is String, for slog and JSON.
 func (p Proxy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Through connects to name by asking proxy, which is not nil, for it. A literal is refused, in every
-// spelling: only names are asked of a proxy, after CheckProxied. Names have ASCII
-// letters only (A-labels). What the proxy
-// says is bounded, and quoted in the error; its credentials are in no error.
+// Through connects to name by asking proxy, which is not nil, for it. A literal is
+// denied, in every spelling: only names are asked of a proxy. Names have ASCII letters
+// only (A-labels). What the proxy says is bounded, and quoted in the error; its
+// credentials are in no error.
 func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port uint16) (Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if err := checkTarget(name, port); err != nil {
 		return nil, &Error{Denied, fmt.Errorf("ask the proxy for %q: %w", name, err)}
-	}
-	if d.CheckProxied != nil {
-		if err := d.CheckProxied(name, port); err != nil {
-			return nil, &Error{Denied, err}
-		}
 	}
 	target := net.JoinHostPort(name, strconv.Itoa(int(port)))
 	var c Conn
@@ -203,7 +198,7 @@ func (d *Dialer) reach(ctx context.Context, proxy *Proxy) (Conn, error) {
 	if err != nil {
 		return nil, &Error{ProxyFailed, fmt.Errorf("find the proxy: %w", err)}
 	}
-	c, err := d.race(ctx, proxy.host, proxy.port, addrs, nil)
+	c, err := race(ctx, proxy.host, proxy.port, addrs)
 	if err != nil {
 		reason := ProxyFailed
 		if ReasonOf(err) == Cancelled {

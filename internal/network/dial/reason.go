@@ -20,7 +20,7 @@ const (
 	Reset           // the peer or the network took the connection back
 	TimedOut        // nobody answered in time
 	NoRoute         // the host, or a router, knows no way
-	Denied          // a check of the caller's
+	Denied          // what is no name was to be asked of a proxy
 	// ProxyRefused says that the upstream proxy answered, and will not.
 	ProxyRefused
 	// ProxyFailed says that the upstream proxy is down, or does not keep to its protocol.
