@@ -38,15 +38,7 @@ var entries = flag.Int("entries", 1_000, "entries of the tree that is written an
 func TestManyEntries(t *testing.T) {
 	boot, base, modules := testBoot(t)
 	dir := t.TempDir()
-	tree, err := os.Create(filepath.Join(dir, "tree.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
-	made := packMany(t, tree, *entries, false)
-	if _, err := tree.Seek(0, io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
+	tree, made := packTree(t, dir, false)
 	for _, name := range []string{"machine", "look"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
@@ -71,15 +63,7 @@ func TestManyEntries(t *testing.T) {
 func TestPlain(t *testing.T) {
 	boot, base, modules := testBoot(t)
 	dir := t.TempDir()
-	tree, err := os.Create(filepath.Join(dir, "tree.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
-	made := packMany(t, tree, *entries, true)
-	if _, err := tree.Seek(0, io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
+	tree, made := packTree(t, dir, true)
 	if err := os.Mkdir(filepath.Join(dir, "look"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +198,21 @@ type packed struct {
 	names   int // beneath the root, lost+found with them
 	// attributes are, by path, a part of what debugfs lists.
 	attributes map[string]string
+}
+
+// packTree is packMany into a file in dir, which the test closes at its end.
+func packTree(t *testing.T, dir string, plain bool) (*os.File, packed) {
+	t.Helper()
+	tree, err := os.Create(filepath.Join(dir, "tree.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tree.Close() })
+	made := packMany(t, tree, *entries, plain)
+	if _, err := tree.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	return tree, made
 }
 
 // packMany writes a tree of n entries, of all that a tar can say, or of what a plain one

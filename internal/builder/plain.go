@@ -129,8 +129,7 @@ cat disk
 
 // WritePlain writes the entries of a tar, a file that has its name, into a new ext4 at path.
 // They are Debian's packages': tools of the host's read them. note is as of package
-// debian. ErrNotPlain says that nothing was written, and why; after another error there is
-// rubbish at path.
+// debian. ErrNotPlain says why it is not to be written so. An error leaves nothing at path.
 func WritePlain(ctx context.Context, tree *os.File, path, note string) (untar.Stats, error) {
 	s, err := measure(ctx, tree)
 	if err != nil {
@@ -160,8 +159,11 @@ func WritePlain(ctx context.Context, tree *os.File, path, note string) (untar.St
 	if err == nil && n != p.blocks*blockBytes {
 		err = fmt.Errorf("it has %d bytes, not %d", n, p.blocks*blockBytes)
 	}
-	if err != nil {
-		return untar.Stats{}, fmt.Errorf("write the file system: %w", err)
+	if err == nil {
+		err = out.Sync()
 	}
-	return untar.Stats{Entries: s.entries, Bytes: s.bytes}, out.Sync()
+	if err != nil {
+		return untar.Stats{}, errors.Join(fmt.Errorf("write the file system: %w", err), os.Remove(path))
+	}
+	return untar.Stats{Entries: s.entries, Bytes: s.bytes}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -33,9 +32,6 @@ func (s *Set) writeImage(ctx context.Context, tree *os.File, path, dir string, s
 		return stats.Entries, err
 	}
 	step(progress.Step{Stage: "image", Text: fmt.Sprintf("starting a guest that writes the file system (%.300v)", err)})
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
 	if _, err := tree.Seek(0, io.SeekStart); err != nil {
 		return 0, err
 	}
