@@ -40,6 +40,7 @@ type agent struct {
 
 	mu     sync.Mutex
 	words  *os.File // to PID 1; nil when it was told to go
+	held   bool     // the init waits, see Identity.HoldInit
 	ready  *control.Ready
 	init   string   // path of the image's init, "" where the agent's PID 1 stays
 	lock   *os.File // agentLock; nil before the root is joined
@@ -68,7 +69,7 @@ func serve(again bool) error {
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
 	a := &agent{exec: command.Service{Agent: []string{programName}}, memory: newMemory(), disk: newDisk()}
-	a.exec.Hear = a.hearTime
+	a.exec.Hear, a.exec.AgentDone = a.hearTime, a.letGo
 	a.ssh.Command = &a.exec
 	a.diag = sync.OnceValue(func() error { return network.LoadDiag(a.modules()) })
 	var uts unix.Utsname
@@ -186,11 +187,37 @@ func (a *agent) Identity(_ context.Context, id control.Identity) (control.Ready,
 	a.ready.Disk, _ = a.disk.last()
 	go a.exec.Serve(a.execs) // ends with the agent
 	a.serveSSH(id.SSH)
-	_, err = io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
-	a.words.Close()
-	a.words = nil
 	go debug.FreeOSMemory() // ends by itself
-	return *a.ready, err
+	if id.HoldInit && a.init != "" {
+		a.held = true
+		_, err := io.WriteString(a.words, wordHold+" "+a.init+"\n")
+		time.AfterFunc(holdLimit, a.letGo)
+		return *a.ready, err
+	}
+	return *a.ready, a.handOver()
+}
+
+// holdLimit bounds how long the image's init waits for a copy.
+const holdLimit = 3 * time.Second
+
+// letGo begins the image's init, if it was held.
+func (a *agent) letGo() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.held {
+		return
+	}
+	if err := a.handOver(); err != nil {
+		say("start %s: %v", a.init, err)
+	}
+}
+
+// handOver tells PID 1 to become the image's init, or to stay. The caller holds mu.
+func (a *agent) handOver() error {
+	_, err := io.WriteString(a.words, strings.TrimSpace(wordGo+" "+a.init)+"\n")
+	a.words.Close()
+	a.words, a.held = nil, false
+	return err
 }
 
 // serveSSH answers SSH clients with the keys given, from now on; nil changes nothing. The

@@ -29,6 +29,7 @@ const (
 const (
 	wordMove  = "move"  // agent: the root is joined at newRoot
 	wordMoved = "moved" // PID 1: it is / now
+	wordHold  = "hold"  // agent: wait before the init named after it, whose turn comes at the agent's end too
 	wordGo    = "go"    // agent: become the init named after it, or stay
 )
 
@@ -153,6 +154,7 @@ func startAgent() (words *os.File, pid int, err error) {
 // followAgent does what the agent says; its end without a word is an error.
 func followAgent(words *os.File, agent int) error {
 	lines := bufio.NewScanner(words)
+	held := ""
 	for lines.Scan() {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
 		switch word {
@@ -163,17 +165,26 @@ func followAgent(words *os.File, agent int) error {
 			if _, err := io.WriteString(words, wordMoved+"\n"); err != nil {
 				return err
 			}
+		case wordHold:
+			held = rest
 		case wordGo:
 			if rest == "" {
 				return reap(agent)
 			}
 			words.Close()
-			say("root joined, starting %s", rest)
-			err := syscall.Exec(rest, []string{rest}, []string{"PATH=" + command.DefaultPath, "HOME=/", "TERM=linux"})
-			return fmt.Errorf("execute %s: %w", rest, err)
+			return becomeInit(rest)
 		}
 	}
+	if held != "" {
+		return becomeInit(held)
+	}
 	return errors.New("the agent is gone before the guest was up")
+}
+
+func becomeInit(path string) error {
+	say("root joined, starting %s", path)
+	err := syscall.Exec(path, []string{path}, []string{"PATH=" + command.DefaultPath, "HOME=/", "TERM=linux"})
+	return fmt.Errorf("execute %s: %w", path, err)
 }
 
 // moveRoot makes newRoot the root of the mount namespace and of this process

@@ -41,6 +41,10 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 	a.mu.Lock()
 	again := a.ending
 	a.ending = true
+	if a.held { // the init has not begun, and need not
+		a.init = ""
+		a.handOver()
+	}
 	a.mu.Unlock()
 	if again {
 		return errors.New("the guest is ending already")

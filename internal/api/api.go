@@ -188,6 +188,9 @@ type Create struct {
 	// Force starts the VM although the host's memory does not hold it.
 	Force bool `json:"force,omitempty"`
 	Wait  Wait `json:"wait,omitempty"`
+	// Copy says that a copy into the guest follows: until it is there the image's init
+	// waits, for 3 seconds at most, so that the guest's processor is the copy's.
+	Copy bool `json:"copy,omitempty"`
 	// Env are variables of the caller's, NAME=VALUE each, that name upstream proxies and
 	// registries of package clients; others are left out. They count at each start of the VM.
 	// They may hold credentials, which no answer has.

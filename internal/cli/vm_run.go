@@ -154,6 +154,7 @@ func (a *app) run(ctx context.Context, req api.Create, o runOptions) error {
 			return err
 		}
 		defer in.packAhead(ctx)() // while the guest boots
+		req.Copy = req.Wait == api.WaitAgent
 	}
 	v, err := withConfig(req, func(req api.Create) (api.VM, error) { return c.CreateVM(ctx, req, each(o.show)) })
 	if err != nil {

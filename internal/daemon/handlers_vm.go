@@ -67,6 +67,7 @@ func (d *Daemon) createVM(ctx context.Context, r request, in api.Create, step pr
 			DiskMiB: in.Spec.DiskMiB, Driver: in.Spec.Driver, TTLSeconds: in.Spec.TTLSeconds, TZ: in.Spec.TZ, Network: in.Spec.Network},
 		Env: in.Env, Start: in.Start, StartOptions: startOptions(r, in.Force, in.Wait),
 	}
+	o.HoldInit = in.Copy
 	if in.Remove {
 		holder, err := process.Of(r.pid)
 		if r.pid <= 0 || err != nil {

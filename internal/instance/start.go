@@ -25,6 +25,8 @@ type StartOptions struct {
 	Force bool
 	// System waits until the guest's init has started its services.
 	System bool
+	// HoldInit has the image's init wait for a copy into the guest, which follows.
+	HoldInit bool
 	// Repair repairs its disk first, and keeps what the disk's metadata were beside it. It
 	// is for a VM that does not run.
 	Repair bool
@@ -98,7 +100,7 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if err != nil {
 		return err
 	}
-	order.Op, order.NoInit, order.Repair = o.Op, o.forWork, o.Repair
+	order.Op, order.NoInit, order.HoldInit, order.Repair = o.Op, o.forWork, o.HoldInit, o.Repair
 	if order.SSHClients, err = i.set.clientKeys(); err != nil {
 		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
 	}

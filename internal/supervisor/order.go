@@ -31,6 +31,8 @@ type Order struct {
 	Op     string `json:"op"`     // the operation's id in the log
 	// NoInit leaves out the image's init: no service of the guest's starts.
 	NoInit bool `json:"no_init,omitempty"`
+	// HoldInit is control.Identity's.
+	HoldInit bool `json:"hold_init,omitempty"`
 	// Repair says that the user wants the disk repaired, whatever is lost.
 	Repair bool `json:"repair,omitempty"`
 	// TZ is the VM's, see vm.Spec.

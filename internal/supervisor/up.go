@@ -210,6 +210,7 @@ func (r *run) identity() control.Identity {
 		UnixNano:  time.Now().UnixNano(),
 		Entropy:   entropy,
 		NoInit:    r.order.NoInit,
+		HoldInit:  r.order.HoldInit,
 		Repair:    r.order.Repair,
 		Zone:      zoneOf(r.order.TZ),
 		Network:   r.networkIdentity(),

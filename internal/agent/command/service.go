@@ -26,6 +26,9 @@ type Service struct {
 	// Hear, if it is set, is told the host's time that a request carries, before its
 	// process is started.
 	Hear func(unixNano int64)
+	// AgentDone, if it is set, is called when a session of the agent's own program has
+	// ended.
+	AgentDone func()
 
 	count atomic.Int64
 }
@@ -71,6 +74,9 @@ func (s *Service) session(req exec.Request, t Terminal, c client) {
 	}
 	s.count.Add(1)
 	defer s.count.Add(-1)
+	if req.Agent && s.AgentDone != nil {
+		defer s.AgentDone()
+	}
 
 	c.begin()
 	ended := make(chan struct{})

@@ -34,6 +34,9 @@ type Identity struct {
 	// NoInit leaves out the image's init: the agent's PID 1 stays, and no service
 	// starts.
 	NoInit bool `json:"no_init,omitempty"`
+	// HoldInit has the image's init wait until a session of the agent's own program has
+	// ended, as a copy's, or for 3 seconds. An agent that does not know it starts the init.
+	HoldInit bool `json:"hold_init,omitempty"`
 	// Bare leaves out the root as well, and all that the rest of an identity says: the
 	// guest has its initramfs, in which the agent's own program runs.
 	Bare bool `json:"bare,omitempty"`
