@@ -26,12 +26,11 @@ func (i *Instance) keepEnvironment(env []string) error {
 	})
 }
 
-// environment is the one in which the VM was asked for; the daemon's own, of a VM that is
-// older than such a file.
+// environment is the one in which the VM was asked for; empty if it was not kept.
 func (i *Instance) environment() ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(i.Dir(), paths.EnvironmentFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.Environ(), nil
+		return nil, nil
 	}
 	return strings.Split(string(text), "\x00"), err
 }

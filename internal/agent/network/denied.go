@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/vishvananda/netlink"
 
@@ -59,6 +60,16 @@ func addDenied(line string) error {
 	return os.WriteFile(deniedFile, append(text, line...), 0o644)
 }
 
+// oneLine replaces what would end a line, or is not to be seen: a process chooses its name.
+func oneLine(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
+}
+
 // findProcess returns the name and number of the process that has a connection's end, ""
 // if it is not found: one in a namespace of its own is not.
 func findProcess(ends pair) string {
@@ -73,7 +84,7 @@ func findProcess(ends pair) string {
 		fds, _ := os.ReadDir(p + "/fd")
 		if slices.ContainsFunc(fds, func(e fs.DirEntry) bool { to, _ := os.Readlink(p + "/fd/" + e.Name()); return to == want }) {
 			name, _ := os.ReadFile(p + "/comm")
-			return fmt.Sprintf("%s[%d]", strings.TrimSpace(string(name)), number(p))
+			return fmt.Sprintf("%s[%d]", oneLine(strings.TrimSpace(string(name))), number(p))
 		}
 	}
 	return ""
