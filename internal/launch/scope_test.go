@@ -16,7 +16,7 @@ func TestC20RuntimeDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for dir, want := range map[string]string{own: own, other: usual, "/nowhere": usual, "": usual} {
+	for dir, want := range map[string]string{own: own, other: usual, own + "/missing": usual, "": usual} {
 		t.Setenv("XDG_RUNTIME_DIR", dir)
 		if got := runtimeDir(); got != want {
 			t.Errorf("the runtime directory with XDG_RUNTIME_DIR=%q is %q, want %q", dir, got, want)
