@@ -56,6 +56,9 @@ func (c *carriers) pick(ctx context.Context) (*flow.Session, error) {
 		var best *flow.Session
 		fewest := 0
 		for _, s := range c.sessions {
+			if s.Err() != nil {
+				continue // drop comes
+			}
 			if n := s.Flows(); best == nil || n < fewest {
 				best, fewest = s, n
 			}

@@ -196,13 +196,18 @@ func (n *Network) listener(f *flow.Flow) {
 	flow.Join(f, c.(*net.TCPConn))
 }
 
-// open asks the host for a flow.
+// open asks the host for a flow: by another carrier if one ends meanwhile.
 func (n *Network) open(ctx context.Context, r netflow.Request) (*flow.Flow, error) {
-	s, err := n.carriers.pick(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		s, err := n.carriers.pick(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f, err := s.Open(ctx, r.Marshal())
+		if !errors.Is(err, flow.ErrSession) {
+			return f, err
+		}
 	}
-	return s.Open(ctx, r.Marshal())
 }
 
 // textOf is what the host says of a flow that it refused.
