@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -33,16 +32,16 @@ func listenUDP(family string, port int) (*net.UDPConn, error) {
 	return c.(*net.UDPConn), nil
 }
 
-// datagrams hands what comes to c to answer, with the address that it was for, until c is
-// closed. text is valid until answer returns.
-func datagrams(c *net.UDPConn, answer func(text []byte, to netip.Addr, from netip.AddrPort)) {
+// datagrams hands what comes to c to answer, with the address that it was for, until c
+// has an error. text is valid until answer returns.
+func datagrams(c *net.UDPConn, answer func(text []byte, to netip.Addr, from netip.AddrPort)) error {
 	buf, control := make([]byte, maxQuestion), make([]byte, 256)
 	for {
 		size, csize, _, from, err := c.ReadMsgUDPAddrPort(buf, control)
-		if errors.Is(err, net.ErrClosed) {
-			return
+		if err != nil {
+			return err
 		}
-		if to, ok := originalDestination(control[:csize]); err == nil && ok {
+		if to, ok := originalDestination(control[:csize]); ok {
 			answer(buf[:size], to, from)
 		}
 	}
@@ -50,8 +49,8 @@ func datagrams(c *net.UDPConn, answer func(text []byte, to netip.Addr, from neti
 
 // answerQuestions passes the guest's DNS by UDP on to the host, whatever nameserver it
 // was for.
-func (n *Network) answerQuestions(c *net.UDPConn) {
-	datagrams(c, func(text []byte, to netip.Addr, from netip.AddrPort) {
+func (n *Network) answerQuestions(c *net.UDPConn) error {
+	return datagrams(c, func(text []byte, to netip.Addr, from netip.AddrPort) {
 		select {
 		case n.questions <- struct{}{}:
 		default:

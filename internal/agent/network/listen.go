@@ -38,26 +38,60 @@ func transparent(_, _ string, c syscall.RawConn) error {
 	return errors.Join(cerr, err)
 }
 
-// listenTCP listens for connections that TPROXY hands over, to any address and port.
-func listenTCP() (*net.TCPListener, error) {
+// listenTCP listens for connections that TPROXY hands over, to any address and port. It is
+// itself on that port; 0 is any.
+func listenTCP(port int) (*net.TCPListener, error) {
 	lc := net.ListenConfig{Control: transparent}
-	l, err := lc.Listen(context.Background(), "tcp", ":0")
+	l, err := lc.Listen(context.Background(), "tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		return nil, fmt.Errorf("listen for the guest's connections: %w", err)
 	}
 	return l.(*net.TCPListener), nil
 }
 
-// accept joins the guest's connections with the host's flows.
-func (n *Network) accept() {
+// listenAgain is between two tries to make a socket.
+const listenAgain = 100 * time.Millisecond
+
+// again makes a socket in the inner namespace in the place of one that ended: root can
+// destroy any socket of its machine (ss -K). Until it is there, the rules refuse.
+func again[T any](n *Network, why error, listen func() (T, error)) T {
+	n.say("network: %v: it is begun again", why)
 	for {
-		c, err := n.tcp.AcceptTCP()
-		if err != nil {
+		var s T
+		err := n.inner.do(func() (err error) {
+			s, err = listen()
+			return err
+		})
+		if err == nil {
+			return s
+		}
+		n.say("network: %v", err)
+		time.Sleep(listenAgain)
+	}
+}
+
+// answer has datagrams of a port answered.
+func (n *Network) answer(c *net.UDPConn, family string, port int, by func(*net.UDPConn) error) {
+	for {
+		err := by(c)
+		c.Close()
+		c = again(n, err, func() (*net.UDPConn, error) { return listenUDP(family, port) })
+	}
+}
+
+// accept joins the guest's connections with the host's flows.
+func (n *Network) accept(l *net.TCPListener) {
+	port := l.Addr().(*net.TCPAddr).Port
+	for {
+		c, err := l.AcceptTCP()
+		switch {
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
 			n.say("network: accept the guest's connections: %v", err)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			time.Sleep(100 * time.Millisecond) // out of descriptors or memory
+			time.Sleep(listenAgain)
+			continue
+		case err != nil:
+			l.Close()
+			l = again(n, err, func() (*net.TCPListener, error) { return listenTCP(port) })
 			continue
 		}
 		c.SetLinger(0)

@@ -52,7 +52,6 @@ type Network struct {
 	inner      *namespace
 	carriers   carriers
 	gate       gate
-	tcp        *net.TCPListener
 	questions  chan struct{} // one for each datagram of DNS under way
 	pings      chan struct{}
 	notes      chan struct{}
@@ -134,21 +133,21 @@ func newNetwork(in *namespace, o Options) *Network {
 // listen begins to answer in the inner namespace, in which it is called.
 func (n *Network) listen(ipv6 bool) error {
 	answerAlways()
-	var err error
-	if n.tcp, err = listenTCP(); err != nil {
+	tcp, err := listenTCP(0)
+	if err != nil {
 		return err
 	}
-	var names, times []*net.UDPConn
+	var begin []func()
 	for _, family := range []string{"udp4", "udp6"} {
 		if family == "udp6" && !ipv6 {
 			break
 		}
-		for port, sockets := range map[int]*[]*net.UDPConn{portDNS: &names, portTime: &times} {
+		for port, answer := range map[int]func(*net.UDPConn) error{portDNS: n.answerQuestions, portTime: n.answerTime} {
 			s, err := listenUDP(family, port)
 			if err != nil {
 				return err
 			}
-			*sockets = append(*sockets, s)
+			begin = append(begin, func() { n.answer(s, family, port, answer) })
 		}
 	}
 	if n.raw4, err = rawSocket(unix.AF_INET, unix.IPPROTO_ICMP); err != nil {
@@ -157,19 +156,16 @@ func (n *Network) listen(ipv6 bool) error {
 	if n.raw6, err = rawSocket(unix.AF_INET6, unix.IPPROTO_ICMPV6); err != nil && ipv6 {
 		return err
 	}
-	if err := setRules(n.inner, n.tcp.Addr().(*net.TCPAddr).Port); err != nil {
+	if err := setRules(n.inner, tcp.Addr().(*net.TCPAddr).Port); err != nil {
 		return err
 	}
 	n.gate = gate{n: n, asked: map[pair]bool{}, made: map[pair]*flow.Flow{}}
 	if err := n.gate.open(n.inner); err != nil {
 		return err
 	}
-	n.running.Go(n.accept) // ends with the guest
-	for _, s := range names {
-		n.running.Go(func() { n.answerQuestions(s) }) // ends with the guest
-	}
-	for _, s := range times {
-		n.running.Go(func() { n.answerTime(s) }) // ends with the guest
+	n.running.Go(func() { n.accept(tcp) }) // ends with the guest
+	for _, f := range begin {
+		n.running.Go(f) // ends with the guest
 	}
 	return nil
 }

@@ -60,8 +60,8 @@ func ntpTime(t time.Time) uint64 {
 }
 
 // answerTime answers the guest's NTP, whatever server it was for, by the guest's own clock.
-func (n *Network) answerTime(c *net.UDPConn) {
-	datagrams(c, func(question []byte, to netip.Addr, from netip.AddrPort) {
+func (n *Network) answerTime(c *net.UDPConn) error {
+	return datagrams(c, func(question []byte, to netip.Addr, from netip.AddrPort) {
 		came := time.Now()
 		if answer := timeAnswer(question, time.Unix(0, n.clockChecked.Load()), came, time.Now()); answer != nil {
 			n.timeAnswered.Store(came.UnixNano())
