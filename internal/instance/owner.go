@@ -110,6 +110,9 @@ func (i *Instance) await(ctx context.Context, step progress.Func, stage string, 
 		v, changed := i.view.Get()
 		if done(v) {
 			if text != "" {
+				if v.HasRun && v.Status.Text != "" { // what was said last may have come with the end
+					text = v.Status.Text
+				}
 				step(progress.Step{Stage: stage, Text: text, Finished: true})
 			}
 			return v, nil

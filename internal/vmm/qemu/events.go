@@ -44,7 +44,16 @@ func (m *machine) portChanged(id string, open bool) {
 	if id != channel.SerialControl && id != channel.SerialStreams {
 		return
 	}
+	// Of several changes within a second QEMU tells the last one
+	// (monitor_qapi_event_conf): opened twice was closed between.
+	missed := open && m.open[id]
 	m.open[id] = open
+	if missed && !m.gone {
+		m.carrier.Drop()
+		m.events.Put(vmm.Event{Kind: vmm.AgentGone})
+		m.events.Put(vmm.Event{Kind: vmm.AgentBack})
+		return
+	}
 	switch {
 	case !open && !m.gone:
 		m.gone = true

@@ -47,6 +47,7 @@ func TestEvents(t *testing.T) {
 		{"an agent starts", []string{controlOpen, streamsOpen}, nil},
 		{"an agent ends", []string{controlOpen, streamsOpen, controlClosed, streamsClosed}, []vmm.Event{gone}},
 		{"an agent comes back", []string{controlOpen, streamsOpen, streamsClosed, controlClosed, controlOpen, streamsOpen}, []vmm.Event{gone, back}},
+		{"an agent was another for a moment", []string{controlOpen, streamsOpen, controlOpen}, []vmm.Event{gone, back}},
 		{"half an agent", []string{controlOpen, streamsOpen, controlClosed, streamsClosed, controlOpen}, []vmm.Event{gone}},
 		{"another port", []string{`VSERPORT_CHANGE {"open": false, "id": "x"}`}, nil},
 		{"a full disk", []string{
