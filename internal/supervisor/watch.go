@@ -247,10 +247,12 @@ func (g *guard) judge(p pong) {
 	case errors.Is(err, context.DeadlineExceeded) && s.AgentGoneSince.IsZero() && late-hungry < pingTries && late < starvedTries:
 		g.late, g.hungry = late, hungry
 	default:
-		// Of an agent that was gone before, the connection may be another's that is gone too:
-		// the VMM tells of one change a second.
 		g.r.log.Warn("ping the guest's agent", "err", err)
-		g.m.Carrier().Drop()
+		// After an agent's end the connection may be another's that has ended too: the VMM
+		// tells of one change a second.
+		if s.AgentGoneSince.IsZero() || errors.Is(err, context.DeadlineExceeded) {
+			g.m.Carrier().Drop()
+		}
 		g.agent(false)
 	}
 }

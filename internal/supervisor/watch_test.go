@@ -45,6 +45,18 @@ func newPinged(pid int) (*guard, *pinged) {
 	return newGuard(r, m), m
 }
 
+// While an agent is gone, a connection that does not answer is dropped: it may be another's
+// that has ended too. One that refuses is the next agent's, which is not ready yet.
+func TestJudgeWhileGone(t *testing.T) {
+	g, m := newPinged(os.Getpid())
+	for n, p := range []pong{{err: errors.New("connection reset")}, {err: errors.New("404")}, {err: context.DeadlineExceeded}, {err: context.DeadlineExceeded}, {}} {
+		g.judge(p)
+		if want := []int{1, 1, 2, 3, 3}[n]; m.drops != want {
+			t.Errorf("after %d answers it was dropped %d times, want %d", n+1, m.drops, want)
+		}
+	}
+}
+
 // An agent hangs that answers none of three pings in a row, or of twelve if its VMM was
 // starved of the processor. One that is refused has ended.
 func TestJudge(t *testing.T) {
