@@ -134,6 +134,18 @@ func TestBrokenNested(t *testing.T) {
 	}
 }
 
+// A link in the place of a repository that git tracked counts, though git ignores its name.
+func TestIgnoredInPlaceOfRepository(t *testing.T) {
+	user(t)
+	repo := t.TempDir()
+	sh(t, repo, "git init -q; echo 1 >f; git add .; git commit -qm one")
+	_, w := imported(t, repo, `git init -q d; echo 2 >d/g; git -C d add g; git -C d commit -qm two; git add d 2>/dev/null
+		rm -rf d; ln -s f d; echo d >.gitignore`)
+	if w.Files != 2 {
+		t.Errorf("the work is %+v, want 2 files", w)
+	}
+}
+
 // paths are the files that go in.
 func paths(p *Plan) string {
 	var names []string

@@ -322,7 +322,7 @@ func (l *looked) addNested(ctx context.Context, at, base string) error {
 		path := filepath.Join(prefix, name)
 		fi, err := os.Lstat(filepath.Join(l.own.Dir, path))
 		switch {
-		case err != nil, ignored[name]: // deleted, or git's to leave out
+		case err != nil, ignored[name] && path != at: // deleted, or git's to leave out; a file in the place of what git tracks counts
 		case fi.IsDir():
 			deeper = append(deeper, path)
 		default:
