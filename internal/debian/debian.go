@@ -51,24 +51,30 @@ type Request struct {
 // Tar runs read on the tree as a tar stream, and ends it with read's error or
 // ctx. An error of mmdebstrap beats one of read, which then sees a cut stream.
 // Whatever the end, no process and no file of mmdebstrap's is left.
-func Tar(ctx context.Context, q Request, read func(io.Reader) error) (err error) {
+func Tar(ctx context.Context, q Request, read func(io.Reader) error) error {
+	return withDir(q.SpaceMiB, q.Note, func(path, dir string) error { return run(ctx, path, dir, q, read) })
+}
+
+// withDir calls do with mmdebstrap's path and a temporary directory, which note names for as
+// long as there is one. It is gone afterwards, whatever do leaves in it.
+func withDir(spaceMiB int64, note string, do func(path, dir string) error) (err error) {
 	path, err := Check()
 	if err != nil {
 		return err
 	}
-	dir, err := tempDir(q.SpaceMiB)
+	dir, err := tempDir(spaceMiB)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(q.Note, []byte(dir), 0o600); err != nil {
+	if err := os.WriteFile(note, []byte(dir), 0o600); err != nil {
 		return errors.Join(err, os.Remove(dir))
 	}
 	defer func() {
-		if rerr := Sweep(q.Note); rerr != nil && err == nil {
+		if rerr := Sweep(note); rerr != nil && err == nil {
 			err = rerr
 		}
 	}()
-	return run(ctx, path, dir, q, read)
+	return do(path, dir)
 }
 
 // guard becomes "$0" and leaves a process in its group that ends the group when

@@ -3,7 +3,6 @@ package debian
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,24 +32,8 @@ exec "$0" "$@" 4<&-`
 
 // Run runs read on what a script writes, and ends it with read's error or ctx. Whatever the
 // end, no process and no file of the script's is left.
-func Run(ctx context.Context, s Script, read func(io.Reader) error) (err error) {
-	path, err := Check()
-	if err != nil {
-		return err
-	}
-	dir, err := tempDir(s.SpaceMiB)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(s.Note, []byte(dir), 0o600); err != nil {
-		return errors.Join(err, os.Remove(dir))
-	}
-	defer func() {
-		if rerr := Sweep(s.Note); rerr != nil && err == nil {
-			err = rerr
-		}
-	}()
-	return runScript(ctx, path, dir, s, read)
+func Run(ctx context.Context, s Script, read func(io.Reader) error) error {
+	return withDir(s.SpaceMiB, s.Note, func(path, dir string) error { return runScript(ctx, path, dir, s, read) })
 }
 
 // below makes the directory of the script's own: the one around it belongs to the user.
