@@ -86,9 +86,19 @@ const guard = `exec 3<&0 </dev/null
 exec "$0" "$@" 3<&-`
 
 func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) error) error {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, path}, arguments(q)...)...)
+	return runGuarded(ctx, cmd, dir, read, func(words io.Reader) func(error) error {
+		text := follow(words, q)
+		return func(err error) error { return explain(text, err, dir) }
+	})
+}
+
+// runGuarded runs cmd, which is guard or guardInput, in a group of its own with dir as its
+// temporary directory, and read on what it writes. hear reads its stderr to the end, and
+// returns what explains its failure.
+func runGuarded(ctx context.Context, cmd *exec.Cmd, dir string, read func(io.Reader) error, hear func(io.Reader) func(error) error) error {
 	over, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, path}, arguments(q)...)...)
 	cmd.Env = environment(dir)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -114,14 +124,14 @@ func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) 
 	// for. The guard keeps the group's number from being anybody else's. In the
 	// namespace root is another uid, but a namespace's owner may signal it.
 	defer context.AfterFunc(over, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })()
-	said := make(chan transcript, 1)
-	go func() { said <- follow(words, q) }() // ends with the last process that has stderr
+	explained := make(chan func(error) error, 1)
+	go func() { explained <- hear(words) }() // ends with the last process that has stderr
 	readErr := read(out)
 	if readErr != nil && !cut(readErr) {
 		giveUp()
 	}
 	io.Copy(io.Discard, out)
-	text := <-said
+	explanation := <-explained
 	err = cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
@@ -129,7 +139,7 @@ func run(ctx context.Context, path, dir string, q Request, read func(io.Reader) 
 	case readErr != nil && !cut(readErr):
 		return readErr
 	case err != nil:
-		return explain(text, err, dir)
+		return explanation(err)
 	}
 	return readErr
 }

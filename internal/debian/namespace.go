@@ -8,9 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Script is a shell script that runs as the root of a user namespace with many ids, as
@@ -46,46 +43,17 @@ func runScript(ctx context.Context, path, dir string, s Script, read func(io.Rea
 	if err := os.Chmod(dir, 0o733|os.ModeSticky); err != nil {
 		return err
 	}
-	over, giveUp := context.WithCancel(ctx)
-	defer giveUp()
 	args := []string{"-c", guardInput, path, "--unshare-helper", "/bin/sh", "-euc", below + s.Text, "sh"}
 	cmd := exec.Command("/bin/sh", append(args, s.Args...)...)
-	cmd.Env, cmd.Dir = environment(dir), "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.ExtraFiles = []*os.File{s.Stdin} // 3
-	stdin, hold, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer stdin.Close()
-	defer hold.Close()
-	cmd.Stdin = stdin
-	said := &tail{}
-	cmd.Stderr = said
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", program, err)
-	}
-	defer context.AfterFunc(over, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })() // as in run
-	readErr := read(out)
-	if readErr != nil && !cut(readErr) {
-		giveUp()
-	}
-	io.Copy(io.Discard, out)
-	err = cmd.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case readErr != nil && !cut(readErr):
-		return readErr
-	case err != nil:
-		text := strings.TrimSpace(said.String())
-		return fmt.Errorf("%w: %q", err, text[max(0, len(text)-1000):])
-	}
-	return readErr
+	return runGuarded(ctx, cmd, dir, read, func(words io.Reader) func(error) error {
+		said := &tail{}
+		io.Copy(said, words)
+		return func(err error) error {
+			text := strings.TrimSpace(said.String())
+			return fmt.Errorf("%w: %q", err, text[max(0, len(text)-1000):])
+		}
+	})
 }
 
 // tail keeps the end of what is written to it.
