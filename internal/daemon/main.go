@@ -53,7 +53,6 @@ func Main(program string, drivers vmm.Drivers, args []string) error {
 	if err != nil {
 		return err
 	}
-	debug.FreeOSMemory()
 	return d.Serve(ctx)
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (d *Daemon) newServer() *http.Server {
 		return &api.Fault{Code: api.CodeNotFound, Message: fmt.Sprintf("bangerd has no %s %.80q", r.Method, r.URL.Path)}
 	}))
 	return &http.Server{
-		Handler:           checkVersion(mux),
+		Handler:           freeAfter(checkVersion(mux)),
 		ConnContext:       identify,
 		BaseContext:       func(net.Listener) context.Context { return d.life },
 		MaxHeaderBytes:    16 << 10,
@@ -73,6 +74,21 @@ func checkVersion(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
+	})
+}
+
+// restAfter is how long after a request the daemon counts as idle.
+const restAfter = 500 * time.Millisecond
+
+// freeAfter gives the memory that a change took back once nothing else is asked for. The
+// runtime does it too, but minutes later.
+func freeAfter(next http.Handler) http.Handler {
+	rest := time.AfterFunc(restAfter, debug.FreeOSMemory)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		if r.Method != http.MethodGet {
+			rest.Reset(restAfter)
+		}
 	})
 }
 

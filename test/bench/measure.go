@@ -107,6 +107,7 @@ func (x *b) small() error {
 	if err != nil {
 		return err
 	}
+	time.Sleep(2 * time.Second) // until both are idle
 	for _, p := range []struct {
 		what  string
 		pid   int
