@@ -148,7 +148,8 @@ func (x *b) repository(name string, files, size int) (string, error) {
 }
 
 // manyIn compares a large repository's way in with tar's, which brings the same bytes
-// onto the same disk: the files, and the pack.
+// onto the same disk: the files, and the pack. Each way ends when they are on the disk, so
+// that none writes what another one left.
 func (x *b) manyIn(repo string, l largeRepo) (whole time.Duration, err error) {
 	begin := time.Now()
 	tar := exec.Command("tar", "c", ".")
@@ -157,7 +158,7 @@ func (x *b) manyIn(repo string, l largeRepo) (whole time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	untar := x.command("vm", "exec", vmName, "--", "sh", "-c", "mkdir tar && tar x -C tar")
+	untar := x.command("vm", "exec", vmName, "--", "sh", "-c", "mkdir tar && tar x -C tar && sync")
 	untar.Stdin = io.NopCloser(out) // a pipe of ours, so that its end is seen
 	if err := tar.Start(); err != nil {
 		return 0, err
@@ -193,13 +194,13 @@ const pipes = "cat <&3 & p=$!; cat >&4; kill $p"
 // clone has the guest's git clone the repository through the pipes of `vm exec`, and
 // compares that with in, what the copy took.
 func (x *b) clone(repo string, in time.Duration) error {
-	if _, err := x.banger("vm", "exec", vmName, "--", "sh", "-c", "echo '"+pipes+"' >pipes"); err != nil {
+	if _, err := x.banger("vm", "exec", vmName, "--", "sh", "-c", "echo '"+pipes+"' >pipes; sync"); err != nil {
 		return err
 	}
 	begin := time.Now()
 	up := exec.Command("git", "upload-pack", repo)
 	down := x.command("vm", "exec", vmName, "--", "sh", "-c",
-		"git -c protocol.ext.allow=always clone -q --depth 1 'ext::sh /root/pipes' clone 3<&0 4>&1 >&2")
+		"git -c protocol.ext.allow=always clone -q --depth 1 'ext::sh /root/pipes' clone 3<&0 4>&1 >&2 && sync")
 	requests, err := down.StdoutPipe()
 	if err != nil {
 		return err
