@@ -3,7 +3,7 @@
 // test/smoke/scenario in it, and prints what go test -json would; other lines
 // are progress.
 //
-//	go run ./test/smoke [-run REGEXP] [-coverage DIR] [-fresh]
+//	go run ./test/smoke [-run REGEXP] [-coverage DIR] [-fresh] [-mem MiB]
 //	go run ./test/smoke -build      the programs alone, into build/smoke/bin
 //	go run ./test/smoke -compare    coverage of the last run beside the unit tests'
 //
@@ -25,6 +25,7 @@ func main() {
 	buildOnly := flag.Bool("build", false, "build the programs and end")
 	compare := flag.Bool("compare", false, "print coverage by package, here and of the unit tests (coverage/unit)")
 	fresh := flag.Bool("fresh", false, "hand in no image and no kernel: the test host gets its own, which takes minutes")
+	mem := flag.Int("mem", 0, "the test host's memory in MiB (default 8192)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	var err error
@@ -34,7 +35,7 @@ func main() {
 	case *buildOnly:
 		err = build(ctx)
 	default:
-		err = smoke(ctx, options{*only, *coverage, *fresh})
+		err = smoke(ctx, options{*only, *coverage, *fresh, *mem})
 	}
 	stop()
 	if err != nil {

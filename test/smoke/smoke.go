@@ -32,6 +32,7 @@ const (
 type options struct {
 	only, coverage string
 	fresh          bool
+	memMiB         int // of the test host; 0 is its usual one
 }
 
 // smoke is a whole run.
@@ -91,7 +92,7 @@ const maxHosts = 4
 
 // oneHost runs what has not ended yet in a test host of its own.
 func oneHost(ctx context.Context, o options, hand testhost.Hand, l *list) (err error) {
-	h, err := testhost.Boot(ctx, testhost.Options{Hand: hand, Bin: binDir, Say: say})
+	h, err := testhost.Boot(ctx, testhost.Options{MemMiB: o.memMiB, Hand: hand, Bin: binDir, Say: say})
 	if err != nil {
 		return err
 	}
