@@ -3,7 +3,6 @@ package egress
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -202,10 +201,7 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 		loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 		return g.dialer.Name(ctx, policy.HostName, q.Port, loopback)
 	case policy.ToVM:
-		if g.cfg.VM == nil {
-			return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("%s: this VM reaches no other", v.Name)}
-		}
-		return g.cfg.VM(ctx, v.Name, q.Port)
+		return g.cfg.VMs.Connect(ctx, v.Name, q.Port)
 	}
 	if len(q.Names) > 0 {
 		name := q.Names[0] // the one pinned last
@@ -217,10 +213,12 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 		}
 	}
 	if !q.Addr.IsValid() {
-		return nil, &dial.Error{Reason: dial.NoRoute, Err: errors.New("only the upstream proxy resolves the name, and it is not used for it")}
+		return nil, &dial.Error{Reason: dial.NoRoute, Err: errNotProxied}
 	}
 	return g.dialer.Address(ctx, netip.AddrPortFrom(q.Addr, q.Port))
 }
+
+var errNotProxied = errors.New("only the upstream proxy resolves the name, and it is not used for it on this port")
 
 // lookupLimit bounds the look-up of a name before a proxy is asked for it.
 const lookupLimit = 3 * time.Second

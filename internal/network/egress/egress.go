@@ -8,6 +8,7 @@ package egress
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -43,11 +44,28 @@ type Config struct {
 	Host *resolver.Host
 	// Proxies are the host's upstream proxies; nil if it has none.
 	Proxies *dial.Proxies
-	// VM connects to a port of another VM's guest, by the VM's name with policy.VMSuffix.
-	// Its errors are package dial's. It may be nil: there is no other VM then.
-	VM func(ctx context.Context, name string, port uint16) (flow.Conn, error)
+	// VMs are the other VMs of this host. It may be nil: there is none then.
+	VMs VMs
 	// Record takes what was denied, each time. It must not wait.
 	Record func(Event)
+}
+
+// VMs are other VMs than the guest's, by their names with policy.VMSuffix.
+type VMs interface {
+	// Connect connects to a port of a VM's guest. Its errors are package dial's.
+	Connect(ctx context.Context, name string, port uint16) (flow.Conn, error)
+	// Takes returns why a VM takes no connections, nil if it does. It makes none.
+	Takes(ctx context.Context, name string) error
+}
+
+type noVMs struct{}
+
+func (noVMs) Connect(ctx context.Context, name string, _ uint16) (flow.Conn, error) {
+	return nil, &dial.Error{Reason: dial.NoRoute, Err: noVMs{}.Takes(ctx, name)}
+}
+
+func (noVMs) Takes(_ context.Context, name string) error {
+	return fmt.Errorf("%s: this VM reaches no other", name)
 }
 
 // Guest is one VM's way out. Its methods may be called at once. Close it.
@@ -77,6 +95,9 @@ type Guest struct {
 
 // New makes the way out that c describes.
 func New(c Config) *Guest {
+	if c.VMs == nil {
+		c.VMs = noVMs{}
+	}
 	g := &Guest{
 		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
 		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings), questions: make(chan struct{}, maxDNS),

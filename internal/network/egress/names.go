@@ -27,11 +27,16 @@ func (n names) Judge(name string, _ resolver.Type) resolver.Decision {
 type proxied struct{ g *Guest }
 
 func (p proxied) Resolves(name string) resolver.Decision {
-	if p.g.cfg.Proxies.For(name, 443) == nil {
+	if !p.g.hasProxy(name) {
 		return resolver.Decision{}
 	}
 	v := p.g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP, ByProxy: true})
 	return resolver.Decision{Allow: v.Allow, Reason: v.Reason}
+}
+
+// hasProxy reports whether a proxy is asked for the name: by HTTP, or by others.
+func (g *Guest) hasProxy(name string) bool {
+	return g.cfg.Proxies.For(name, 80) != nil || g.cfg.Proxies.For(name, 443) != nil
 }
 
 // local answers for the names of the host's loopback, and for those of VMs that are allowed:
