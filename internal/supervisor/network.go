@@ -162,6 +162,7 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 		answer(w, http.StatusOK, NetworkState{})
 		return
 	}
+	n.log.Flush()
 	p := n.guest.Policy()
 	state := NetworkState{Policy: &p, Flows: n.guest.Flows()}
 	if name := req.URL.Query().Get("name"); name != "" {

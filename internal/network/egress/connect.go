@@ -89,7 +89,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 		g.busy(f, r)
 		return nil, nil
 	}
-	if !g.rate.take(time.Now()) {
+	if !g.dialRate.take(time.Now()) {
 		g.busy(f, r)
 		return nil, nil
 	}
@@ -232,7 +232,11 @@ func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
+	if !g.enterLookup(ctx) {
+		return nil
+	}
 	addrs, _, err := g.cfg.Host.Addresses(ctx, name)
+	g.leaveLookup()
 	if err != nil || len(addrs) == 0 {
 		alone := policy.Question{Names: []string{name}, Port: q.Port, Proto: q.Proto, ByProxy: true}
 		if !g.judged().Judge(alone).Allow {
@@ -251,8 +255,7 @@ func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial
 }
 
 func (g *Guest) busy(f *flow.Flow, r netflow.Request) {
-	g.record(Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: "tcp", Reason: errBusy.Error(), Process: r.Process})
-	f.Refuse(netflow.Busy, errBusy.Error())
+	g.over(f, Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: string(policy.TCP), Reason: overDials, Process: r.Process})
 }
 
 // refuse refuses a connection that is denied before it is there.
@@ -284,6 +287,10 @@ func (g *Guest) note(r netflow.Request) {
 		if d := g.waiting.take(r.From); d != nil {
 			d(r.Process)
 		}
+		return
+	}
+	if !g.noteRate.take(time.Now()) {
+		g.excess.add(Event{Proto: string(policy.UDP), Reason: overNotes})
 		return
 	}
 	q := policy.Question{Addr: r.Addr.Addr(), Port: r.Addr.Port(), Proto: policy.UDP}

@@ -32,8 +32,11 @@ func (o oneVM) Takes(_ context.Context, name string) error {
 }
 
 func (o oneVM) Connect(ctx context.Context, name string, port uint16) (flow.Conn, error) {
-	if err := o.Takes(ctx, name); err != nil || port != o.port {
+	if err := o.Takes(ctx, name); err != nil {
 		return nil, &dial.Error{Reason: dial.Refused, Err: err}
+	}
+	if port != o.port {
+		return nil, &dial.Error{Reason: dial.Refused, Err: errors.New("nobody listens there")}
 	}
 	c, err := net.Dial("tcp", o.server.String())
 	if err != nil {

@@ -32,7 +32,7 @@ type Proxy interface {
 	Resolves(name string) Decision
 }
 
-// Upstream finds records; Host does it as the host does.
+// Upstream finds records; Host does it as the host does. It bounds how many it looks up at once.
 type Upstream interface {
 	Lookup(ctx context.Context, name string, t Type) (Result, error)
 }
@@ -61,7 +61,6 @@ type Resolver struct {
 	Report func(Refusal)
 
 	text budget
-	busy gate
 }
 
 const (
