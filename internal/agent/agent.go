@@ -119,6 +119,7 @@ func serve(again bool) error {
 	if again {
 		go a.exec.Serve(a.execs) // ends with the agent
 		a.connect(network.Resume)
+		finishHostConfig() // if the agent before this one has not
 	}
 	return control.Serve(controls, a)
 }
@@ -330,7 +331,20 @@ func takeHostConfig(n *control.Network) error {
 	for _, n := range notes {
 		say("%s", n)
 	}
+	finishHostConfig()
 	return err
+}
+
+// finishPause is from the root's joining until what the first command does not need is done.
+const finishPause = time.Second
+
+// finishHostConfig has the rest of takeHostConfig done later.
+func finishHostConfig() {
+	time.AfterFunc(finishPause, func() {
+		if err := hostconfig.Finish("/"); err != nil {
+			say("configure as the host is: %v", err)
+		}
+	})
 }
 
 func loopbackUp() error {

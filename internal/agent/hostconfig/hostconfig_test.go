@@ -83,6 +83,13 @@ func apply(t *testing.T, root string, c Config, notes ...string) {
 	}
 }
 
+func finish(t *testing.T, root string) {
+	t.Helper()
+	if err := Finish(root); err != nil {
+		t.Fatalf("Finish: %v", err)
+	}
+}
+
 func same(t *testing.T, when string, want, got map[string]string) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -152,10 +159,12 @@ func TestApply(t *testing.T) {
 	want["/usr/local/share/ca-certificates/banger-corp.crt"] = added.PEM
 	want["/etc/ssl/certs/banger-corp.pem"] = "-> /usr/local/share/ca-certificates/banger-corp.crt"
 	want[caFile] = added.PEM
-	want[javaFile] = javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
 	want["/etc/environment"] = "LANG=C\n" + block("GOPROXY=https://go.example.org,direct\nNODE_EXTRA_CA_CERTS="+caFile+"\nSSL_CERT_FILE="+bundle+"\nREQUESTS_CA_BUNDLE="+bundle+
 		"\nCURL_CA_BUNDLE="+bundle+"\nGIT_SSL_CAINFO="+bundle+"\nCARGO_HTTP_CAINFO="+bundle+"\nJAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore="+javaFile+"\n")
 	same(t, "the first boot", want, content(t, root))
+	finish(t, root)
+	want[javaFile] = javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
+	same(t, "some time after", want, content(t, root))
 	if fi, err := os.Stat(filepath.Join(root, "root/.cargo/config.toml")); err != nil || fi.Mode() != 0o600 {
 		t.Errorf("the mode of the file for cargo is %v, %v", fi.Mode(), err)
 	}
@@ -171,6 +180,7 @@ func TestApply(t *testing.T) {
 	}
 	old := stamp()
 	apply(t, root, c)
+	finish(t, root)
 	same(t, "the second boot", want, content(t, root))
 	if diff := cmp.Diff(old, stamp()); diff != "" {
 		t.Errorf("the second boot writes (-first +second):\n%s", diff)
@@ -189,6 +199,58 @@ func TestApply(t *testing.T) {
 	apply(t, root, Config{})
 	before["/etc/environment"] = "LANG=C\n" // had no end of line
 	same(t, "no configuration", before, content(t, root))
+}
+
+// The key store is there at once where there is a Java, else after Finish; it is made anew of
+// another bundle only, stays as the user changed it, and goes with the certificates.
+func TestJava(t *testing.T) {
+	own, added, more := newCertificate(t), newCertificate(t), newCertificate(t)
+	bundle := "/etc/ssl/certs/ca-certificates.crt"
+	c := Config{Certificates: []Certificate{added}}
+	for _, there := range []string{"", "/usr/bin/java", "/usr/lib/jvm/java-17/bin/java", "/opt/OpenJDK-21/bin/java", "/usr/local/openjdk-8/release"} {
+		files := map[string]string{bundle: own.PEM, "/opt/other": "", "/usr/local/bin/tool": ""}
+		if there != "" {
+			files[there] = ""
+		}
+		root := image(t, files)
+		store := func() string { return content(t, root)[javaFile] }
+		want := javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
+		apply(t, root, c)
+		if got := store(); got != map[bool]string{true: want}[there != ""] {
+			t.Errorf("with %q the store has %d bytes at once, want %d", there, len(got), len(want))
+		}
+		finish(t, root)
+		for range 2 { // the next boots
+			if store() != want {
+				t.Errorf("with %q the store is another", there)
+			}
+			apply(t, root, c)
+			finish(t, root)
+		}
+		// The image's tool has made the bundle anew.
+		write(t, root, bundle, own.PEM+more.PEM+added.PEM)
+		apply(t, root, c)
+		finish(t, root)
+		if store() != javaStore(append(append(derOf(own.PEM), derOf(more.PEM)...), derOf(added.PEM)...)) {
+			t.Errorf("with %q the store is not of the new bundle", there)
+		}
+		write(t, root, javaFile, "mine")
+		write(t, root, bundle, own.PEM+added.PEM)
+		apply(t, root, c, map[bool][]string{true: {"it was changed in the guest"}}[there != ""]...)
+		finish(t, root)
+		if store() != "mine" {
+			t.Errorf("with %q the store that was changed in the guest is made anew", there)
+		}
+		if err := os.Remove(filepath.Join(root, javaFile)); err != nil {
+			t.Fatal(err)
+		}
+		apply(t, root, c)
+		apply(t, root, Config{})
+		finish(t, root)
+		if store() != "" || content(t, root)[bundle] != own.PEM+added.PEM {
+			t.Errorf("with %q and no certificates there is %v", there, content(t, root))
+		}
+	}
 }
 
 func TestNothing(t *testing.T) {
