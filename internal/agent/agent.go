@@ -3,7 +3,6 @@ package agent
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,7 +118,7 @@ func serve(again bool) error {
 	if again {
 		go a.exec.Serve(a.execs) // ends with the agent
 		a.connect(network.Resume)
-		finishHostConfig() // if the agent before this one has not
+		finishHostConfig(&hostconfig.Boot{Root: "/"}) // if the agent before this one has not
 	}
 	return control.Serve(controls, a)
 }
@@ -321,17 +320,15 @@ func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
 // administrator's certificates, into the guest. A guest without a network gets none, and
 // gives back what it had.
 func takeHostConfig(n *control.Network) error {
-	var c hostconfig.Config
-	if n != nil && len(n.Host) > 0 {
-		if err := json.Unmarshal(n.Host, &c); err != nil {
-			return err
-		}
+	b := &hostconfig.Boot{Root: "/"}
+	if n != nil {
+		b.Text = n.Host
 	}
-	notes, err := hostconfig.Apply("/", c)
+	notes, err := b.Apply()
 	for _, n := range notes {
 		say("%s", n)
 	}
-	finishHostConfig()
+	finishHostConfig(b)
 	return err
 }
 
@@ -339,10 +336,10 @@ func takeHostConfig(n *control.Network) error {
 const finishPause = time.Second
 
 // finishHostConfig has the rest of takeHostConfig done later.
-func finishHostConfig() {
+func finishHostConfig(b *hostconfig.Boot) {
 	time.AfterFunc(finishPause, func() {
-		if err := hostconfig.Finish("/"); err != nil {
-			say("configure as the host is: %v", err)
+		if err := b.Finish(); err != nil {
+			say("%v", err)
 		}
 	})
 }

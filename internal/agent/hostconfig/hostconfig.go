@@ -89,9 +89,11 @@ type state struct {
 	Made []string `json:"made,omitempty"`
 	// Java is the key store's, which is made of the bundle.
 	Java javaState `json:"java,omitzero"`
+	// Seen is the guest as it was after a boot; nil if it is not known.
+	Seen *seen `json:"seen,omitempty"`
 }
 
-// applier is one call of Apply.
+// applier is one call of Apply or Finish.
 type applier struct {
 	tree  *tree
 	state state
@@ -100,25 +102,8 @@ type applier struct {
 	notes []string
 }
 
-// Apply makes the guest whose root directory is at root as c says, but for what Finish does. It
-// follows no link below root. A second call with the same c changes nothing. What can't be written, or
-// is the user's own, is a note, and the rest is done; an error means that nothing or
-// only a part was written, and the next call goes on. The caller sees to it that there
-// is one call at a time, and that no package is being installed meanwhile: at boot, before
-// the image's init.
-func Apply(root string, c Config) (notes []string, err error) {
-	if err := check(c); err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	t, err := openTree(root)
-	if err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	defer t.close()
-	a := &applier{tree: t}
-	if err := a.load(); err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
+// apply makes the guest as c says. The tree is closed by the caller.
+func (a *applier) apply(c Config) error {
 	if c.Apt != nil && !a.sameRelease(c.Apt) {
 		c.Apt = nil
 	}
@@ -128,15 +113,12 @@ func Apply(root string, c Config) (notes []string, err error) {
 		files = append(files, File{Path: aptFile, Mode: 0o644, Content: c.Apt.Conf})
 	}
 	if err := a.files(files); err != nil {
-		return a.notes, fmt.Errorf("write the host's configuration: %w", err)
+		return err
 	}
 	a.links(links)
 	a.sources(c.Apt)
 	a.environment(append(slices.Clone(c.Env), env...))
-	if err := a.save(); err != nil {
-		return a.notes, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	return a.notes, nil
+	return a.save()
 }
 
 // check refuses what no host of ours sends.

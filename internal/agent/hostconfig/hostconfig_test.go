@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"io/fs"
 	"maps"
@@ -67,9 +68,19 @@ func content(t *testing.T, root string) map[string]string {
 	return out
 }
 
-func apply(t *testing.T, root string, c Config, notes ...string) {
+// boot is one with that configuration.
+func boot(root string, c Config) *Boot {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // there is nothing in it that can't be said
+	}
+	return &Boot{Root: root, Text: text}
+}
+
+func apply(t *testing.T, root string, c Config, notes ...string) *Boot {
 	t.Helper()
-	got, err := Apply(root, c)
+	b := boot(root, c)
+	got, err := b.Apply()
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}
@@ -81,11 +92,12 @@ func apply(t *testing.T, root string, c Config, notes ...string) {
 			t.Errorf("note %d is %q, want %q in it", i, got[i], notes[i])
 		}
 	}
+	return b
 }
 
-func finish(t *testing.T, root string) {
+func finish(t *testing.T, b *Boot) {
 	t.Helper()
-	if err := Finish(root); err != nil {
+	if err := b.Finish(); err != nil {
 		t.Fatalf("Finish: %v", err)
 	}
 }
@@ -145,7 +157,7 @@ func TestApply(t *testing.T) {
 	}
 	before["/etc/os-release"] = "-> ../usr/lib/os-release"
 	c := config(added)
-	apply(t, root, c)
+	b := apply(t, root, c)
 
 	bundle := "/etc/ssl/certs/ca-certificates.crt"
 	block := func(text string) string { return blockBegin + "\n" + text + blockEnd + "\n" }
@@ -162,7 +174,7 @@ func TestApply(t *testing.T) {
 	want["/etc/environment"] = "LANG=C\n" + block("GOPROXY=https://go.example.org,direct\nNODE_EXTRA_CA_CERTS="+caFile+"\nSSL_CERT_FILE="+bundle+"\nREQUESTS_CA_BUNDLE="+bundle+
 		"\nCURL_CA_BUNDLE="+bundle+"\nGIT_SSL_CAINFO="+bundle+"\nCARGO_HTTP_CAINFO="+bundle+"\nJAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore="+javaFile+"\n")
 	same(t, "the first boot", want, content(t, root))
-	finish(t, root)
+	finish(t, b)
 	want[javaFile] = javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
 	same(t, "some time after", want, content(t, root))
 	if fi, err := os.Stat(filepath.Join(root, "root/.cargo/config.toml")); err != nil || fi.Mode() != 0o600 {
@@ -179,8 +191,7 @@ func TestApply(t *testing.T) {
 		return out
 	}
 	old := stamp()
-	apply(t, root, c)
-	finish(t, root)
+	finish(t, apply(t, root, c))
 	same(t, "the second boot", want, content(t, root))
 	if diff := cmp.Diff(old, stamp()); diff != "" {
 		t.Errorf("the second boot writes (-first +second):\n%s", diff)
@@ -215,29 +226,26 @@ func TestJava(t *testing.T) {
 		root := image(t, files)
 		store := func() string { return content(t, root)[javaFile] }
 		want := javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
-		apply(t, root, c)
+		b := apply(t, root, c)
 		if got := store(); got != map[bool]string{true: want}[there != ""] {
 			t.Errorf("with %q the store has %d bytes at once, want %d", there, len(got), len(want))
 		}
-		finish(t, root)
+		finish(t, b)
 		for range 2 { // the next boots
 			if store() != want {
 				t.Errorf("with %q the store is another", there)
 			}
-			apply(t, root, c)
-			finish(t, root)
+			finish(t, apply(t, root, c))
 		}
 		// The image's tool has made the bundle anew.
 		write(t, root, bundle, own.PEM+more.PEM+added.PEM)
-		apply(t, root, c)
-		finish(t, root)
+		finish(t, apply(t, root, c))
 		if store() != javaStore(append(append(derOf(own.PEM), derOf(more.PEM)...), derOf(added.PEM)...)) {
 			t.Errorf("with %q the store is not of the new bundle", there)
 		}
 		write(t, root, javaFile, "mine")
 		write(t, root, bundle, own.PEM+added.PEM)
-		apply(t, root, c, map[bool][]string{true: {"it was changed in the guest"}}[there != ""]...)
-		finish(t, root)
+		finish(t, apply(t, root, c, map[bool][]string{true: {"it was changed in the guest"}}[there != ""]...))
 		if store() != "mine" {
 			t.Errorf("with %q the store that was changed in the guest is made anew", there)
 		}
@@ -245,11 +253,81 @@ func TestJava(t *testing.T) {
 			t.Fatal(err)
 		}
 		apply(t, root, c)
-		apply(t, root, Config{})
-		finish(t, root)
+		finish(t, apply(t, root, Config{}))
 		if store() != "" || content(t, root)[bundle] != own.PEM+added.PEM {
 			t.Errorf("with %q and no certificates there is %v", there, content(t, root))
 		}
+	}
+}
+
+// A boot after one that was finished looks at nothing but stamps, unless something of what was
+// looked at is another: then all is as without them.
+func TestUnchanged(t *testing.T) {
+	ca := newCertificate(t)
+	c := config(ca)
+	c.Files = append(c.Files, File{"/etc/npmrc", 0o644, "host\n"})
+	bundle := "/etc/ssl/certs/ca-certificates.crt"
+	for name, tt := range map[string]struct {
+		change func(t *testing.T, root string)
+		notes  []string // of the next boot
+		same   bool     // there is nothing to do
+	}{
+		"nothing":                  {func(*testing.T, string) {}, []string{"it is not banger's"}, true},
+		"a file beside":            {func(t *testing.T, root string) { write(t, root, "/etc/other", "x") }, []string{"it is not banger's"}, true},
+		"a file of ours":           {func(t *testing.T, root string) { write(t, root, "/etc/pip.conf", "[global]\n") }, []string{"it is not banger's"}, false},
+		"another text":             {func(t *testing.T, root string) { write(t, root, "/etc/pip.conf", "mine\n") }, []string{"it was changed", "it is not banger's"}, false},
+		"the file that was not":    {func(t *testing.T, root string) { os.Remove(filepath.Join(root, "etc/npmrc")) }, nil, false},
+		"the bundle":               {func(t *testing.T, root string) { write(t, root, bundle, "") }, []string{"it is not banger's"}, false},
+		"another bundle":           {func(t *testing.T, root string) { write(t, root, "/etc/ssl/cert.pem", "") }, []string{"it is not banger's"}, false},
+		"the environment":          {func(t *testing.T, root string) { write(t, root, "/etc/environment", "") }, []string{"it is not banger's"}, false},
+		"one more of apt's":        {func(t *testing.T, root string) { write(t, root, "/etc/apt/sources.list.d/y.sources", "") }, []string{"it is not banger's"}, false},
+		"another release":          {func(t *testing.T, root string) { write(t, root, "/usr/lib/os-release", "ID=other\n") }, []string{"it is not banger's"}, false},
+		"another place of anchors": {func(t *testing.T, root string) { os.MkdirAll(filepath.Join(root, anchors[0]), 0o755) }, []string{"it is not banger's"}, false},
+		"a link that is gone":      {func(t *testing.T, root string) { os.Remove(filepath.Join(root, debianCerts, "banger-corp.pem")) }, []string{"it is not banger's"}, true},
+	} {
+		files := debian(newCertificate(t).PEM)
+		files["/etc/npmrc"] = "the image's\n"
+		root := image(t, files)
+		finish(t, apply(t, root, c, "it is not banger's"))
+		first := content(t, root)
+		tt.change(t, root)
+		changed := content(t, root)
+		b := apply(t, root, c, tt.notes...)
+		if b.done.IsZero() != tt.same {
+			t.Errorf("%s: it is %v that nothing is to be done, want %v", name, b.done.IsZero(), tt.same)
+		}
+		if tt.same {
+			same(t, name, changed, content(t, root))
+		}
+		// As a boot that knows nothing of the one before it.
+		quick := content(t, root)
+		text, err := os.ReadFile(filepath.Join(root, stateFile))
+		var s state
+		if err != nil || json.Unmarshal(text, &s) != nil {
+			t.Fatal(err)
+		}
+		s.Seen = nil
+		text, _ = json.Marshal(s)
+		write(t, root, stateFile, string(text))
+		apply(t, root, c, tt.notes...)
+		same(t, name+", anew", quick, content(t, root))
+		if tt.same && name == "nothing" {
+			same(t, name, first, quick)
+		}
+		apply(t, root, Config{})
+		if left := content(t, root)["/etc/pip.conf"]; left != "" && left != "mine\n" {
+			t.Errorf("%s: without a configuration /etc/pip.conf is %q", name, left)
+		}
+	}
+
+	// What is changed between Apply and Finish is looked at in the next boot.
+	root := image(t, debian(newCertificate(t).PEM))
+	b := apply(t, root, config(ca))
+	time.Sleep(20 * time.Millisecond) // the kernel's clock of files is coarse
+	write(t, root, "/etc/environment", "GOPROXY=mine\n")
+	finish(t, b)
+	if b := apply(t, root, config(ca)); b.done.IsZero() || strings.Contains(content(t, root)["/etc/environment"], "go.example.org") {
+		t.Errorf("a variable that the user set is banger's in the next boot: %q", content(t, root)["/etc/environment"])
 	}
 }
 
@@ -335,7 +413,7 @@ func TestLinks(t *testing.T) {
 		if err := os.Symlink(tt.to, p); err != nil {
 			t.Fatal(err)
 		}
-		notes, err := Apply(root, config(newCertificate(t)))
+		notes, err := boot(root, config(newCertificate(t))).Apply()
 		if err == nil && len(notes) == 0 && !strings.HasPrefix(tt.link, "/etc/apt") && tt.link != "/etc/ssl/certs" {
 			t.Errorf("a link at %s: no note and no error", tt.link)
 		}
@@ -359,7 +437,7 @@ func TestNoFiles(t *testing.T) {
 	}
 	c := config(newCertificate(t))
 	c.Files = append(c.Files, File{"/etc/uv.toml", 0o644, "x\n"})
-	notes, err := Apply(root, c)
+	notes, err := boot(root, c).Apply()
 	if err != nil || len(notes) != 3 {
 		t.Errorf("Apply = %q, %v, want three notes", notes, err)
 	}
@@ -423,12 +501,12 @@ func TestRefused(t *testing.T) {
 		"no certificate":      {Certificates: []Certificate{{"x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}},
 	} {
 		root := image(t, nil)
-		if _, err := Apply(root, c); err == nil {
+		if _, err := boot(root, c).Apply(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		same(t, name, map[string]string{}, content(t, root))
 	}
-	if _, err := Apply(filepath.Join(t.TempDir(), "gone"), Config{}); err == nil {
+	if _, err := boot(filepath.Join(t.TempDir(), "gone"), Config{}).Apply(); err == nil {
 		t.Error("a root that is not there: no error")
 	}
 }

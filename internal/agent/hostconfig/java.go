@@ -3,7 +3,6 @@ package hostconfig
 import (
 	"crypto/sha1"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,7 @@ const javaPassword = "changeit"
 type javaState struct {
 	// Of is the stamp of the bundle that it was made of; "" if it was not made.
 	Of string `json:"of,omitempty"`
-	// Later says that Finish makes it.
+	// Later says that Boot.Finish makes it.
 	Later bool `json:"later,omitempty"`
 }
 
@@ -50,6 +49,9 @@ func (a *applier) hasJava() bool {
 	if slices.ContainsFunc(javaPlaces, a.tree.exists) {
 		return true
 	}
+	looked := a.tree.looked
+	a.tree.looked = nil // a Java that comes finds the store
+	defer func() { a.tree.looked = looked }()
 	for _, d := range javaAmong {
 		for _, entry := range a.tree.names(d) {
 			if slices.ContainsFunc(javaNames, func(n string) bool { return strings.Contains(strings.ToLower(entry), n) }) {
@@ -60,27 +62,8 @@ func (a *applier) hasJava() bool {
 	return false
 }
 
-// Finish makes what Apply has left for later in the guest at root: the key store for Java, which
-// nobody misses at once in an image without a Java. Without anything left it does nothing. It is
-// called after Apply, also by another process of the same boot; there is one call at a time.
-func Finish(root string) error {
-	t, err := openTree(root)
-	if err != nil {
-		return fmt.Errorf("make the key store for Java: %w", err)
-	}
-	defer t.close()
-	a := &applier{tree: t}
-	if err = a.load(); err == nil && a.state.Java.Later {
-		err = a.finish()
-	}
-	if err != nil {
-		return fmt.Errorf("make the key store for Java: %w", err)
-	}
-	return nil
-}
-
-// finish makes the key store of the image's first bundle.
-func (a *applier) finish() error {
+// makeStore makes the key store of the image's first bundle.
+func (a *applier) makeStore() error {
 	for _, p := range bundles {
 		text, st, err := a.tree.read(p)
 		if err != nil {

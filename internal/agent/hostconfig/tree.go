@@ -17,14 +17,17 @@ import (
 const maxRead = 4 << 20
 
 // tree is a directory in which absolute paths are looked up, with no link followed.
-type tree struct{ fd int }
+type tree struct {
+	fd     int
+	looked map[string]bool // what was looked at, see look; nil to keep none
+}
 
 func openTree(dir string) (*tree, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return &tree{fd}, nil
+	return &tree{fd: fd}, nil
 }
 
 func (t *tree) close() { unix.Close(t.fd) }
@@ -39,8 +42,17 @@ func (t *tree) open(p string, flags int) (int, error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
 }
 
+// look keeps a path for stamp. One with a slash at its end is a directory of which nothing counts
+// but that it is there.
+func (t *tree) look(p string) {
+	if t.looked != nil {
+		t.looked[p] = true
+	}
+}
+
 // read returns the text of the regular file at p.
 func (t *tree) read(p string) (string, unix.Stat_t, error) {
+	t.look(p)
 	var st unix.Stat_t
 	fd, err := t.open(p, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if errors.Is(err, unix.ELOOP) {
@@ -147,6 +159,7 @@ func (t *tree) remove(p string) error {
 
 // readlink is where the link at p leads, "" if there is none.
 func (t *tree) readlink(p string) string {
+	t.look(p)
 	dir, err := t.open(path.Dir(p), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return ""
@@ -171,6 +184,7 @@ func (t *tree) symlink(target, p string) error {
 
 // isDir reports whether a directory is at p.
 func (t *tree) isDir(p string) bool {
+	t.look(p + "/")
 	fd, err := t.open(p, unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		unix.Close(fd)
@@ -189,6 +203,7 @@ func (t *tree) exists(p string) bool {
 
 // names are the names in the directory at p, at most 1,000.
 func (t *tree) names(p string) []string {
+	t.look(p)
 	fd, err := t.open(p, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil
