@@ -13,7 +13,7 @@ import (
 const (
 	maxPinned   = 4096
 	maxPinNames = 256
-	maxPins     = 1 << 16 // names of all addresses
+	maxPins     = 1 << 16            // names of all addresses
 	minPinTime  = time.Hour          // programs hold on to an address longer than its time to live
 	maxPinTime  = 7 * 24 * time.Hour // RFC 8767, 4
 )
