@@ -341,6 +341,7 @@ func finishHostConfig(b *hostconfig.Boot) {
 		if err := b.Finish(); err != nil {
 			say("%v", err)
 		}
+		debug.FreeOSMemory() // a bundle's, decoded
 	})
 }
 
