@@ -3,7 +3,6 @@ package agent
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -119,6 +118,7 @@ func serve(again bool) error {
 	if again {
 		go a.exec.Serve(a.execs) // ends with the agent
 		a.connect(network.Resume)
+		finishHostConfig(&hostconfig.Boot{Root: "/"}) // if the agent before this one has not
 	}
 	return control.Serve(controls, a)
 }
@@ -320,17 +320,29 @@ func (a *agent) connect(start func(network.Options) (*network.Network, error)) {
 // administrator's certificates, into the guest. A guest without a network gets none, and
 // gives back what it had.
 func takeHostConfig(n *control.Network) error {
-	var c hostconfig.Config
-	if n != nil && len(n.Host) > 0 {
-		if err := json.Unmarshal(n.Host, &c); err != nil {
-			return err
-		}
+	b := &hostconfig.Boot{Root: "/"}
+	if n != nil {
+		b.Text = n.Host
 	}
-	notes, err := hostconfig.Apply("/", c)
+	notes, err := b.Apply()
 	for _, n := range notes {
 		say("%s", n)
 	}
+	finishHostConfig(b)
 	return err
+}
+
+// finishPause is from the root's joining until what the first command does not need is done.
+const finishPause = time.Second
+
+// finishHostConfig has the rest of takeHostConfig done later.
+func finishHostConfig(b *hostconfig.Boot) {
+	time.AfterFunc(finishPause, func() {
+		if err := b.Finish(); err != nil {
+			say("%v", err)
+		}
+		debug.FreeOSMemory() // a bundle's, decoded
+	})
 }
 
 func loopbackUp() error {

@@ -85,8 +85,11 @@ func denialText(e api.NetworkEvent) string {
 	if e.Name != "" && e.Addr != "" {
 		what += " (" + e.Addr + ")"
 	}
+	if what != "" { // else it is over a limit of the VM's
+		what += ": "
+	}
 	verdict := map[bool]string{true: "failed", false: "denied"}[e.Failed]
-	text := fmt.Sprintf("%s  %s  %-4s %s: %s", e.Time.Local().Format(time.DateTime), verdict, e.Proto, what, e.Reason)
+	text := fmt.Sprintf("%s  %s  %-4s %s%s", e.Time.Local().Format(time.DateTime), verdict, e.Proto, what, e.Reason)
 	if e.Process != "" {
 		text += ", asked by " + e.Process
 	}
@@ -229,7 +232,7 @@ func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since
 			hosts = &failed
 		}
 		host := clean(cmp.Or(e.Name, e.Addr))
-		if !e.Time.Before(since) && !slices.Contains(*hosts, host) {
+		if host != "" && !e.Time.Before(since) && !slices.Contains(*hosts, host) {
 			*hosts = append(*hosts, host)
 		}
 		return nil

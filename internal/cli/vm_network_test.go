@@ -17,6 +17,7 @@ func TestDenials(t *testing.T) {
 {"time":"2999-01-01T00:00:01Z","name":"a.example","proto":"dns","reason":"not on the list","count":1}
 {"time":"2999-01-01T00:00:02Z","addr":"10.0.0.1","port":22,"proto":"tcp","reason":"10.0.0.1 is private","count":1}
 {"time":"2999-01-01T00:00:03Z","name":"b.example","proto":"dns","reason":"no answer in time","failed":true,"count":1}
+{"time":"2999-01-01T00:00:04Z","proto":"dns","reason":"the VM asks for too many names","count":88}
 `))
 	}
 	newDaemon(t, answers{
@@ -32,7 +33,7 @@ func TestDenials(t *testing.T) {
 	for _, want := range []string{
 		"denied  tcp  a.example:443 (192.0.2.1): not on the list\\x1b[2J, asked by curl[7], ×3; --allow a.example allows it\n",
 		"denied  dns  a.example: not on the list\n", "denied  tcp  10.0.0.1:22: 10.0.0.1 is private\n",
-		"failed  dns  b.example: no answer in time\n",
+		"failed  dns  b.example: no answer in time\n", "denied  dns  the VM asks for too many names, ×88\n",
 	} {
 		if !strings.Contains(o.stdout(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, o.stdout())

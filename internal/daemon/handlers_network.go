@@ -46,6 +46,9 @@ func (d *Daemon) showNetwork(ctx context.Context, r request, in api.NetworkQuery
 		if c.Verdict.Rule != nil {
 			row.Rule = fmt.Sprintf("%s (%s)", c.Verdict.Rule, c.Verdict.Rule.Origin)
 		}
+		if c.ByProxy {
+			row.Reason = "this machine finds no address of it: the upstream proxy resolves it"
+		}
 		if c.Failed != "" {
 			row.Allow, row.Reason = false, c.Failed
 		}

@@ -97,10 +97,29 @@ func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.N
 		notes = append(notes, more...)
 	}
 	out.Proxies = proxiesOf(c, env)
-	if out.Host, err = json.Marshal(into); err != nil {
+	var note string
+	if out.Host, note, err = hostConfig(into); err != nil {
 		return nil, nil, err
 	}
+	if note != "" {
+		notes = append(notes, note)
+	}
 	return out, notes, out.Policy.Check()
+}
+
+// maxHostConfig bounds what a guest gets of the host's configuration, in bytes: with it its
+// identity stays below control.MaxBody.
+const maxHostConfig = 512 << 10
+
+// hostConfig is what the guest is told of the host's configuration: nothing if that is too large,
+// because a guest without it is of use. note says so.
+func hostConfig(c hostconfig.Config) (text json.RawMessage, note string, err error) {
+	text, err = json.Marshal(c)
+	if err == nil && len(text) > maxHostConfig {
+		return nil, fmt.Sprintf("nothing of this machine's configuration goes into the guest: %d certificates and %d files are %d KiB, and %d KiB may go",
+			len(c.Certificates), len(c.Files), len(text)>>10, maxHostConfig>>10), nil
+	}
+	return text, "", err
 }
 
 // imageRules allow the archives of an image.

@@ -1,9 +1,12 @@
 package instance
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
+	"banger/internal/agent/hostconfig"
 	"banger/internal/network/policy"
 )
 
@@ -26,5 +29,23 @@ func TestImageRules(t *testing.T) {
 		if v := j.Judge(policy.Question{Names: []string{"deb.example.org"}, Port: 80, Proto: policy.TCP}); v.Allow != allow {
 			t.Errorf("under %s: %+v, want %t", profile, v, allow)
 		}
+	}
+}
+
+// A host's configuration that is too large leaves a guest without it, and says so: the guest
+// would not take its identity.
+func TestHostConfig(t *testing.T) {
+	c := hostconfig.Config{Certificates: make([]hostconfig.Certificate, 100)}
+	for i := range c.Certificates {
+		c.Certificates[i].PEM = strings.Repeat("0123456789abcdef\n", 150)
+	}
+	text, note, err := hostConfig(c)
+	var back hostconfig.Config
+	if err != nil || note != "" || json.Unmarshal(text, &back) != nil || len(back.Certificates) != 100 {
+		t.Errorf("hostConfig of %d bytes: %q, %v", len(text), note, err)
+	}
+	c.Certificates[0].PEM = strings.Repeat("x", maxHostConfig)
+	if text, note, err = hostConfig(c); text != nil || err != nil || !strings.Contains(note, "100 certificates") {
+		t.Errorf("hostConfig of too much: %d bytes, %q, %v", len(text), note, err)
 	}
 }

@@ -34,12 +34,21 @@ func (i *Instance) Network(ctx context.Context, name string, port uint16) (super
 	return supervisor.NetworkState{Policy: &n.Policy}, nil
 }
 
-// logPause is between two looks for more of a network's log.
-const logPause = 250 * time.Millisecond
+const (
+	// logPause is between two looks for more of a network's log.
+	logPause = 250 * time.Millisecond
+	// flushLimit bounds the wait for a supervisor that writes what it has counted.
+	flushLimit = 2 * time.Second
+)
 
 // NetworkLog copies the log of the VM's network to w, and with follow what comes until
 // the run's end.
 func (i *Instance) NetworkLog(ctx context.Context, w io.Writer, follow bool) error {
+	if i.View().HasRun { // one that does not answer has no more than its file
+		ask, cancel := context.WithTimeout(ctx, flushLimit)
+		supervisor.NewClient(i.Dir()).Network(ask, "", 0)
+		cancel()
+	}
 	path := filepath.Join(i.Dir(), supervisor.NetworkLogFile)
 	if err := supervisor.CopyOlderNetworkLog(w, i.Dir()); err != nil {
 		return err

@@ -148,7 +148,7 @@ func (c *Client) SetPolicy(ctx context.Context, p policy.Policy) error {
 }
 
 // Network asks for the run's network; of a name and a port, what would become of a connection
-// to it.
+// to it. The network's log has all that happened before.
 func (c *Client) Network(ctx context.Context, name string, port uint16) (NetworkState, error) {
 	path := pathNetwork
 	if name != "" {

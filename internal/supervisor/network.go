@@ -61,7 +61,7 @@ func (r *run) openNetwork() *network {
 		r.log.Warn("the upstream proxy can't be used", "err", err)
 	}
 	n.guest = egress.New(egress.Config{
-		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies, VM: n.others.connect,
+		Policy: r.order.Network.Policy, Routes: policy.Kernel{}, Host: n.host, Proxies: proxies, VMs: n.others,
 		Record: func(e egress.Event) {
 			if n.log.add(e) {
 				r.update(func(s *Status) { s.Denied++ })
@@ -162,6 +162,7 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 		answer(w, http.StatusOK, NetworkState{})
 		return
 	}
+	n.log.Flush()
 	p := n.guest.Policy()
 	state := NetworkState{Policy: &p, Flows: n.guest.Flows()}
 	if name := req.URL.Query().Get("name"); name != "" {

@@ -49,14 +49,14 @@ func (l *networkLog) add(e egress.Event) (other bool) {
 	if l.closed {
 		return false
 	}
+	count := max(e.Count, 1)
 	if l.flush != nil && e.Same(l.last) {
 		l.last.Time = e.Time
-		l.waiting++
+		l.waiting += count
 		return false
 	}
 	l.write()
-	e.Count = 1
-	l.last, l.waiting = e, 1
+	l.last, l.waiting = e, count
 	l.write()
 	if l.flush != nil {
 		l.flush.Stop()
@@ -76,6 +76,15 @@ func (l *networkLog) tick() {
 	default:
 		l.write()
 		l.flush.Reset(sameLimit)
+	}
+}
+
+// Flush writes what was counted, for a reader.
+func (l *networkLog) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.write()
 	}
 }
 

@@ -72,6 +72,23 @@ func TestNetworkLogCounts(t *testing.T) {
 	l.Close()
 }
 
+// A reader that asks for it sees what was counted; an event may count for several.
+func TestNetworkLogFlush(t *testing.T) {
+	dir := t.TempDir()
+	l := openNetworkLog(dir)
+	defer l.Close()
+	many := denied("a")
+	many.Count = 7
+	for n, e := range []egress.Event{denied("a"), denied("a"), many, denied("b"), many} {
+		l.add(e)
+		l.Flush()
+		want := []string{"map[a:1]", "map[a:2]", "map[a:9]", "map[a:9 b:1]", "map[a:16 b:1]"}[n]
+		if got := fmt.Sprint(counts(logged(t, filepath.Join(dir, NetworkLogFile)))); got != want {
+			t.Errorf("the log has %s, want %s", got, want)
+		}
+	}
+}
+
 // What is counted is written when nothing else comes, again and again.
 func TestNetworkLogFlushes(t *testing.T) {
 	dir := t.TempDir()

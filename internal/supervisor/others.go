@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"banger/internal/channel/flow"
@@ -22,8 +23,8 @@ import (
 const otherLimit = 30 * time.Second
 
 // others are the other VMs of this host's that run. A supervisor carries its guest's
-// connections to their guests by way of their supervisors. Its methods may be called at
-// once.
+// connections to their guests by way of their supervisors. It is the egress.VMs of a run. Its
+// methods may be called at once.
 type others struct {
 	dir string // in which each VM has its directory
 
@@ -32,8 +33,16 @@ type others struct {
 	sessions map[string]*flow.Session // of the flows to a VM, by its name
 }
 
-// connect opens a connection to a port of another VM's guest. Its errors are package dial's.
-func (o *others) connect(ctx context.Context, name string, port uint16) (flow.Conn, error) {
+// Takes implements egress.VMs. A VM that takes no connections may not run, or have no network.
+func (o *others) Takes(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, otherLimit)
+	defer cancel()
+	_, err := o.session(ctx, strings.TrimSuffix(name, policy.VMSuffix))
+	return err
+}
+
+// Connect implements egress.VMs.
+func (o *others) Connect(ctx context.Context, name string, port uint16) (flow.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, otherLimit)
 	defer cancel()
 	name = strings.TrimSuffix(name, policy.VMSuffix)
@@ -66,6 +75,9 @@ func (o *others) session(ctx context.Context, name string) (*flow.Session, error
 		return nil, err
 	}
 	carrier, err := NewClient(dir).Flows(ctx)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) { // of its socket
+		return nil, fmt.Errorf("VM %q does not run", name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("VM %q does not take connections: %w", name, err)
 	}

@@ -69,7 +69,7 @@ func TestOthers(t *testing.T) {
 	defer cancel()
 	text := strings.Repeat("all of it ", 200_000)
 	carry := func(name string, to netip.AddrPort) (string, error) {
-		c, err := o.connect(ctx, name, to.Port())
+		c, err := o.Connect(ctx, name, to.Port())
 		if err != nil {
 			return "", err
 		}
@@ -96,15 +96,24 @@ func TestOthers(t *testing.T) {
 	}{
 		{"b.vm", closed, "port "},
 		{"c.vm", server, `no VM "c" runs`},
-		{"stopped.vm", server, `VM "stopped" does not take connections`},
+		{"stopped.vm", server, `VM "stopped" does not run`},
 	} {
 		if _, err := carry(tt.name, tt.to); dial.ReasonOf(err) != dial.Refused || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s:%d: %v, want a refusal with %q", tt.name, tt.to.Port(), err, tt.want)
 		}
 	}
 
+	if err := o.Takes(ctx, "b.vm"); err != nil {
+		t.Errorf("a VM that runs takes no connections: %v", err)
+	}
+	for _, name := range []string{"c", "stopped"} {
+		if err := o.Takes(ctx, name+".vm"); err == nil || !strings.Contains(err.Error(), `"`+name+`"`) {
+			t.Errorf("%s.vm takes connections, or says otherwise: %v", name, err)
+		}
+	}
+
 	// The other VM's end is a reset, and another run of that name is found.
-	c, err := o.connect(ctx, "b.vm", server.Port())
+	c, err := o.Connect(ctx, "b.vm", server.Port())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +134,7 @@ func TestOthers(t *testing.T) {
 	}
 
 	// A VM that ends keeps none of its connections, and makes no more.
-	if c, err = o.connect(ctx, "b.vm", server.Port()); err != nil {
+	if c, err = o.Connect(ctx, "b.vm", server.Port()); err != nil {
 		t.Fatal(err)
 	}
 	o.close()

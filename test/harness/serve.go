@@ -2,13 +2,16 @@ package harness
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cgi"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -17,6 +20,7 @@ import (
 //
 //	http    answers a GET with its path, a PUT with the number of bytes, and /bytes/N with so many
 //	banner  speaks first, a line, and then says what it hears
+//	sink    speaks first, a line, and puts into $WORK/sink how each connection ends
 //	closed  nobody: the port was free a moment ago
 //
 // and, for the clients of a day's work in a guest,
@@ -39,6 +43,8 @@ func serve(_ *state, ts *testscript.TestScript, args []string) {
 			go http.Serve(l, http.HandlerFunc(serveHTTP)) // ends with l
 		case "banner":
 			go serveBanner(l) // ends with l
+		case "sink":
+			go each(l, func(c net.Conn) { serveSink(c, ts.MkAbs("sink")) }) // ends with l
 		case "closed":
 			l.Close()
 		case "files":
@@ -92,6 +98,24 @@ func serveBanner(l net.Listener) {
 		io.WriteString(c, "220 ready\n")
 		io.Copy(c, c)
 	})
+}
+
+func serveSink(c net.Conn, file string) {
+	io.WriteString(c, "220 ready\n")
+	n, err := io.Copy(io.Discard, c)
+	how := "end"
+	switch {
+	case errors.Is(err, syscall.ECONNRESET):
+		how = "reset"
+	case err != nil:
+		how = err.Error()
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "%s after %d bytes\n", how, n)
 }
 
 // each serves every connection until l is closed.

@@ -21,13 +21,24 @@ func setBlock(text, block string) string {
 	if strings.Contains(text, blockBegin) { // a bundle of certificates has thousands of lines
 		text = withoutBlock(text)
 	}
-	if block == "" {
+	parts := blockParts(text, block)
+	if parts[1] == "" {
 		return text
 	}
-	if text != "" && !strings.HasSuffix(text, "\n") {
-		text += "\n"
+	return parts[0] + parts[1]
+}
+
+// blockParts are a text without lines of ours, and what is written behind it: nothing for an empty
+// block.
+func blockParts(text, block string) [2]string {
+	if block == "" {
+		return [2]string{text, ""}
 	}
-	return text + blockBegin + "\n" + block + blockEnd + "\n"
+	end := ""
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		end = "\n"
+	}
+	return [2]string{text, end + blockBegin + "\n" + block + blockEnd + "\n"}
 }
 
 func withoutBlock(text string) string {

@@ -1,10 +1,12 @@
 package hostconfig
 
 import (
-	"bytes"
 	"encoding/pem"
+	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // bundles are the files of all certificates that an image trusts, of Debian and what
@@ -36,8 +38,9 @@ const (
 // links that are to be there as well, and the variables of programs that look elsewhere.
 // The variables that replace a program's own list are set only if the image has a bundle.
 func (a *applier) certificates(certs []Certificate) (files []File, links map[string]string, env []Variable) {
-	bundle, all := a.extendBundles(certs)
+	b := a.extendBundles(certs)
 	if len(certs) == 0 {
+		a.state.Java = javaState{}
 		return nil, nil, nil
 	}
 	dir := anchors[slices.IndexFunc(anchors, func(d string) bool { return a.tree.isDir(d) || d == debianAnchors })]
@@ -54,38 +57,68 @@ func (a *applier) certificates(certs []Certificate) (files []File, links map[str
 	}
 	files = append(files, File{Path: caFile, Mode: 0o644, Content: ca.String()})
 	env = []Variable{{"NODE_EXTRA_CA_CERTS", caFile}}
-	if bundle == "" {
+	if b.path == "" {
 		return files, links, env
 	}
-	files = append(files, File{Path: javaFile, Mode: 0o644, Content: javaStore(all)})
+	if store := a.javaNow(b); store != nil {
+		files = append(files, *store)
+	}
 	for _, name := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO"} {
-		env = append(env, Variable{name, bundle})
+		env = append(env, Variable{name, b.path})
 	}
 	return files, links, append(env, Variable{"JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=" + javaFile})
 }
 
-// extendBundles puts the certificates that a bundle lacks behind it. It returns the
-// first bundle, "" if there is none, and all of its certificates.
-func (a *applier) extendBundles(certs []Certificate) (bundle string, all [][]byte) {
+// bundle is one of the image's, with the certificates that were added.
+type bundle struct {
+	path  string // "" without one
+	parts [2]string
+	stamp string // tells whether it has changed since; "" if it has been written now
+}
+
+// extendBundles puts the certificates that a bundle lacks behind it. It returns the first.
+func (a *applier) extendBundles(certs []Certificate) (first bundle) {
 	for _, p := range bundles {
 		text, st, err := a.tree.read(p)
 		if err != nil {
 			continue
 		}
-		der := derOf(setBlock(text, ""))
-		var block strings.Builder
+		rest := setBlock(text, "")
+		var added strings.Builder
 		for _, c := range certs {
-			if own := derOf(c.PEM)[0]; !slices.ContainsFunc(der, func(d []byte) bool { return bytes.Equal(d, own) }) {
-				block.WriteString(strings.TrimSpace(c.PEM) + "\n")
-				der = append(der, own)
+			if body := bodyOf(c.PEM); !strings.Contains(rest, body) && !strings.Contains(added.String(), body) {
+				added.WriteString(strings.TrimSpace(c.PEM) + "\n")
 			}
 		}
-		a.rewrite(p, text, st, false, setBlock(text, block.String()))
-		if bundle == "" {
-			bundle, all = p, der
+		b := bundle{path: p, parts: blockParts(rest, added.String())}
+		if b.is(text) {
+			b.stamp = stampOf(p, st)
+		} else if err := a.tree.replaceParts(p, b.parts[:], 0, &st); err != nil {
+			a.note("%q is not written: %v", p, err)
+		}
+		if first.path == "" {
+			first = b
 		}
 	}
-	return bundle, all
+	return first
+}
+
+// stampOf is what a file is known again by, unless somebody sets its time.
+func stampOf(p string, st unix.Stat_t) string {
+	return fmt.Sprintf("%s %d %d.%09d", p, st.Size, st.Mtim.Sec, st.Mtim.Nsec)
+}
+
+// is reports whether the bundle has that text.
+func (b bundle) is(text string) bool {
+	rest, ok := strings.CutPrefix(text, b.parts[0])
+	return ok && rest == b.parts[1]
+}
+
+// bodyOf is what of a certificate's PEM stands between its first line and its last. A bundle that
+// breaks it elsewhere gets the certificate twice, which hurts nobody.
+func bodyOf(text string) string {
+	_, text, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	return text[:max(strings.LastIndexByte(text, '\n'), 0)]
 }
 
 // derOf are the certificates of a bundle.

@@ -11,7 +11,6 @@ package hostconfig
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -88,35 +87,23 @@ type state struct {
 	Links map[string]string `json:"links,omitempty"`
 	// Made are files of the image's kind that were not there.
 	Made []string `json:"made,omitempty"`
+	// Java is the key store's, which is made of the bundle.
+	Java javaState `json:"java,omitzero"`
+	// Seen is the guest as it was after a boot; nil if it is not known.
+	Seen *seen `json:"seen,omitempty"`
 }
 
-// applier is one call of Apply.
+// applier is one call of Apply or Finish.
 type applier struct {
 	tree  *tree
 	state state
-	saved string // the state as it is in the guest
+	saved string   // the state as it is in the guest
+	kept  []string // files of ours that stay as they are
 	notes []string
 }
 
-// Apply makes the guest whose root directory is at root as c says. It follows no link
-// below root. A second call with the same c changes nothing. What can't be written, or
-// is the user's own, is a note, and the rest is done; an error means that nothing or
-// only a part was written, and the next call goes on. The caller sees to it that there
-// is one call at a time, and that no package is being installed meanwhile: at boot, before
-// the image's init.
-func Apply(root string, c Config) (notes []string, err error) {
-	if err := check(c); err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	t, err := openTree(root)
-	if err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	defer t.close()
-	a := &applier{tree: t}
-	if err := a.load(); err != nil {
-		return nil, fmt.Errorf("write the host's configuration: %w", err)
-	}
+// apply makes the guest as c says. The tree is closed by the caller.
+func (a *applier) apply(c Config) error {
 	if c.Apt != nil && !a.sameRelease(c.Apt) {
 		c.Apt = nil
 	}
@@ -126,15 +113,12 @@ func Apply(root string, c Config) (notes []string, err error) {
 		files = append(files, File{Path: aptFile, Mode: 0o644, Content: c.Apt.Conf})
 	}
 	if err := a.files(files); err != nil {
-		return a.notes, fmt.Errorf("write the host's configuration: %w", err)
+		return err
 	}
 	a.links(links)
 	a.sources(c.Apt)
 	a.environment(append(slices.Clone(c.Env), env...))
-	if err := a.save(); err != nil {
-		return a.notes, fmt.Errorf("write the host's configuration: %w", err)
-	}
-	return a.notes, nil
+	return a.save()
 }
 
 // check refuses what no host of ours sends.
@@ -163,14 +147,33 @@ func check(c Config) error {
 			return fmt.Errorf("%q is no name of a certificate", x.Name)
 		}
 		block, rest := pem.Decode([]byte(x.PEM))
-		if block == nil || block.Type != "CERTIFICATE" || len(strings.TrimSpace(string(rest))) > 0 {
+		if block == nil || block.Type != "CERTIFICATE" || len(strings.TrimSpace(string(rest))) > 0 || !isSequence(block.Bytes) {
 			return fmt.Errorf("certificate %q is no PEM of one certificate", x.Name)
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Errorf("certificate %q: %w", x.Name, err)
 		}
 	}
 	return nil
+}
+
+// isSequence reports whether der is one whole sequence (X.690, 8.1.3 and 8.9), as a certificate is.
+// The host has read what is in it; here that would take a boot some milliseconds.
+func isSequence(der []byte) bool {
+	const short, long = 0x80, 0x84
+	if len(der) < 2 || der[0] != 0x30 {
+		return false
+	}
+	size, body := int(der[1]), der[2:]
+	if der[1] >= short {
+		n := size - short
+		if der[1] > long || len(body) < n {
+			return false
+		}
+		size = 0
+		for _, b := range body[:n] {
+			size = size<<8 | int(b)
+		}
+		body = body[n:]
+	}
+	return size == len(body)
 }
 
 func (a *applier) note(format string, args ...any) {
@@ -218,13 +221,15 @@ func (a *applier) save() error {
 // between two steps takes no file for the user's.
 func (a *applier) files(want []File) error {
 	var write []File
-	var remove []string
+	var old, remove []string
 	wanted := map[string]bool{}
+	for _, p := range a.kept {
+		wanted[p] = true
+	}
 	for _, f := range want {
 		wanted[f.Path] = true
-		if old, ok := a.mayWrite(f); ok {
-			write = append(write, f)
-			a.state.Files[f.Path] = []string{old, digest(f.Content)}
+		if was, ok := a.mayWrite(f); ok {
+			write, old = append(write, f), append(old, was)
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(a.state.Files)) {
@@ -241,15 +246,8 @@ func (a *applier) files(want []File) error {
 	if len(write)+len(remove) == 0 {
 		return nil
 	}
-	if err := a.save(); err != nil {
+	if err := a.write(write, old); err != nil {
 		return err
-	}
-	for _, f := range write {
-		if err := a.tree.replace(f.Path, f.Content, f.Mode&0o777, nil); err != nil {
-			a.note("%q is not written: %v", f.Path, err)
-			continue
-		}
-		a.state.Files[f.Path] = []string{digest(f.Content)}
 	}
 	for _, p := range remove {
 		if err := a.tree.remove(p); err != nil {
@@ -257,6 +255,27 @@ func (a *applier) files(want []File) error {
 			continue
 		}
 		delete(a.state.Files, p)
+	}
+	return nil
+}
+
+// write writes files of ours in the place of others, whose digests are old, and saves the state
+// before.
+func (a *applier) write(files []File, old []string) error {
+	digests := make([]string, len(files))
+	for i, f := range files {
+		digests[i] = digest(f.Content)
+		a.state.Files[f.Path] = []string{old[i], digests[i]}
+	}
+	if err := a.save(); err != nil {
+		return err
+	}
+	for i, f := range files {
+		if err := a.tree.replace(f.Path, f.Content, f.Mode&0o777, nil); err != nil {
+			a.note("%q is not written: %v", f.Path, err)
+			continue
+		}
+		a.state.Files[f.Path] = []string{digests[i]}
 	}
 	return nil
 }

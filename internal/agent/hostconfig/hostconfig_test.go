@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"io/fs"
 	"maps"
@@ -67,9 +68,19 @@ func content(t *testing.T, root string) map[string]string {
 	return out
 }
 
-func apply(t *testing.T, root string, c Config, notes ...string) {
+// boot is one with that configuration.
+func boot(root string, c Config) *Boot {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // there is nothing in it that can't be said
+	}
+	return &Boot{Root: root, Text: text}
+}
+
+func apply(t *testing.T, root string, c Config, notes ...string) *Boot {
 	t.Helper()
-	got, err := Apply(root, c)
+	b := boot(root, c)
+	got, err := b.Apply()
 	if err != nil {
 		t.Fatalf("Apply: %v", err)
 	}
@@ -80,6 +91,14 @@ func apply(t *testing.T, root string, c Config, notes ...string) {
 		if !strings.Contains(got[i], notes[i]) {
 			t.Errorf("note %d is %q, want %q in it", i, got[i], notes[i])
 		}
+	}
+	return b
+}
+
+func finish(t *testing.T, b *Boot) {
+	t.Helper()
+	if err := b.Finish(); err != nil {
+		t.Fatalf("Finish: %v", err)
 	}
 }
 
@@ -138,7 +157,7 @@ func TestApply(t *testing.T) {
 	}
 	before["/etc/os-release"] = "-> ../usr/lib/os-release"
 	c := config(added)
-	apply(t, root, c)
+	b := apply(t, root, c)
 
 	bundle := "/etc/ssl/certs/ca-certificates.crt"
 	block := func(text string) string { return blockBegin + "\n" + text + blockEnd + "\n" }
@@ -152,10 +171,12 @@ func TestApply(t *testing.T) {
 	want["/usr/local/share/ca-certificates/banger-corp.crt"] = added.PEM
 	want["/etc/ssl/certs/banger-corp.pem"] = "-> /usr/local/share/ca-certificates/banger-corp.crt"
 	want[caFile] = added.PEM
-	want[javaFile] = javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
 	want["/etc/environment"] = "LANG=C\n" + block("GOPROXY=https://go.example.org,direct\nNODE_EXTRA_CA_CERTS="+caFile+"\nSSL_CERT_FILE="+bundle+"\nREQUESTS_CA_BUNDLE="+bundle+
 		"\nCURL_CA_BUNDLE="+bundle+"\nGIT_SSL_CAINFO="+bundle+"\nCARGO_HTTP_CAINFO="+bundle+"\nJAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore="+javaFile+"\n")
 	same(t, "the first boot", want, content(t, root))
+	finish(t, b)
+	want[javaFile] = javaStore(append(derOf(own.PEM), derOf(added.PEM)...))
+	same(t, "some time after", want, content(t, root))
 	if fi, err := os.Stat(filepath.Join(root, "root/.cargo/config.toml")); err != nil || fi.Mode() != 0o600 {
 		t.Errorf("the mode of the file for cargo is %v, %v", fi.Mode(), err)
 	}
@@ -170,7 +191,7 @@ func TestApply(t *testing.T) {
 		return out
 	}
 	old := stamp()
-	apply(t, root, c)
+	finish(t, apply(t, root, c))
 	same(t, "the second boot", want, content(t, root))
 	if diff := cmp.Diff(old, stamp()); diff != "" {
 		t.Errorf("the second boot writes (-first +second):\n%s", diff)
@@ -273,7 +294,7 @@ func TestLinks(t *testing.T) {
 		if err := os.Symlink(tt.to, p); err != nil {
 			t.Fatal(err)
 		}
-		notes, err := Apply(root, config(newCertificate(t)))
+		notes, err := boot(root, config(newCertificate(t))).Apply()
 		if err == nil && len(notes) == 0 && !strings.HasPrefix(tt.link, "/etc/apt") && tt.link != "/etc/ssl/certs" {
 			t.Errorf("a link at %s: no note and no error", tt.link)
 		}
@@ -297,7 +318,7 @@ func TestNoFiles(t *testing.T) {
 	}
 	c := config(newCertificate(t))
 	c.Files = append(c.Files, File{"/etc/uv.toml", 0o644, "x\n"})
-	notes, err := Apply(root, c)
+	notes, err := boot(root, c).Apply()
 	if err != nil || len(notes) != 3 {
 		t.Errorf("Apply = %q, %v, want three notes", notes, err)
 	}
@@ -361,12 +382,12 @@ func TestRefused(t *testing.T) {
 		"no certificate":      {Certificates: []Certificate{{"x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}}},
 	} {
 		root := image(t, nil)
-		if _, err := Apply(root, c); err == nil {
+		if _, err := boot(root, c).Apply(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		same(t, name, map[string]string{}, content(t, root))
 	}
-	if _, err := Apply(filepath.Join(t.TempDir(), "gone"), Config{}); err == nil {
+	if _, err := boot(filepath.Join(t.TempDir(), "gone"), Config{}).Apply(); err == nil {
 		t.Error("a root that is not there: no error")
 	}
 }

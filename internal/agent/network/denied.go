@@ -24,8 +24,6 @@ const (
 	// deniedFile has what the guest was denied, a line each, for the programs in it.
 	deniedFile = "/run/banger/denied"
 	maxDenied  = 64 << 10 // bytes; then the older half goes
-	// noteWait bounds how long a denied connection waits until the host knows who asked.
-	noteWait = time.Second
 )
 
 var deniedLock sync.Mutex
@@ -34,7 +32,7 @@ var deniedLock sync.Mutex
 // the guest, why.
 func (n *Network) denied(ends pair, why string) {
 	process := findProcess(ends)
-	ctx, cancel := context.WithTimeout(context.Background(), noteWait)
+	ctx, cancel := context.WithTimeout(context.Background(), netflow.WhoLimit)
 	defer cancel()
 	f, err := n.open(ctx, netflow.Request{Kind: netflow.Note, Proto: "tcp", Addr: ends.to, From: ends.from, Process: process})
 	if err == nil {
@@ -74,7 +72,8 @@ func oneLine(name string) string {
 // if it is not found: one in a namespace of its own is not.
 func findProcess(ends pair) string {
 	s, err := netlink.SocketGet(tcpAddr(ends.from.Addr(), ends.from.Port()), tcpAddr(ends.to.Addr(), ends.to.Port()))
-	if err != nil || s.INode == 0 {
+	// The kernel looks at the ports only.
+	if err != nil || s.INode == 0 || !s.ID.Source.Equal(ends.from.Addr().AsSlice()) || !s.ID.Destination.Equal(ends.to.Addr().AsSlice()) {
 		return ""
 	}
 	want := fmt.Sprintf("socket:[%d]", s.INode)

@@ -94,14 +94,14 @@ func (n *Network) accept(l *net.TCPListener) {
 			l = again(n, err, func() (*net.TCPListener, error) { return listenTCP(port) })
 			continue
 		}
-		c.SetLinger(0)
+		c.SetLinger(0) // until it is joined
 		f := n.gate.take(pair{end(c.RemoteAddr()), end(c.LocalAddr())})
 		if f == nil {
 			c.Close()
 			continue
 		}
 		n.running.Go(func() { // ends with either
-			flow.Join(f, &guestConn{TCPConn: c})
+			flow.Join(f, c)
 			n.rest.Reset(restTime)
 		})
 	}
@@ -116,29 +116,6 @@ const restTime = 5 * time.Second
 func giveBack() {
 	runtime.GC()
 	debug.FreeOSMemory()
-}
-
-// guestConn is the agent's end of a connection of the guest's. If the agent dies, the
-// guest gets a reset, so that no cut answer looks whole: it lingers for no time but when it
-// is closed in order.
-type guestConn struct {
-	*net.TCPConn
-	cut bool
-}
-
-// TCP implements flow.Conn's.
-func (c *guestConn) TCP() *net.TCPConn { return c.TCPConn }
-
-func (c *guestConn) SetLinger(sec int) error {
-	c.cut = sec == 0
-	return c.TCPConn.SetLinger(sec)
-}
-
-func (c *guestConn) Close() error {
-	if !c.cut {
-		c.TCPConn.SetLinger(-1)
-	}
-	return c.TCPConn.Close()
 }
 
 // end is a as the packets have it.

@@ -68,11 +68,7 @@ type together struct {
 // write writes chunks, maxTogether at most, to w. A connection in another's wrapping
 // gets them one by one: its own Write counts.
 func (t *together) write(w io.Writer, chunks []chunk) (n int64, err error) {
-	tcp, ok := w.(*net.TCPConn)
-	if o, is := w.(interface{ TCP() *net.TCPConn }); is {
-		tcp, ok = o.TCP(), true
-	}
-	if ok && len(chunks) > 1 {
+	if tcp, ok := w.(*net.TCPConn); ok && len(chunks) > 1 {
 		for i, c := range chunks {
 			t.views[i] = c.data
 		}

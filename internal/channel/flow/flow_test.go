@@ -9,8 +9,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -398,6 +400,51 @@ func TestJoin(t *testing.T) {
 			t.Error("the server reads an end")
 		}
 	})
+}
+
+// killedEnv has the server's address for the process that TestJoinKilled kills.
+const killedEnv = "BANGER_TEST_JOINED"
+
+// The peer of a connection that a flow is joined with reads a reset when the process dies, and no
+// end: what it has got may be a part.
+func TestJoinKilled(t *testing.T) {
+	if to := os.Getenv(killedEnv); to != "" {
+		_, guest := sessions(t, 0, func(f *Flow) {
+			c, err := net.Dial("tcp", to)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			f.Accept()
+			Join(f, c.(*net.TCPConn))
+		})
+		io.WriteString(mustOpen(t, guest, ""), "a part")
+		select {} // until it is killed
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestJoinKilled$")
+	cmd.Env = append(os.Environ(), killedEnv+"="+l.Addr().String())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.ReadFull(c, make([]byte, len("a part"))); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Process.Kill()
+	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after the process's death the server reads %d bytes, %v, want %v", n, err, syscall.ECONNRESET)
+	}
 }
 
 // Any bytes are taken or refused, and neither hang nor hold more than the windows.

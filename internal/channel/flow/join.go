@@ -11,8 +11,7 @@ import (
 )
 
 // Conn is what a flow is joined with: a TCP connection, or one that has its writing
-// end as it has. SetLinger, where there is one, lets its Close send a reset; TCP, where
-// there is one, is the connection that its Write does nothing but write to.
+// end as it has. SetLinger, where there is one, lets its Close send a reset.
 type Conn interface {
 	io.ReadWriteCloser
 	CloseWrite() error
@@ -20,16 +19,18 @@ type Conn interface {
 
 // Join copies between f and c until both ways have ended, and closes both. An end is
 // passed on as an end, of that way alone; anything else as a reset, which neither end
-// takes for all. It returns how many bytes went each way.
+// takes for all. If this process dies meanwhile, c's peer gets a reset too. It returns how many
+// bytes went each way.
 func Join(f *Flow, c Conn) (toFlow, toConn int64) {
+	linger(c, 0)
 	var copying sync.WaitGroup
+	var connErr error
 	copying.Go(func() { // ends with f, or c
-		var err error
-		toConn, err = f.WriteTo(c)
-		if err == nil {
-			err = c.CloseWrite()
+		toConn, connErr = f.WriteTo(c)
+		if connErr == nil {
+			connErr = c.CloseWrite()
 		}
-		if err != nil {
+		if connErr != nil {
 			cut(f, c)
 		}
 	})
@@ -42,6 +43,9 @@ func Join(f *Flow, c Conn) (toFlow, toConn int64) {
 	}
 	copying.Wait()
 	f.Close()
+	if err == nil && connErr == nil {
+		linger(c, -1) // what c has not sent yet goes on
+	}
 	c.Close()
 	return toFlow, toConn
 }
@@ -49,10 +53,15 @@ func Join(f *Flow, c Conn) (toFlow, toConn int64) {
 // cut ends both so that no end looks like one.
 func cut(f *Flow, c Conn) {
 	f.Reset()
-	if l, ok := c.(interface{ SetLinger(int) error }); ok {
-		l.SetLinger(0)
-	}
+	linger(c, 0)
 	c.Close()
+}
+
+// linger says how c's socket is closed (SO_LINGER in socket(7)): 0 is by a reset, -1 in order.
+func linger(c Conn, sec int) {
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		l.SetLinger(sec)
+	}
 }
 
 func readFrom(f *Flow, c Conn) (n int64, err error) {

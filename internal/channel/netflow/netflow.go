@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Kinds of flows. The guest opens the first three, the host the last.
@@ -21,7 +22,8 @@ const (
 	// data. The flow is accepted when the policy allows it, and carries the answer's data; it is
 	// reset if there is no answer.
 	Ping = "ping"
-	// Note tells the host of a packet that goes nowhere.
+	// Note tells the host of a packet that goes nowhere, or which process asked for a connection
+	// that was denied. It is refused when it is recorded.
 	Note = "note"
 	// Listener asks the agent for a connection to a port on the guest's own addresses.
 	Listener = "listener"
@@ -35,13 +37,18 @@ const (
 	Busy                   // a limit of the VM's is reached: RST
 )
 
+// WhoLimit is for how long the host waits to hear which process asked for a connection that it
+// has denied, and then records the denial without. The agent gives the process its answer when the
+// host has heard that, or after as long: then it is recorded.
+const WhoLimit = 2 * time.Second
+
 // Request is a flow's header.
 type Request struct {
 	Kind string         `json:"kind"`
 	Addr netip.AddrPort `json:"addr,omitzero"`
 	// From is the guest's end, of a Connect or a Note.
 	From netip.AddrPort `json:"from,omitzero"`
-	// Proto is a Note's: "udp".
+	// Proto is a Note's: "udp", or "tcp" of a connection that was denied.
 	Proto string `json:"proto,omitempty"`
 	// TCP says that the DNS question came by TCP.
 	TCP bool `json:"tcp,omitempty"`

@@ -3,7 +3,6 @@ package egress
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -90,7 +89,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 		g.busy(f, r)
 		return nil, nil
 	}
-	if !g.rate.take(time.Now()) {
+	if !g.dialRate.take(time.Now()) {
 		g.busy(f, r)
 		return nil, nil
 	}
@@ -202,10 +201,7 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 		loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 		return g.dialer.Name(ctx, policy.HostName, q.Port, loopback)
 	case policy.ToVM:
-		if g.cfg.VM == nil {
-			return nil, &dial.Error{Reason: dial.NoRoute, Err: fmt.Errorf("%s: this VM reaches no other", v.Name)}
-		}
-		return g.cfg.VM(ctx, v.Name, q.Port)
+		return g.cfg.VMs.Connect(ctx, v.Name, q.Port)
 	}
 	if len(q.Names) > 0 {
 		name := q.Names[0] // the one pinned last
@@ -217,10 +213,12 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 		}
 	}
 	if !q.Addr.IsValid() {
-		return nil, &dial.Error{Reason: dial.NoRoute, Err: errors.New("only the upstream proxy resolves the name, and it is not used for it")}
+		return nil, &dial.Error{Reason: dial.NoRoute, Err: errNotProxied}
 	}
 	return g.dialer.Address(ctx, netip.AddrPortFrom(q.Addr, q.Port))
 }
+
+var errNotProxied = errors.New("only the upstream proxy resolves the name, and it is not used for it on this port")
 
 // lookupLimit bounds the look-up of a name before a proxy is asked for it.
 const lookupLimit = 3 * time.Second
@@ -234,7 +232,11 @@ func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupLimit)
 	defer cancel()
+	if !g.enterLookup(ctx) {
+		return nil
+	}
 	addrs, _, err := g.cfg.Host.Addresses(ctx, name)
+	g.leaveLookup()
 	if err != nil || len(addrs) == 0 {
 		alone := policy.Question{Names: []string{name}, Port: q.Port, Proto: q.Proto, ByProxy: true}
 		if !g.judged().Judge(alone).Allow {
@@ -253,8 +255,7 @@ func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial
 }
 
 func (g *Guest) busy(f *flow.Flow, r netflow.Request) {
-	g.record(Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: "tcp", Reason: errBusy.Error(), Process: r.Process})
-	f.Refuse(netflow.Busy, errBusy.Error())
+	g.over(f, Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: string(policy.TCP), Reason: overDials, Process: r.Process})
 }
 
 // refuse refuses a connection that is denied before it is there.
@@ -286,6 +287,10 @@ func (g *Guest) note(r netflow.Request) {
 		if d := g.waiting.take(r.From); d != nil {
 			d(r.Process)
 		}
+		return
+	}
+	if !g.noteRate.take(time.Now()) {
+		g.excess.add(Event{Proto: string(policy.UDP), Reason: overNotes})
 		return
 	}
 	q := policy.Question{Addr: r.Addr.Addr(), Port: r.Addr.Port(), Proto: policy.UDP}

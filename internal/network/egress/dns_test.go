@@ -2,10 +2,10 @@ package egress
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,56 +85,44 @@ func TestDNSDenied(t *testing.T) {
 	}
 }
 
-// 600 questions at once are bounded, each is answered or refused, and the next one works.
-func TestDNSFlood(t *testing.T) {
-	w := newWorld(t, setup{policy: "public"})
-	w.dns.set("site.example", publicAddr)
+// 64 names of one address within a minute, by a resolver that is slow: each is found, and is
+// connected to by its name, also the one that was asked for first.
+func TestManyNames(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow *.many.example --allow first.example:8443", options: "timeout:30 attempts:1"})
+	web, first := serve(t, publicAddr, 443, echo), serve(t, publicAddr, 8443, echo)
+	names := []string{"first.example"}
+	for n := range 64 {
+		names = append(names, fmt.Sprintf("n%d.many.example", n))
+	}
+	for _, name := range names {
+		w.dns.set(name, publicAddr)
+	}
+	if a := w.resolve("first.example"); a != publicAddr {
+		t.Fatalf("the first name has %s", a)
+	}
 	held := make(chan struct{})
 	w.dns.mu.Lock()
 	w.dns.held = held
 	w.dns.mu.Unlock()
-	var busy, failed, answered atomic.Int64
+	time.AfterFunc(time.Second, func() { close(held) }) // all are under way by then, or ask later
 	var asking sync.WaitGroup
-	for range 600 {
+	for _, name := range names[1:] {
 		asking.Go(func() {
-			f, err := w.open(netflow.Request{Kind: netflow.DNS})
-			var r *flow.RefusedError
-			if errors.As(err, &r) && r.Code == netflow.Busy {
-				busy.Add(1)
+			if a := w.resolve(name); a != publicAddr {
+				t.Errorf("%s has %s", name, a)
 				return
 			}
+			f, err := w.connect(web)
 			if err != nil {
-				t.Errorf("open a flow for DNS: %v", err)
+				t.Errorf("connect to %s: %v", name, err)
 				return
 			}
-			defer f.Close()
-			f.Write(resolver.Frame(question(t, "site.example", dnsmessage.TypeA)))
-			text, err := readMessage(f)
-			var m dnsmessage.Message
-			if err != nil || m.Unpack(text) != nil {
-				t.Errorf("read an answer: %v", err)
-				return
-			}
-			if m.RCode == dnsmessage.RCodeServerFailure {
-				failed.Add(1)
-			} else {
-				answered.Add(1)
-			}
+			defer f.Reset()
+			says(t, f, hello(t, name))
 		})
 	}
-	w.until("the rest is refused", func() bool { return busy.Load()+failed.Load() >= 600-256 })
-	close(held)
-	w.dns.mu.Lock()
-	w.dns.held = nil
-	w.dns.mu.Unlock()
 	asking.Wait()
-	if n := busy.Load() + failed.Load() + answered.Load(); n != 600 || answered.Load() == 0 {
-		t.Errorf("%d are busy, %d fail, %d are answered", busy.Load(), failed.Load(), answered.Load())
-	}
-	if a := w.resolve("site.example"); a != publicAddr {
-		t.Errorf("after the flood the name has %s", a)
-	}
-	w.idle()
+	goesOn(t, "the name that was asked for first", w.mustConnect(first))
 }
 
 // Without the host's resolver a question fails, and the next one after it works.
@@ -197,19 +185,4 @@ func TestPing(t *testing.T) {
 	}
 	w.recorded("icmp", lanAddr.String(), "private")
 	w.idle()
-}
-
-func TestNote(t *testing.T) {
-	w := newWorld(t, setup{policy: "public"})
-	for _, to := range []string{"93.184.216.34:443", "93.184.216.34:5000"} {
-		_, err := w.open(netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: netip.MustParseAddrPort(to), Process: "quic"})
-		var r *flow.RefusedError
-		if !errors.As(err, &r) {
-			t.Errorf("a note: %v", err)
-		}
-	}
-	w.recorded("udp", publicAddr.String(), "port=5000", "UDP is not carried", "[quic]")
-	if n := w.count(); n != 1 {
-		t.Errorf("%d events are recorded, want none for QUIC: it is tried before TCP", n)
-	}
 }

@@ -7,7 +7,7 @@ package egress
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,16 +19,29 @@ import (
 	"banger/internal/network/resolver"
 )
 
-// Limits of a VM. Beyond them a connection is refused.
+// Limits of a VM. Beyond them a connection is refused. Questions and pings that come too fast wait,
+// and those for which there is no room to wait are refused.
 const (
 	maxFlows = 4096
 	// maxDials bounds the connections that are being made at once.
 	maxDials = 512
-	// dialRate and dialBurst bound how many are begun, in each second and at once.
+	// dialRate and dialBurst bound how many are begun, in each second and at once; so do others.
 	dialRate  = 500
 	dialBurst = 2000
+	// maxPings bounds the pings without an answer. A guest's root may flood with 100 a second
+	// (ping(8)).
 	maxPings  = 64
-	maxDNS    = 512
+	pingRate  = 100
+	pingBurst = 200
+	// maxDNS bounds the flows of questions, and maxLookups the questions that the host's resolver
+	// has at once: a router's takes 150 of all its clients (dnsmasq(8), dns-forward-max).
+	maxDNS        = 512
+	maxLookups    = 100
+	questionRate  = 500
+	questionBurst = 2000
+	// noteRate and noteBurst bound the datagrams that are recorded one by one.
+	noteRate  = 50
+	noteBurst = 200
 )
 
 // gateway is the guest's address of the host: what host.banger.internal has.
@@ -43,11 +56,29 @@ type Config struct {
 	Host *resolver.Host
 	// Proxies are the host's upstream proxies; nil if it has none.
 	Proxies *dial.Proxies
-	// VM connects to a port of another VM's guest, by the VM's name with policy.VMSuffix.
-	// Its errors are package dial's. It may be nil: there is no other VM then.
-	VM func(ctx context.Context, name string, port uint16) (flow.Conn, error)
-	// Record takes what was denied, each time. It must not wait.
+	// VMs are the other VMs of this host. It may be nil: there is none then.
+	VMs VMs
+	// Record takes what was denied, each time, but what is over a limit: that is counted. It must
+	// not wait.
 	Record func(Event)
+}
+
+// VMs are other VMs than the guest's, by their names with policy.VMSuffix.
+type VMs interface {
+	// Connect connects to a port of a VM's guest. Its errors are package dial's.
+	Connect(ctx context.Context, name string, port uint16) (flow.Conn, error)
+	// Takes returns why a VM takes no connections, nil if it does. It makes none.
+	Takes(ctx context.Context, name string) error
+}
+
+type noVMs struct{}
+
+func (noVMs) Connect(ctx context.Context, name string, _ uint16) (flow.Conn, error) {
+	return nil, &dial.Error{Reason: dial.NoRoute, Err: noVMs{}.Takes(ctx, name)}
+}
+
+func (noVMs) Takes(_ context.Context, name string) error {
+	return fmt.Errorf("%s: this VM reaches no other", name)
 }
 
 // Guest is one VM's way out. Its methods may be called at once. Close it.
@@ -62,10 +93,11 @@ type Guest struct {
 	life context.Context
 	stop context.CancelFunc
 
-	dials, pings, questions chan struct{}
-	rate                    bucket
-	waiting                 waiting
-	lookLimit, dnsIdle      time.Duration
+	dials, pings, questions, lookups           chan struct{}
+	dialRate, pingRate, questionRate, noteRate bucket
+	excess                                     excess
+	waiting                                    waiting
+	lookLimit, dnsIdle                         time.Duration
 
 	setting sync.Mutex // held while the policy is changed
 
@@ -77,11 +109,18 @@ type Guest struct {
 
 // New makes the way out that c describes.
 func New(c Config) *Guest {
+	if c.VMs == nil {
+		c.VMs = noVMs{}
+	}
 	g := &Guest{
 		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
-		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings), questions: make(chan struct{}, maxDNS),
-		rate: bucket{rate: dialRate, burst: dialBurst}, lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
+		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings),
+		questions: make(chan struct{}, maxDNS), lookups: make(chan struct{}, maxLookups),
+		dialRate: bucket{rate: dialRate, burst: dialBurst}, pingRate: bucket{rate: pingRate, burst: pingBurst},
+		questionRate: bucket{rate: questionRate, burst: questionBurst}, noteRate: bucket{rate: noteRate, burst: noteBurst},
+		lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
 	}
+	g.excess.record = g.record
 	g.life, g.stop = context.WithCancel(context.Background())
 	g.judge = policy.New(c.Policy, c.Routes)
 	g.denied = deniedNames{host: c.Host, life: g.life, names: c.Policy.DeniedNames()}
@@ -90,7 +129,7 @@ func New(c Config) *Guest {
 		return addrs, err
 	}}
 	g.resolver = &resolver.Resolver{
-		Upstream: c.Host, Policy: names{g}, Pins: g.pins, Synthetic: g.synthetic, Local: g.local,
+		Upstream: asking{g}, Policy: names{g}, Pins: g.pins, Synthetic: g.synthetic, Local: g.local,
 		Report: g.refused,
 	}
 	if c.Proxies != nil {
@@ -107,6 +146,8 @@ func (g *Guest) Close() {
 		c.flow.Reset()
 	}
 	g.mu.Unlock()
+	g.waiting.flush()
+	g.excess.flush()
 	g.denied.wait()
 }
 
@@ -190,8 +231,8 @@ func (g *Guest) Handle(f *flow.Flow) {
 	case netflow.Ping:
 		g.ping(f, r)
 	case netflow.Note:
+		g.note(r) // it is recorded when the guest has the answer
 		f.Refuse(netflow.Denied, "noted")
-		g.note(r)
 	default:
 		f.Refuse(netflow.Refused, "no such kind of flow")
 	}
@@ -232,4 +273,16 @@ func refuse(f *flow.Flow, err error) {
 	f.Refuse(code, err.Error())
 }
 
-var errBusy = errors.New("the VM has too many connections under way")
+// over refuses a flow that is over a limit of the VM's, and records that.
+func (g *Guest) over(f *flow.Flow, e Event) {
+	g.excess.add(e)
+	f.Refuse(netflow.Busy, e.Reason)
+}
+
+// What is over the VM's limits, for people.
+const (
+	overDials     = "the VM has too many connections under way"
+	overQuestions = "the VM asks for too many names"
+	overPings     = "the VM sends too many pings"
+	overNotes     = "the VM sends too many datagrams that are not carried"
+)

@@ -17,7 +17,7 @@ type Event struct {
 	Allow string `json:"allow,omitempty"`
 	// Process is who asked, as the guest says.
 	Process string `json:"process,omitempty"`
-	// Count is how often it happened in a row.
+	// Count is how often it happened in a row; Record takes 0 for once.
 	Count int `json:"count"`
 }
 

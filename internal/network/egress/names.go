@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -23,15 +24,46 @@ func (n names) Judge(name string, _ resolver.Type) resolver.Decision {
 	return resolver.Decision{Allow: v.Allow, BelowAllowed: j.Below(name), Reason: v.Reason}
 }
 
+// asking asks the host's resolver for the guest. Whom it has no room for waits.
+type asking struct{ g *Guest }
+
+func (a asking) Lookup(ctx context.Context, name string, t resolver.Type) (resolver.Result, error) {
+	if !a.g.enterLookup(ctx) {
+		return resolver.Result{}, errLookups
+	}
+	defer a.g.leaveLookup()
+	return a.g.cfg.Host.Lookup(ctx, name, t)
+}
+
+var errLookups = errors.New("too many names are being looked up at once")
+
+// enterLookup waits for room for a look-up of the host's, and reports whether there is one before
+// ctx ends. leaveLookup gives it back.
+func (g *Guest) enterLookup(ctx context.Context) bool {
+	select {
+	case g.lookups <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (g *Guest) leaveLookup() { <-g.lookups }
+
 // proxied judges names that only an upstream proxy may find.
 type proxied struct{ g *Guest }
 
 func (p proxied) Resolves(name string) resolver.Decision {
-	if p.g.cfg.Proxies.For(name, 443) == nil {
+	if !p.g.hasProxy(name) {
 		return resolver.Decision{}
 	}
 	v := p.g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP, ByProxy: true})
 	return resolver.Decision{Allow: v.Allow, Reason: v.Reason}
+}
+
+// hasProxy reports whether a proxy is asked for the name: by HTTP, or by others.
+func (g *Guest) hasProxy(name string) bool {
+	return g.cfg.Proxies.For(name, 80) != nil || g.cfg.Proxies.For(name, 443) != nil
 }
 
 // local answers for the names of the host's loopback, and for those of VMs that are allowed:
@@ -103,7 +135,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 	case g.questions <- struct{}{}:
 		defer func() { <-g.questions }()
 	default:
-		f.Refuse(netflow.Busy, errBusy.Error())
+		g.over(f, Event{Proto: "dns", Reason: overQuestions})
 		return
 	}
 	if f.Accept() != nil {
@@ -118,6 +150,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 		if err != nil {
 			break
 		}
+		g.questionRate.wait(g.life)
 		answer := g.resolver.Answer(g.life, question, r.TCP)
 		if answer == nil {
 			break

@@ -24,9 +24,10 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	case g.pings <- struct{}{}:
 		defer func() { <-g.pings }()
 	default:
-		f.Refuse(netflow.Busy, errBusy.Error())
+		g.over(f, Event{Proto: string(policy.ICMP), Reason: overPings})
 		return
 	}
+	g.pingRate.wait(g.life)
 	q := policy.Question{Addr: r.Addr.Addr(), Proto: policy.ICMP}
 	var byProxy bool
 	q.Names, byProxy = g.namesOf(q.Addr)

@@ -182,6 +182,45 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// A check says that only the proxy resolves a name, and asks it nothing.
+func TestCheckProxy(t *testing.T) {
+	u := &upstream{}
+	u.addr = serve(t, netip.MustParseAddr("127.0.0.1"), 0, u.connectProxy)
+	proxies, err := dial.NewProxies("http://"+u.addr.String(), "", "direct.behind.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, setup{policy: "public --allow *.behind.example --allow www.behind.example:443", proxies: proxies})
+	w.dns.set("site.behind.example", publicAddr)
+	w.dns.set("six.behind.example", public6Addr)
+	for _, tt := range []struct {
+		name           string
+		port           uint16
+		allow, byProxy bool
+		failed, hint   string
+	}{
+		{"www.behind.example", 80, true, true, "", ""},
+		{"www.behind.example", 443, true, false, "not used for it on this port", ""},
+		{"direct.behind.example", 80, true, false, "finds no address", ""},
+		{"www.behind.local", 80, true, false, "finds no address", ""},
+		{"unknown.example", 80, false, false, "", "--allow unknown.example"},
+		{"site.behind.example", 80, true, false, "", ""},
+		{"six.behind.example", 80, true, false, "", ""},
+	} {
+		c := w.g.Check(limited(t), tt.name, tt.port)
+		if len(c) != 1 || c[0].Verdict.Allow != tt.allow || c[0].ByProxy != tt.byProxy ||
+			!strings.Contains(c[0].Failed, tt.failed) || tt.failed == "" && c[0].Failed != "" || c[0].Verdict.Hint != tt.hint {
+			t.Errorf("check %s:%d: %+v, want %+v", tt.name, tt.port, c, tt)
+		}
+	}
+	if a := w.resolve("www.behind.example"); !resolver.SyntheticPrefix.Contains(a) {
+		t.Errorf("a name that only HTTP's proxy resolves has %s", a)
+	}
+	if asked := u.take(); asked != nil {
+		t.Errorf("the proxy was asked for %q", asked)
+	}
+}
+
 // What the server says with the proxy's answer is the guest's, and a reset goes through.
 func TestProxyServerFirst(t *testing.T) {
 	loopback := netip.MustParseAddr("127.0.0.1")

@@ -366,63 +366,6 @@ func TestThousand(t *testing.T) {
 	w.idle()
 }
 
-// Beyond the limits connections are refused, and the next one works.
-func TestFlood(t *testing.T) {
-	w := newWorld(t, setup{policy: "public"})
-	w.g.dialer.Limit = time.Second
-	to := silent(t)
-	var busy, other atomic.Int64
-	var working sync.WaitGroup
-	for range 10000 {
-		working.Go(func() {
-			_, err := w.connect(to)
-			var r *flow.RefusedError
-			switch {
-			case errors.As(err, &r) && (r.Code == netflow.Busy || r.Code == flow.CodeTooMany):
-				busy.Add(1)
-			case errors.As(err, &r) && r.Code == netflow.Unreachable:
-				other.Add(1)
-			default:
-				t.Errorf("connect: %v", err)
-			}
-		})
-	}
-	working.Wait()
-	if busy.Load() < 1000 || other.Load() == 0 {
-		t.Errorf("%d are refused because there are too many, %d have no answer", busy.Load(), other.Load())
-	}
-	w.recorded("too many", "[curl]")
-	w.idle()
-	addr := serve(t, publicAddr, 0, echo)
-	w.until("a connection is made again", func() bool {
-		f, err := w.connect(addr)
-		if err == nil {
-			f.Reset()
-		}
-		return err == nil
-	})
-}
-
-// A VM has so many connections, and no more.
-func TestTooMany(t *testing.T) {
-	w := newWorld(t, setup{policy: "public"})
-	addr := serve(t, publicAddr, 0, echo)
-	w.g.mu.Lock()
-	w.g.flows = maxFlows - 1 // as if there were
-	w.g.mu.Unlock()
-	f := w.mustConnect(addr)
-	w.refused(addr, netflow.Busy, "too many")
-	f.Reset()
-	w.until("there is room again", func() bool { return w.g.Flows() == 0 })
-	w.until("the next one works", func() bool {
-		f, err := w.connect(addr)
-		if err == nil {
-			f.Reset()
-		}
-		return err == nil
-	})
-}
-
 // A guest that gives up ends the host's connect.
 func TestGivesUp(t *testing.T) {
 	w := newWorld(t, setup{policy: "public"})

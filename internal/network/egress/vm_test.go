@@ -17,21 +17,39 @@ import (
 	"banger/internal/network/policy"
 )
 
+// oneVM is a VM of which one port is a server of the test's.
+type oneVM struct {
+	name   string
+	port   uint16
+	server netip.AddrPort
+}
+
+func (o oneVM) Takes(_ context.Context, name string) error {
+	if name != o.name {
+		return fmt.Errorf("no VM %q runs", name)
+	}
+	return nil
+}
+
+func (o oneVM) Connect(ctx context.Context, name string, port uint16) (flow.Conn, error) {
+	if err := o.Takes(ctx, name); err != nil {
+		return nil, &dial.Error{Reason: dial.Refused, Err: err}
+	}
+	if port != o.port {
+		return nil, &dial.Error{Reason: dial.Refused, Err: errors.New("nobody listens there")}
+	}
+	c, err := net.Dial("tcp", o.server.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
 // A VM's name is found, and connected to, on the port that a rule opens. Whatever public
 // allows opens none.
 func TestOtherVM(t *testing.T) {
 	w := newWorld(t, setup{policy: "public --allow web.vm:8080 --allow gone.vm:80"})
-	server := serve(t, publicAddr, 0, echo)
-	w.g.cfg.VM = func(_ context.Context, name string, port uint16) (flow.Conn, error) {
-		if name != "web.vm" || port != 8080 {
-			return nil, &dial.Error{Reason: dial.Refused, Err: fmt.Errorf("no VM %q runs", name)}
-		}
-		c, err := net.Dial("tcp", server.String())
-		if err != nil {
-			return nil, err
-		}
-		return c.(*net.TCPConn), nil
-	}
+	w.g.cfg.VMs = oneVM{"web.vm", 8080, serve(t, publicAddr, 0, echo)}
 	web := w.resolve("Web.VM")
 	if !web.IsValid() {
 		t.Fatal("the name is not found")
@@ -56,6 +74,21 @@ func TestOtherVM(t *testing.T) {
 		}
 	}
 	w.recorded("dns", "name=other.vm", "--allow other.vm:")
+	for _, tt := range []struct {
+		name   string
+		port   uint16
+		allow  bool
+		failed string
+	}{
+		{"WEB.vm.", 8080, true, ""},
+		{"web.vm", 8081, false, ""},
+		{"gone.vm", 80, true, `no VM "gone.vm" runs`},
+	} {
+		c := w.g.Check(limited(t), tt.name, tt.port)
+		if len(c) != 1 || c[0].Verdict.Allow != tt.allow || c[0].Failed != tt.failed {
+			t.Errorf("check %s:%d: %+v, want allowed %v, failed %q", tt.name, tt.port, c, tt.allow, tt.failed)
+		}
+	}
 
 	w.idle()
 

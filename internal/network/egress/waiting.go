@@ -5,15 +5,12 @@ import (
 	"sync"
 	"time"
 
+	"banger/internal/channel/netflow"
 	"banger/internal/network/policy"
 )
 
-const (
-	// whoLimit is how long a denial waits for the guest to say which process asked.
-	whoLimit = 2 * time.Second
-	// maxWaiting bounds the denials that wait.
-	maxWaiting = 256
-)
+// maxWaiting bounds the denials that wait.
+const maxWaiting = 256
 
 // waiting are denials that are recorded once the guest has said which process asked, or
 // has not in time.
@@ -32,6 +29,17 @@ func (w *waiting) take(from netip.AddrPort) func(process string) {
 	return d
 }
 
+// flush records those that wait still.
+func (w *waiting) flush() {
+	w.mu.Lock()
+	denials := w.denials
+	w.denials = nil
+	w.mu.Unlock()
+	for _, d := range denials {
+		d("")
+	}
+}
+
 // denyLater records a denial when the guest has said who asked.
 func (g *Guest) denyLater(from netip.AddrPort, q policy.Question, v policy.Verdict) {
 	w := &g.waiting
@@ -48,7 +56,7 @@ func (g *Guest) denyLater(from netip.AddrPort, q policy.Question, v policy.Verdi
 		g.deny(q, v, "")
 		return
 	}
-	time.AfterFunc(whoLimit, func() {
+	time.AfterFunc(netflow.WhoLimit, func() {
 		if d := w.take(from); d != nil {
 			d("")
 		}

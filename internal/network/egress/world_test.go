@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,14 @@ type world struct {
 
 	mu     sync.Mutex
 	events []Event
+	slow   time.Duration // how long it takes to record one
 }
 
 type setup struct {
 	policy  string // profile and flags
 	routes  policy.Routes
 	proxies *dial.Proxies
+	options string // of resolv.conf
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -63,7 +66,8 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "resolv.conf")
-	if err := os.WriteFile(conf, []byte("nameserver 127.0.0.1\noptions timeout:2 attempts:1\n"), 0o600); err != nil {
+	options := cmp.Or(s.options, "timeout:2 attempts:1")
+	if err := os.WriteFile(conf, []byte("nameserver 127.0.0.1\noptions "+options+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	host := &resolver.Host{ResolvConf: conf, Hosts: filepath.Join(dir, "hosts"), Bus: "unix:path=" + filepath.Join(dir, "no-bus")}
@@ -72,6 +76,7 @@ func newWorld(t testing.TB, s setup) *world {
 		Record: func(e Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
+			time.Sleep(w.slow)
 			w.events = append(w.events, e)
 		},
 	})
@@ -193,6 +198,19 @@ func eventText(e Event) string {
 	return fmt.Sprintf("%s %s name=%s port=%d: %s; %s [%s]", e.Proto, e.Addr, e.Name, e.Port, e.Reason, e.Allow, e.Process)
 }
 
+// counted are the events with that reason: how many, and how often all of them happened.
+func (w *world) counted(reason string) (events, times int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Reason == reason {
+			events++
+			times += max(e.Count, 1)
+		}
+	}
+	return events, times
+}
+
 func (w *world) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -270,7 +288,8 @@ type nameserver struct {
 	zone  map[string][]netip.Addr
 	held  chan struct{} // answers wait until it is closed
 	down  bool
-	asked int
+	asked int // answered
+	came  int
 }
 
 func (n *nameserver) set(name string, addrs ...netip.Addr) {
@@ -303,6 +322,7 @@ func serveNames(t testing.TB) *nameserver {
 			}
 			n.mu.Lock()
 			held := n.held
+			n.came++
 			n.mu.Unlock()
 			query := bytes.Clone(buf[:size])
 			serving.Go(func() { // ends when held is closed

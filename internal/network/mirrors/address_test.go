@@ -48,6 +48,30 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func TestHasToken(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/aB3dE5gH7jK9mN1p/simple":                        true,
+		"/nTr1sEKaZBsYGUrk/org/repo/":                     true, // few digits
+		"/basic/qZtRbKwYpLmXcVsN/simple":                  true, // no digits
+		"/x/0123456789abcdef0123456789abcdef":             true,
+		"/8f14e45f-ceea-467a-9c2b-1d5bd7f1a2b3/":          true,
+		"/a/8F14E45F-CEEA-467A-9C2B-1D5BD7F1A2B3":         true,
+		"/glpat/ghp_16C7e42F292c6912E7710c838347Ae178B4a": true,
+		"/archive/20250520T000000Z/company-python-2024":   false,
+		"/artifactory/api/pypi/pypi-remote/simple":        false,
+		"/repository/npm-group/":                          false,
+		"/artifactoryMavenCentralRemote/":                 false,
+		"/JFrogPyPIVirtual/debian12backports":             false,
+		"/debian-security-20240101/dists":                 false,
+		"/internationalization/configuration":             false,
+		"":                                                false,
+	} {
+		if got := hasToken(path); got != want {
+			t.Errorf("hasToken(%q) = %v", path, got)
+		}
+	}
+}
+
 func FuzzParseAddress(f *testing.F) {
 	for _, s := range []string{"https://u:p@a.example.org:8443/x?y#z", "sparse+https://a/", "http://[fd00::1]/", "proxy:3128", "https://user:12/34@a/", "http://0x7f.1/"} {
 		f.Add(s)
@@ -91,7 +115,7 @@ func FuzzFiles(f *testing.F) {
 			s = append(s, r.cargoSettings("f", c)...)
 		}
 		if m, err := parseMaven(text); err == nil {
-			s = append(s, r.mavenSettings("f", m)...)
+			s = append(s, r.mavenSettings("f", m, m.Active)...)
 		}
 		conf, _ := parseAptConf(text)
 		for _, p := range conf {

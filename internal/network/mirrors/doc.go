@@ -32,6 +32,7 @@
 //	npm: registry, @scope:registry, proxies      /etc/npmrc, and beside the other builds of npm
 //	npm: strict-ssl, cafile, _auth…, cert, key   no: certificates go by HostCAs, secrets never
 //	yarn, pnpm: registries, proxies              root's own files, if absent
+//	yarn: unsafeHttpWhitelist                    the hosts of its registries by plain HTTP, which it refuses else
 //	pip: index-url, extra-index-url, find-links, /etc/pip.conf; of find-links what is a URL
 //	pip: proxy
 //	pip: trusted-host, uv: allow-insecure-host   only hosts of an index that goes in as well: pip refuses plain HTTP without

@@ -153,6 +153,16 @@ func (g guest) yarn() string {
 	for _, s := range g.of("yarn", sortedKeys(yarnKeys)...) {
 		fmt.Fprintf(&b, "%s: %q\n", s.Key, s.URL)
 	}
+	// Yarn refuses plain HTTP to others; a host whose registry has it says so too.
+	var plain []string
+	for _, s := range g.of("yarn") {
+		if strings.HasSuffix(s.Key, "npmRegistryServer") && strings.HasPrefix(s.URL, "http:") && !slices.Contains(plain, s.Host) {
+			plain = append(plain, s.Host)
+		}
+	}
+	if len(plain) > 0 {
+		fmt.Fprintf(&b, "unsafeHttpWhitelist:\n  - \"%s\"\n", strings.Join(plain, "\"\n  - \""))
+	}
 	return headed("# "+made+"\n", b.String())
 }
 
@@ -322,14 +332,20 @@ type (
 func (g guest) maven() string {
 	var out mavenOut
 	profile := mavenProfile{ID: "banger"}
+	add := func(to []mavenRepository, s Setting) []mavenRepository { // in one profile an id is one repository
+		if slices.ContainsFunc(to, func(r mavenRepository) bool { return r.ID == s.name }) {
+			return to
+		}
+		return append(to, mavenRepository{s.name, s.URL})
+	}
 	for i, s := range g.of("maven") {
 		switch s.Key {
 		case "mirror":
 			out.Mirrors = append(out.Mirrors, mavenMirror{s.name, s.of, s.URL})
 		case "repository":
-			profile.Repos = append(profile.Repos, mavenRepository{s.name, s.URL})
+			profile.Repos = add(profile.Repos, s)
 		case "pluginRepository":
-			profile.Plugins = append(profile.Plugins, mavenRepository{s.name, s.URL})
+			profile.Plugins = add(profile.Plugins, s)
 		case "proxy":
 			protocol, _, _ := strings.Cut(s.URL, ":")
 			out.Proxies = append(out.Proxies, mavenProxy{fmt.Sprintf("banger-%d", i), true, protocol, s.Host, s.Port, s.of})

@@ -96,6 +96,15 @@ func TestGuestOfAnotherDistribution(t *testing.T) {
 	}
 }
 
+// Yarn refuses plain HTTP but to the hosts that its file names.
+func TestYarnPlainHTTP(t *testing.T) {
+	text := "npmRegistryServer: \"http://a.example.org\"\nnpmScopes:\n  corp:\n    npmRegistryServer: \"http://a.example.org/corp\"\n  other:\n    npmRegistryServer: \"https://b.example.org\"\nhttpProxy: \"http://proxy.example.org:3128\"\n"
+	c, _ := Read(hostWith(t, file("/home/u/.yarnrc.yml", text))).Guest(Distribution{})
+	if len(c.Files) != 1 || !strings.HasSuffix(c.Files[0].Content, "unsafeHttpWhitelist:\n  - \"a.example.org\"\n") {
+		t.Errorf("yarn's files are %+v", c.Files)
+	}
+}
+
 // A source of cargo's is replaced only if what stands at the end of the replacements goes in.
 func TestReplacedSources(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{

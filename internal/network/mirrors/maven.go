@@ -48,7 +48,12 @@ func (r *reader) maven() (out []Setting) {
 	if home := r.named("MAVEN_HOME", r.named("M2_HOME", "")); home != "" {
 		files = []string{path.Join(home, "conf/settings.xml")}
 	}
-	for _, file := range append(files, r.inHome(".m2/settings.xml")) {
+	// Both count, the user's first; of what has the same id, the user's only
+	// (https://maven.apache.org/settings.html).
+	files = append([]string{r.inHome(".m2/settings.xml")}, files...)
+	parsed := map[string]mavenFile{}
+	var active []string
+	for _, file := range files {
 		text, ok := r.read(file)
 		if !ok {
 			continue
@@ -58,7 +63,20 @@ func (r *reader) maven() (out []Setting) {
 			r.note("%s is not read: it is no XML that banger reads", shown(file))
 			continue
 		}
-		out = over(out, r.mavenSettings(file, f))
+		parsed[file] = f
+		active = append(active, f.Active...)
+	}
+	type id struct{ key, profile, name string }
+	seen := map[id]string{}
+	for _, file := range files {
+		for _, s := range r.mavenSettings(file, parsed[file], active) {
+			i := id{s.Key, s.profile, s.name}
+			if first, ok := seen[i]; ok && first != file {
+				continue
+			}
+			seen[i] = file
+			out = append(out, s)
+		}
 	}
 	return out
 }
@@ -68,13 +86,15 @@ func parseMaven(text string) (f mavenFile, err error) {
 	return f, err
 }
 
-func (r *reader) mavenSettings(origin string, f mavenFile) (out []Setting) {
-	add := func(key, id, of, url string) {
+// mavenSettings are those of one file. actives are the profiles that
+// some file says are active.
+func (r *reader) mavenSettings(origin string, f mavenFile, actives []string) (out []Setting) {
+	add := func(profile, key, id, of, url string) {
 		id, of = strings.TrimSpace(id), strings.TrimSpace(of)
 		if of != "" && !mirrorOf.MatchString(of) || !named.MatchString(id) {
 			r.note("maven's %s in %s is left out: its id or what it mirrors has characters that banger does not hand on", key, shown(origin))
 		} else if s, ok := r.setting("maven", key, url, "", origin); ok {
-			s.name, s.of = id, of
+			s.name, s.of, s.profile = id, of, strings.TrimSpace(profile)
 			out = append(out, s)
 		}
 	}
@@ -82,21 +102,21 @@ func (r *reader) mavenSettings(origin string, f mavenFile) (out []Setting) {
 		if isTrue(m.Blocked) { // as Maven's own of plain HTTP
 			continue
 		}
-		add("mirror", m.ID, m.MirrorOf, m.URL)
+		add("", "mirror", m.ID, m.MirrorOf, m.URL)
 	}
 	for _, p := range f.Profiles {
 		active := isTrue(p.Activation)
-		for _, a := range f.Active {
+		for _, a := range actives {
 			active = active || strings.TrimSpace(a) == strings.TrimSpace(p.ID)
 		}
 		if !active {
 			continue
 		}
 		for _, x := range p.Repos {
-			add("repository", x.ID, "", x.URL)
+			add(p.ID, "repository", x.ID, "", x.URL)
 		}
 		for _, x := range p.Plugins {
-			add("pluginRepository", x.ID, "", x.URL)
+			add(p.ID, "pluginRepository", x.ID, "", x.URL)
 		}
 	}
 	for _, p := range f.Proxies {
@@ -115,7 +135,7 @@ func (r *reader) mavenSettings(origin string, f mavenFile) (out []Setting) {
 			not = ""
 		}
 		if s, ok := r.setting("maven", "proxy", protocol+"://"+strings.TrimSpace(p.Host)+":"+port, "", origin); ok {
-			s.of = not
+			s.name, s.of = strings.TrimSpace(p.ID), not
 			out = append(out, s)
 		}
 	}

@@ -43,6 +43,7 @@ type Setting struct {
 	// kind; of Maven the id, and what it mirrors, or the hosts without a proxy; of GOPROXY the separator
 	// behind it; of GOSUMDB name and key, and the URL if there is one.
 	name, of string
+	profile  string   // Maven: the profile that it is in
 	suites   []string // apt: of the distribution's own sources
 }
 
@@ -180,7 +181,7 @@ func (r *reader) settings(client, origin string, pairs []pair, keys map[string]k
 			continue
 		}
 		if k.plain != nil {
-			if v := strings.TrimSpace(p.value); k.plain.MatchString(v) && len(v) <= 2048 {
+			if v := strings.TrimSpace(p.value); v != "" && k.plain.MatchString(v) && len(v) <= 2048 {
 				out = append(out, Setting{Client: client, Key: p.key, Value: v, Origin: origin})
 			} else if v != "" {
 				r.note("%s's %s in %s is left out: it has characters that banger does not hand on", client, p.key, shown(origin))

@@ -275,7 +275,7 @@ TestPyPI = PackageIndex("https://no.example.org/", file_storage_domain="no.examp
 		`PyPI = PackageIndex("https://index.example.org/", file_storage_domain="files.example.org")`), env: []string{"PIP_INDEX_URL=https://b.example.org"},
 		want: []string{"pip index-url https://b.example.org b.example.org:443 $PIP_INDEX_URL"}},
 	{name: "uv.toml", files: map[string]string{
-		"/etc/uv/uv.toml": "index-url = \"https://a.example.org\"\n",
+		"/etc/uv/uv.toml": "index-url = \"https://a.example.org\"\nextra-index-url = [\"https://g.example.org\"]\n",
 		"/home/u/.config/uv/uv.toml": `python-install-mirror = "https://p.example.org/python"
 allow-insecure-host = ["b.example.org"]
 [[index]]
@@ -290,12 +290,15 @@ find-links = ["https://d.example.org/x", "./wheels"]
 thing = "else"
 `}, env: []string{"UV_INDEX=more=https://e.example.org https://f.example.org", "UV_INDEX_MORE_PASSWORD=canary"}, want: []string{
 		"uv default-index https://b.example.org/simple b.example.org:443 /home/u/.config/uv/uv.toml",
-		"uv find-links https://d.example.org/x d.example.org:443 /home/u/.config/uv/uv.toml",
 		"uv python-install-mirror https://p.example.org/python p.example.org:443 /home/u/.config/uv/uv.toml",
-		"uv allow-insecure-host b.example.org /home/u/.config/uv/uv.toml",
 		"uv index https://e.example.org e.example.org:443 $UV_INDEX",
 		"uv index https://f.example.org f.example.org:443 $UV_INDEX",
+		"uv index https://c.example.org/simple c.example.org:443 /home/u/.config/uv/uv.toml",
+		"uv find-links https://d.example.org/x d.example.org:443 /home/u/.config/uv/uv.toml",
+		"uv allow-insecure-host b.example.org /home/u/.config/uv/uv.toml",
+		"uv index https://g.example.org g.example.org:443 /etc/uv/uv.toml",
 	}, notes: []string{"without user info"}},
+	{name: "uv's default has a name", env: []string{"UV_DEFAULT_INDEX=corp=https://a.example.org"}, want: []string{"uv default-index https://a.example.org a.example.org:443 $UV_DEFAULT_INDEX"}},
 	{name: "uv.toml of wrong syntax", files: file("/etc/uv/uv.toml", "index-url = https://canary\n"), notes: []string{"line 1 is no TOML"}},
 
 	// Go
@@ -356,7 +359,14 @@ rustc-wrapper = "canary"
 
 	// Maven
 	{name: "settings.xml", files: map[string]string{
-		"/etc/maven/settings.xml": "<settings><mirrors><mirror><id>no</id><mirrorOf>*</mirrorOf><url>https://no.example.org</url></mirror></mirrors></settings>",
+		"/etc/maven/settings.xml": `<settings>
+  <mirrors><mirror><id>corp</id><mirrorOf>*</mirrorOf><url>https://no.example.org</url></mirror><mirror><id>all</id><mirrorOf>central</mirrorOf><url>https://all.example.org</url></mirror></mirrors>
+  <proxies><proxy><id>p</id><host>no.example.org</host></proxy></proxies>
+  <profiles>
+    <profile><id>g</id><repositories><repository><id>r</id><url>https://g.example.org</url></repository></repositories></profile>
+    <profile><id>b</id><repositories><repository><id>r</id><url>https://no.example.org</url></repository></repositories></profile>
+  </profiles>
+</settings>`,
 		"/home/u/.m2/settings.xml": `<?xml version="1.0" encoding="UTF-8"?>
 <settings xmlns="http://maven.apache.org/SETTINGS/1.0.0">
   <servers><server><id>corp</id><username>canary</username><password>canary</password></server></servers>
@@ -374,12 +384,14 @@ rustc-wrapper = "canary"
     <profile><id>b</id><repositories><repository><id>r</id><url>https://no.example.org</url></repository></repositories></profile>
     <profile><id>c</id><activation><activeByDefault>true</activeByDefault></activation><pluginRepositories><pluginRepository><id>q</id><url>https://q.example.org</url></pluginRepository></pluginRepositories></profile>
   </profiles>
-  <activeProfiles><activeProfile>a</activeProfile></activeProfiles>
+  <activeProfiles><activeProfile>a</activeProfile><activeProfile>g</activeProfile></activeProfiles>
 </settings>`}, want: []string{
 		"maven mirror https://maven.example.org/repo maven.example.org:443 /home/u/.m2/settings.xml",
 		"maven repository https://r.example.org r.example.org:443 /home/u/.m2/settings.xml",
 		"maven pluginRepository https://q.example.org q.example.org:443 /home/u/.m2/settings.xml",
 		"maven proxy http://proxy.example.org:3128 proxy.example.org:3128 /home/u/.m2/settings.xml",
+		"maven mirror https://all.example.org all.example.org:443 /etc/maven/settings.xml",
+		"maven repository https://g.example.org g.example.org:443 /etc/maven/settings.xml",
 	}, notes: []string{"without user info", "a variable in it"}},
 	{name: "settings.xml of wrong syntax", files: file("/home/u/.m2/settings.xml", "<!DOCTYPE x [<!ENTITY a SYSTEM \"file:///canary\">]><settings><mirrors>&a;"), notes: []string{"it is no XML"}},
 	{name: "Gradle", files: map[string]string{"/home/u/.gradle/init.gradle": "maven { url 'https://no.example.org' }", "/home/u/.gradle/init.d/x.gradle.kts": ""},

@@ -142,19 +142,27 @@ func (r *reader) uv() (out []Setting) {
 		if err != nil {
 			r.note("%s is not read: %v", shown(file), wrongTOML(err))
 		}
-		out = over(out, r.settings("uv", file, pairs, uvKeys))
+		out = overUV(out, r.settings("uv", file, pairs, uvKeys))
 	}
 	for _, v := range uvVariables {
 		value := r.env[v.key]
 		if value == "" {
 			continue
 		}
-		if v.key == "UV_INDEX" { // name=URL
+		if v.value == "index" || v.value == "default-index" { // name=URL
 			value = indexName.ReplaceAllString(value, "$1")
 		}
-		out = over(out, r.settings("uv", "$"+v.key, []pair{{v.value, value}}, uvKeys))
+		out = overUV(out, r.settings("uv", "$"+v.key, []pair{{v.value, value}}, uvKeys))
 	}
 	return out
+}
+
+// overUV is over, but that lists of low go behind those of high, as uv joins them.
+func overUV(low, high []Setting) []Setting {
+	isList := func(s Setting) bool { return uvKeys[s.Key].list != "" || uvKeys[s.Key].plain != nil }
+	lists := slices.DeleteFunc(slices.Clone(low), func(s Setting) bool { return !isList(s) })
+	rest := slices.DeleteFunc(slices.Clone(low), isList)
+	return append(over(rest, high), lists...)
 }
 
 var indexName = regexp.MustCompile(`(^|\s)[A-Za-z0-9._-]+=`)

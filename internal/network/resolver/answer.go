@@ -107,11 +107,6 @@ func (r *Resolver) judge(ctx context.Context, q query) found {
 	case q.question.Class != dnsmessage.ClassINET:
 		return refused
 	}
-	if !r.busy.enter() {
-		r.report(q.question, false, "too many names are being looked up at once")
-		return failed
-	}
-	defer r.busy.leave()
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	return r.find(ctx, q.question)

@@ -366,31 +366,6 @@ func TestAnswerFaults(t *testing.T) {
 	}
 }
 
-func TestAnswerManyAtOnce(t *testing.T) {
-	inside, leave := make(chan bool), make(chan bool)
-	up := &upstream{answer: func(string, Type) (Result, error) {
-		inside <- true
-		<-leave
-		return Result{Code: dnsmessage.RCodeNameError}, nil
-	}}
-	r := &Resolver{Upstream: up, Policy: allowed{"example.org"}, Pins: NewPins()}
-	msg := pack(t, question("example.org.", dnsmessage.TypeA))
-	var wg sync.WaitGroup
-	for range maxBusy {
-		wg.Go(func() { r.Answer(t.Context(), msg, false) })
-		<-inside
-	}
-	if got := summary(ask(t, r, question("example.org.", dnsmessage.TypeA), false)); got != "SERVFAIL" {
-		t.Errorf("one query too many = %q, want SERVFAIL", got)
-	}
-	close(leave)
-	wg.Wait()
-	go func() { <-inside }()
-	if got := summary(ask(t, r, question("example.org.", dnsmessage.TypeA), false)); got != "none; soa 0 0" {
-		t.Errorf("a query after they ended = %q, want an answer", got)
-	}
-}
-
 func TestBudgetRefills(t *testing.T) {
 	var b budget
 	now := time.Now()

@@ -31,29 +31,3 @@ func (b *budget) takeAt(n int, now time.Time) bool {
 	b.used += float64(n)
 	return true
 }
-
-// maxBusy bounds the queries of a VM that are looked up at once: each holds a
-// socket of the host.
-const maxBusy = 256
-
-// gate counts those that are inside. Its methods may be called at once.
-type gate struct {
-	mu sync.Mutex
-	n  int
-}
-
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.n >= maxBusy {
-		return false
-	}
-	g.n++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	g.n--
-	g.mu.Unlock()
-}

@@ -8,23 +8,26 @@ import (
 	"time"
 )
 
-// Bounds of the pins of one VM: a browser's day has some thousand addresses.
+// Bounds of the pins of one VM: a browser's day has some thousand addresses. An address of a CDN
+// has many names, and one that is allowed may be among those that were asked for long ago.
 const (
 	maxPinned   = 4096
-	maxPinNames = 16
+	maxPinNames = 256
+	maxPins     = 1 << 16            // names of all addresses
 	minPinTime  = time.Hour          // programs hold on to an address longer than its time to live
 	maxPinTime  = 7 * 24 * time.Hour // RFC 8767, 4
 )
 
 // Pins remembers by which names a VM was given an address. A name that flips
 // between two addresses has pinned both. It is in memory only, and bounded: 4,096
-// addresses with 16 names each, of which the one pinned longest ago goes first.
+// addresses with 256 names each, 65,536 names in all. What was pinned longest ago goes first.
 // Its methods may be called at once. NewPins makes one.
 type Pins struct {
 	now    func() time.Time
 	mu     sync.Mutex
 	byAddr map[netip.Addr]*list.Element
 	order  *list.List // of *pin, the one pinned last in front
+	total  int        // names of all
 }
 
 type pin struct {
@@ -64,9 +67,17 @@ func (p *Pins) Add(addr netip.Addr, name string, ttl time.Duration) {
 			ends = at.names[i].ends
 		}
 		at.names = slices.Delete(at.names, i, i+1)
+		p.total--
 	}
 	at.names = slices.Insert(at.names, 0, pinned{name, ends})
-	at.names = at.names[:min(len(at.names), maxPinNames)]
+	p.total++
+	if n := len(at.names); n > maxPinNames {
+		at.names = slices.Delete(at.names, maxPinNames, n)
+		p.total--
+	}
+	for p.total > maxPins && p.order.Len() > 1 {
+		p.remove(p.order.Back())
+	}
 }
 
 // Names returns the names that addr is pinned to, the one pinned last first, or
@@ -80,7 +91,9 @@ func (p *Pins) Names(addr netip.Addr) []string {
 	}
 	at := e.Value.(*pin)
 	now := p.now()
+	had := len(at.names)
 	at.names = slices.DeleteFunc(at.names, func(n pinned) bool { return !n.ends.After(now) })
+	p.total -= had - len(at.names)
 	if len(at.names) == 0 {
 		p.remove(e)
 		return nil
@@ -94,6 +107,8 @@ func (p *Pins) Names(addr netip.Addr) []string {
 
 // remove forgets an address. p.mu is held.
 func (p *Pins) remove(e *list.Element) {
-	delete(p.byAddr, e.Value.(*pin).addr)
+	at := e.Value.(*pin)
+	p.total -= len(at.names)
+	delete(p.byAddr, at.addr)
 	p.order.Remove(e)
 }

@@ -63,8 +63,30 @@ func TestPinsAreBounded(t *testing.T) {
 		p.Add(addrOf(0), fmt.Sprintf("n%d.example.org", i), 0)
 	}
 	got := p.Names(addrOf(0))
-	if len(got) != maxPinNames || got[0] != "n18.example.org" || got[15] != "n3.example.org" {
+	if newest := fmt.Sprintf("n%d.example.org", maxPinNames+2); len(got) != maxPinNames || got[0] != newest || got[maxPinNames-1] != "n3.example.org" {
 		t.Errorf("Names = %q, want the last %d", got, maxPinNames)
+	}
+}
+
+// The names of all addresses are bounded: those of the address pinned longest ago go.
+func TestPinsOfAll(t *testing.T) {
+	p := NewPins()
+	const addrs = maxPins/maxPinNames + 10
+	for i := range addrs {
+		for n := range maxPinNames {
+			p.Add(addrOf(i), fmt.Sprintf("n%d.example.org", n), 0)
+		}
+	}
+	total := 0
+	for i := range addrs {
+		n := len(p.Names(addrOf(i)))
+		if want := map[bool]int{true: maxPinNames}[i >= 10]; n != want {
+			t.Errorf("address %d has %d names, want %d", i, n, want)
+		}
+		total += n
+	}
+	if total > maxPins || total != p.total {
+		t.Errorf("there are %d names, counted %d, want %d at most", total, p.total, maxPins)
 	}
 }
 

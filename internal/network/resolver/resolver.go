@@ -32,7 +32,7 @@ type Proxy interface {
 	Resolves(name string) Decision
 }
 
-// Upstream finds records; Host does it as the host does.
+// Upstream finds records; Host does it as the host does. It bounds how many it looks up at once.
 type Upstream interface {
 	Lookup(ctx context.Context, name string, t Type) (Result, error)
 }
@@ -61,7 +61,6 @@ type Resolver struct {
 	Report func(Refusal)
 
 	text budget
-	busy gate
 }
 
 const (
@@ -71,6 +70,8 @@ const (
 	// maxTTL is how long the guest may keep an answer: it must not outlive the
 	// host's network by more than that.
 	maxTTL = 5 * time.Second
+	// maxReverse bounds the names that are answered of one address: those pinned last.
+	maxReverse = 16
 	// localTTL is for names whose answer is banger's own.
 	localTTL = 5 * time.Second
 )
@@ -266,6 +267,7 @@ func (r *Resolver) reverse(q dnsmessage.Question, name string) found {
 	if len(names) == 0 {
 		return noSuchName
 	}
+	names = names[:min(len(names), maxReverse)]
 	var f found
 	for _, n := range names {
 		target, err := dnsmessage.NewName(n + ".")
