@@ -17,8 +17,9 @@ import (
 	"banger/internal/workspace/wire"
 )
 
-// clearLimit bounds the wait for the end of an agent's program that has said all.
-const clearLimit = 2 * time.Second
+// clearLimit bounds the wait for the end of an agent's program that has said all. A guest that
+// gets little of a processor takes seconds to clear away.
+const clearLimit = 10 * time.Second
 
 // Ask runs the agent's program in a guest and waits for its end: session.RunAgent on
 // the guest's socket.
