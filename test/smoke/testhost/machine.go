@@ -64,8 +64,12 @@ func start(image string, handed *os.File, o Options) (*machine, error) {
 	cmd := exec.Command(qemu,
 		"-nodefaults", "-no-user-config", "-display", "none", "-M", "q35,hpet=off", "-name", "banger-test-host",
 		// EPYC is the model of QEMU's with the fewest surprises for kvm_amd; SVM
-		// and nested paging are emulated too.
-		"-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
+		// and nested paging are emulated too. A guest's XSETBV is not intercepted (QEMU
+		// 7.2), so KVM does not know that it has AVX, and its kernel, which finds a wrong size,
+		// does without XSAVE. Without AVX it would take XSAVE, which does not work; Firecracker
+		// refuses a host that has none. So CPUID shows AVX in a guest that can't use it, but not
+		// what most programs look for without asking whether the system has it (netavark).
+		"-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt,-avx2,-fma,-f16c",
 		"-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.MemMiB),
 		"-kernel", filepath.Join(image, kernelFile), "-initrd", filepath.Join(image, initrdFile),
 		"-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off loglevel=5 systemd.show_status=error",
