@@ -75,7 +75,7 @@ var parts = []part{
 var daySteps = []string{"build", "postgresql", "docker", "podman", "ansible"}
 
 // netSteps are such scenarios too.
-var netSteps = []string{"proof", "docker"}
+var netSteps = []string{"proof", "docker", "mirrors"}
 
 // life is a test of package test/life, with flags of its own.
 func life(test string, flags ...string) []string {

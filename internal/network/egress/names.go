@@ -24,7 +24,7 @@ func (n names) Judge(name string, _ resolver.Type) resolver.Decision {
 	return resolver.Decision{Allow: v.Allow, BelowAllowed: j.Below(name), Reason: v.Reason}
 }
 
-// asking asks the host's resolver for the guest. Whom it has no room for waits.
+// asking asks the host's resolver for the guest, and waits for room there.
 type asking struct{ g *Guest }
 
 func (a asking) Lookup(ctx context.Context, name string, t resolver.Type) (resolver.Result, error) {
