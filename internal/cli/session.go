@@ -241,8 +241,13 @@ func (a *app) untilSignal(ctx context.Context, do func(context.Context, <-chan o
 	return status, err
 }
 
-// breakWait is how long the daemon has to learn why a VM ended.
-const breakWait = 3 * time.Second
+const (
+	// breakWait is how long the daemon has to learn why a VM ended.
+	breakWait = 3 * time.Second
+	// agentWait is how long an agent must have been gone to be what ended: with a VMM that
+	// dies, its connection may be seen to break first.
+	agentWait = time.Second
+)
 
 // explainBreak says why the stream of a session that began then ended before its
 // command.
@@ -251,6 +256,7 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond) // the daemon pushes no news of a VM to a client
 	defer tick.Stop()
+	var gone time.Time
 	for {
 		v, serr := c.ShowVM(ctx, string(where.ID))
 		if serr != nil {
@@ -260,7 +266,9 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console, Hint: v.Ending.Hint,
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
 		}
-		if v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero() {
+		if agentEnded := v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero(); agentEnded && gone.IsZero() {
+			gone = time.Now()
+		} else if agentEnded && time.Since(gone) >= agentWait {
 			return &api.Fault{Code: api.CodeSilent,
 				Hint:    "the next one answers within seconds; if it does not: banger vm restart " + v.Name + " (what was synced to its disk is kept)",
 				Message: fmt.Sprintf("the agent in the guest of VM %s ended, and this session with it", where.Name)}
