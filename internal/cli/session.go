@@ -256,7 +256,8 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond) // the daemon pushes no news of a VM to a client
 	defer tick.Stop()
-	var gone time.Time
+	var agent error // what is said unless the VM ends too
+	var said <-chan time.Time
 	for {
 		v, serr := c.ShowVM(ctx, string(where.ID))
 		if serr != nil {
@@ -266,17 +267,18 @@ func (a *app) explainBreak(ctx context.Context, c *api.Client, where api.Session
 			return &api.Fault{Code: api.CodeState, Console: v.Ending.Console, Hint: v.Ending.Hint,
 				Message: fmt.Sprintf("VM %s ended under its session: %s", where.Name, endingText(*v.Ending))}
 		}
-		if agentEnded := v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero(); agentEnded && gone.IsZero() {
-			gone = time.Now()
-		} else if agentEnded && time.Since(gone) >= agentWait {
-			return &api.Fault{Code: api.CodeSilent,
+		if agent == nil && (v.AgentEndedAt.After(began) || !v.AgentGoneSince.IsZero()) {
+			agent = &api.Fault{Code: api.CodeSilent,
 				Hint:    "the next one answers within seconds; if it does not: banger vm restart " + v.Name + " (what was synced to its disk is kept)",
 				Message: fmt.Sprintf("the agent in the guest of VM %s ended, and this session with it", where.Name)}
+			said = time.After(agentWait)
 		}
 		select {
 		case <-tick.C:
+		case <-said:
+			return agent
 		case <-ctx.Done():
-			return err
+			return cmp.Or(agent, err)
 		}
 	}
 }
