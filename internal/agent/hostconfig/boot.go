@@ -131,7 +131,12 @@ func (t *tree) stamp(p string) (stamp string, changed time.Time) {
 	if unix.Fstat(fd, &st) != nil {
 		return "", changed
 	}
-	return fmt.Sprintf("%d %d %d.%09d", st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec), time.Unix(st.Ctim.Unix())
+	return stampOf(st), time.Unix(st.Ctim.Unix())
+}
+
+// stampOf is what a file is known again by, as long as nobody changes it.
+func stampOf(st unix.Stat_t) string {
+	return fmt.Sprintf("%d %d %d.%09d", st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec)
 }
 
 // unchanged reports whether all files are as these stamps say.

@@ -2,11 +2,8 @@ package hostconfig
 
 import (
 	"encoding/pem"
-	"fmt"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // bundles are the files of all certificates that an image trusts, of Debian and what
@@ -92,7 +89,7 @@ func (a *applier) extendBundles(certs []Certificate) (first bundle) {
 		}
 		b := bundle{path: p, parts: blockParts(rest, added.String())}
 		if b.is(text) {
-			b.stamp = stampOf(p, st)
+			b.stamp = p + " " + stampOf(st)
 		} else if err := a.tree.replaceParts(p, b.parts[:], 0, &st); err != nil {
 			a.note("%q is not written: %v", p, err)
 		}
@@ -101,11 +98,6 @@ func (a *applier) extendBundles(certs []Certificate) (first bundle) {
 		}
 	}
 	return first
-}
-
-// stampOf is what a file is known again by, unless somebody sets its time.
-func stampOf(p string, st unix.Stat_t) string {
-	return fmt.Sprintf("%s %d %d.%09d", p, st.Size, st.Mtim.Sec, st.Mtim.Nsec)
 }
 
 // is reports whether the bundle has that text.

@@ -69,7 +69,7 @@ func (a *applier) makeStore() error {
 		if err != nil {
 			continue
 		}
-		a.state.Java = javaState{Of: stampOf(p, st)}
+		a.state.Java = javaState{Of: p + " " + stampOf(st)}
 		f := File{Path: javaFile, Mode: 0o644, Content: javaStore(derOf(text))}
 		old, ok := a.mayWrite(f)
 		if !ok {
