@@ -125,10 +125,16 @@ func TestPingHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantEcho(t, f)
+	w.idle()
+}
+
+// wantEcho wants a ping's flow to bring back what it sends.
+func wantEcho(t *testing.T, f *flow.Flow) {
+	t.Helper()
 	mustWrite(t, f, "payload")
 	f.CloseWrite()
 	if got := all(t, f); got != "payload" {
 		t.Errorf("the answer has %q", got)
 	}
-	w.idle()
 }
