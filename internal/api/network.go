@@ -35,6 +35,9 @@ type Network struct {
 	Mode   string        `json:"mode"` // user, none
 	Egress string        `json:"egress,omitempty"`
 	Rules  []NetworkRule `json:"rules"`
+	// Unknown are package clients that the profile would open the way for, if a file of
+	// the host said where they fetch from.
+	Unknown []string `json:"unknown,omitempty"`
 	// Running says that the VM runs; Flows are its connections.
 	Running bool           `json:"running"`
 	Flows   int            `json:"flows"`

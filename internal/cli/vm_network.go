@@ -108,7 +108,9 @@ func (a *app) vmNetworkShow() *cobra.Command {
 		Use:   "show [flags] VM",
 		Short: "Show what a VM may reach",
 		Long: `Show how a VM is connected and what it may reach: its profile, and each rule with
-where it is from. Of a VM that does not run, it is what its next start gives.`,
+where it is from. Package clients of which no file of this machine's says where they
+fetch from are listed as unknown. Of a VM that does not run, it is what its next start
+gives.`,
 		Example:           `  banger vm network show dev`,
 		Args:              args(1, 1, "a VM"),
 		ValidArgsFunction: a.names(1),
@@ -128,6 +130,9 @@ where it is from. Of a VM that does not run, it is what its next start gives.`,
 				fmt.Fprintf(w, "egress\t%s\n", clean(n.Egress))
 				for _, r := range n.Rules {
 					fmt.Fprintf(w, "rule\t%s\t%s\n", clean(r.Rule), clean(r.Origin))
+				}
+				if len(n.Unknown) > 0 {
+					fmt.Fprintf(w, "unknown\t%s\tno file of this machine's says where they fetch from: --allow NAME:443 opens a host\n", clean(strings.Join(n.Unknown, ", ")))
 				}
 				if n.Running {
 					fmt.Fprintf(w, "connections\t%d\n", n.Flows)

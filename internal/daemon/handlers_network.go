@@ -8,6 +8,7 @@ import (
 
 	"banger/internal/api"
 	"banger/internal/instance"
+	"banger/internal/network/policy"
 	"banger/internal/vm"
 )
 
@@ -34,6 +35,9 @@ func (d *Daemon) showNetwork(ctx context.Context, r request, in api.NetworkQuery
 	out := api.Network{Mode: instance.Mode(n), Rules: []api.NetworkRule{}, Running: i.View().HasRun, Flows: n.Flows}
 	if n.Policy != nil {
 		out.Egress = string(n.Policy.Profile)
+		if n.Policy.Profile != policy.DenyAll {
+			out.Unknown = n.Unknown
+		}
 		for _, rule := range n.Policy.Rules {
 			out.Rules = append(out.Rules, api.NetworkRule{Rule: rule.String(), Origin: rule.Origin.String()})
 		}

@@ -79,6 +79,7 @@ func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.N
 	if c.Mirrors == nil || *c.Mirrors {
 		found := mirrors.Read(host)
 		notes = append(notes, found.Notes...)
+		out.Unknown = found.Unknown
 		for _, r := range found.Rules() {
 			rule, err := policy.Parse(policy.Allow, net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))), policy.Origin{Source: policy.FromMirrors, File: r.Origin})
 			if err != nil {

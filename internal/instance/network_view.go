@@ -31,7 +31,7 @@ func (i *Instance) Network(ctx context.Context, name string, port uint16) (super
 	if n == nil || err != nil {
 		return supervisor.NetworkState{}, err
 	}
-	return supervisor.NetworkState{Policy: &n.Policy}, nil
+	return supervisor.NetworkState{Policy: &n.Policy, Unknown: n.Unknown}, nil
 }
 
 const (

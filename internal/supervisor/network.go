@@ -24,6 +24,8 @@ type Network struct {
 	// Host is what the guest gets of the host's configuration: package agent/hostconfig's
 	// Config. It holds no secret.
 	Host json.RawMessage `json:"host,omitempty"`
+	// Unknown are the host's package clients of which no rule of Policy knows where they fetch from.
+	Unknown []string `json:"unknown,omitempty"`
 	// Publish and AutoForward are vm.Network's.
 	Publish     []vm.Forward `json:"publish,omitempty"`
 	AutoForward bool         `json:"auto_forward,omitempty"`
@@ -164,7 +166,7 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 	}
 	n.log.Flush()
 	p := n.guest.Policy()
-	state := NetworkState{Policy: &p, Flows: n.guest.Flows()}
+	state := NetworkState{Policy: &p, Unknown: r.order.Network.Unknown, Flows: n.guest.Flows()}
 	if name := req.URL.Query().Get("name"); name != "" {
 		port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 16)
 		if err != nil {
@@ -179,7 +181,8 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 // NetworkState is a run's network as it is now.
 type NetworkState struct {
 	// Policy is nil for a run without a network.
-	Policy *policy.Policy `json:"policy,omitempty"`
-	Flows  int            `json:"flows"`
-	Check  []egress.Check `json:"check,omitempty"`
+	Policy  *policy.Policy `json:"policy,omitempty"`
+	Unknown []string       `json:"unknown,omitempty"` // as Network has it
+	Flows   int            `json:"flows"`
+	Check   []egress.Check `json:"check,omitempty"`
 }

@@ -154,11 +154,7 @@ func TestUnknown(t *testing.T) {
 		"/home/u/.m2/settings.xml":   "<settings><mirrors><mirror><id>a</id><mirrorOf>*,!central</mirrorOf><url>https://a.example.org</url></mirror></mirrors></settings>",
 		"/home/u/.cargo/config.toml": "[registries.a]\nindex='https://b.example.org'\n",
 	}, "GOPROXY=https://c.example.org", "PIP_INDEX_URL=https://d.example.org"))
-	var got []string
-	for _, u := range f.Unknown {
-		got = append(got, u.Client)
-	}
-	if diff := cmp.Diff([]string{"npm", "uv", "cargo", "maven"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"npm", "uv", "cargo", "maven"}, f.Unknown); diff != "" {
 		t.Errorf("unknown (-want +got):\n%s", diff)
 	}
 }

@@ -47,16 +47,11 @@ type Setting struct {
 	suites   []string // apt: of the distribution's own sources
 }
 
-// Unknown is a client whose default host is in no file.
-type Unknown struct {
-	Client string
-	Line   string // what to type
-}
-
 // Found is what a host's configuration holds. It is not changed after Read.
 type Found struct {
 	Settings []Setting
-	Unknown  []Unknown
+	// Unknown are the clients whose default host is in no file.
+	Unknown []string
 	// Notes are lines for the user: what was not read, and what was left out. They hold
 	// no value of a key.
 	Notes []string
@@ -149,14 +144,14 @@ var defaults = map[string][]string{
 }
 
 // unknown are the clients whose default is not replaced, and which name it in no file.
-func unknown(settings []Setting) (out []Unknown) {
+func unknown(settings []Setting) (out []string) {
 	for _, client := range []string{"npm", "pip", "uv", "go", "cargo", "maven"} {
 		replaced := slices.ContainsFunc(settings, func(s Setting) bool {
 			return s.Client == client && slices.Contains(defaults[client], s.Key) &&
 				(client != "maven" || mirrorsCentral(s.of))
 		})
 		if !replaced {
-			out = append(out, Unknown{Client: client, Line: "--allow NAME:443, with the host that " + client + " fetches from"})
+			out = append(out, client)
 		}
 	}
 	return out
