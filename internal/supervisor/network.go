@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync"
 
 	"banger/internal/channel/control"
+	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
 	"banger/internal/network/dial"
 	"banger/internal/network/egress"
 	"banger/internal/network/policy"
@@ -69,6 +72,7 @@ func (r *run) openNetwork() *network {
 				r.update(func(s *Status) { s.Denied++ })
 			}
 		},
+		Tell: n.tell,
 	})
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
@@ -85,6 +89,18 @@ func (r *run) openNetwork() *network {
 	n.forwards = newForwards(r, n.carriers)
 	n.forwards.open()
 	return n
+}
+
+// tell hands a denial to the guest's agent, and returns which process asked for it, as the agent says.
+func (n *network) tell(ctx context.Context, q netflow.Request) (process string) {
+	f, err := n.carriers.open(ctx, q.Marshal())
+	if err == nil { // no agent takes it
+		f.Reset()
+	}
+	if r := (*flow.RefusedError)(nil); errors.As(err, &r) && r.Code == netflow.Denied {
+		return r.Text
+	}
+	return ""
 }
 
 func (n *network) close() {

@@ -2,10 +2,8 @@ package network
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,50 +13,79 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/vishvananda/netlink"
-
+	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
+	"banger/internal/network/ports"
 )
 
 const (
 	// deniedFile has what the guest was denied, a line each, for the programs in it.
 	deniedFile = "/run/banger/denied"
 	maxDenied  = 64 << 10 // bytes; then the older half goes
+	// sameDenied is for how long the same again is no line of its own: a program looks a name up
+	// for both kinds of addresses.
+	sameDenied = time.Second
 )
 
-var deniedLock sync.Mutex
+// denials are the guest's own: a file of them.
+type denials struct {
+	path string
 
-// denied tells of a connection that the host has denied: the host, who asked for it, and
-// the guest, why.
-func (n *Network) denied(ends pair, why string) {
-	process := findProcess(ends)
-	ctx, cancel := context.WithTimeout(context.Background(), netflow.WhoLimit)
-	defer cancel()
-	f, err := n.open(ctx, netflow.Request{Kind: netflow.Note, Proto: "tcp", Addr: ends.to, From: ends.from, Process: process})
-	if err == nil {
-		f.Close()
-	}
-	if err := addDenied(fmt.Sprintf("%s %s %s %s\n", time.Now().UTC().Format(time.RFC3339), ends.to, process, why)); err != nil {
+	mu   sync.Mutex
+	last string
+	at   time.Time
+}
+
+// denied writes down what the host denies, and tells it which process asked.
+func (n *Network) denied(f *flow.Flow, r netflow.Request) {
+	process := findProcess(r)
+	if err := n.denials.add(r.Text, process); err != nil {
 		n.say("network: %v", err)
 	}
+	f.Refuse(netflow.Denied, process)
 }
 
-// addDenied adds a line to deniedFile.
-func addDenied(line string) error {
-	deniedLock.Lock()
-	defer deniedLock.Unlock()
-	text, err := os.ReadFile(deniedFile)
-	if err != nil && !os.IsNotExist(err) {
+// add adds a line.
+func (d *denials) add(text, process string) error {
+	if process != "" {
+		text += ", asked by " + process
+	}
+	text = oneLine(text)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if text == d.last && now.Sub(d.at) < sameDenied {
+		return nil
+	}
+	d.last, d.at = text, now
+	line := now.UTC().Format(time.RFC3339) + " denied " + text + "\n"
+	if s, err := os.Stat(d.path); err == nil && s.Size() > maxDenied {
+		return d.halve(line)
+	}
+	file, err := os.OpenFile(d.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
 		return err
 	}
-	if len(text) > maxDenied {
-		text = text[len(text)/2:]
-		text = text[bytes.IndexByte(text, '\n')+1:]
+	_, err = file.WriteString(line)
+	if cerr := file.Close(); err == nil {
+		err = cerr
 	}
-	return os.WriteFile(deniedFile, append(text, line...), 0o644)
+	return err
 }
 
-// oneLine replaces what would end a line, or is not to be seen: a process chooses its name.
+// halve drops the older half, and adds a line.
+func (d *denials) halve(line string) error {
+	text, err := os.ReadFile(d.path)
+	if err != nil {
+		return err
+	}
+	text = text[len(text)/2:]
+	text = text[bytes.IndexByte(text, '\n')+1:]
+	return os.WriteFile(d.path, append(text, line...), 0o644)
+}
+
+// oneLine replaces what would end a line, or is not to be seen: a process chooses its name, and
+// what it looks up.
 func oneLine(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -68,15 +95,20 @@ func oneLine(name string) string {
 	}, name)
 }
 
-// findProcess returns the name and number of the process that has a connection's end, ""
-// if it is not found: one in a namespace of its own is not.
-func findProcess(ends pair) string {
-	s, err := netlink.SocketGet(tcpAddr(ends.from.Addr(), ends.from.Port()), tcpAddr(ends.to.Addr(), ends.to.Port()))
-	// The kernel looks at the ports only.
-	if err != nil || s.INode == 0 || !s.ID.Source.Equal(ends.from.Addr().AsSlice()) || !s.ID.Destination.Equal(ends.to.Addr().AsSlice()) {
+// findProcess returns the name and number of the process that has the guest's end of what is
+// denied, "" if it is not found: one in a namespace of its own is not.
+func findProcess(r netflow.Request) string {
+	var s ports.Socket
+	var err error
+	if r.Proto == netflow.TCP {
+		s, err = ports.Peer(r.From, r.Addr)
+	} else {
+		s, err = ports.Datagram(r.Proto, r.From, r.Addr)
+	}
+	if err != nil {
 		return ""
 	}
-	want := fmt.Sprintf("socket:[%d]", s.INode)
+	want := fmt.Sprintf("socket:[%d]", s.Inode)
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	slices.SortFunc(processes, func(a, b string) int { return number(b) - number(a) }) // the newest first
 	for _, p := range processes {
@@ -87,10 +119,6 @@ func findProcess(ends pair) string {
 		}
 	}
 	return ""
-}
-
-func tcpAddr(a interface{ AsSlice() []byte }, port uint16) net.Addr {
-	return &net.TCPAddr{IP: a.AsSlice(), Port: int(port)}
 }
 
 func number(path string) int {

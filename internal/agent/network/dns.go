@@ -57,9 +57,10 @@ func (n *Network) answerQuestions(c *net.UDPConn) error {
 			return // it is asked again
 		}
 		question := append([]byte(nil), text...)
+		request := netflow.Request{Kind: netflow.DNS, From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), Addr: netip.AddrPortFrom(to, portDNS)}
 		n.running.Go(func() { // bounded by questionLimit
 			defer func() { <-n.questions }()
-			if answer, err := n.ask(question); err == nil {
+			if answer, err := n.ask(request, question); err == nil {
 				c.WriteMsgUDPAddrPort(answer, sourceControl(to), from)
 			}
 		})
@@ -67,10 +68,10 @@ func (n *Network) answerQuestions(c *net.UDPConn) error {
 }
 
 // ask asks the host a question of DNS.
-func (n *Network) ask(question []byte) ([]byte, error) {
+func (n *Network) ask(r netflow.Request, question []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), questionLimit)
 	defer cancel()
-	f, err := n.open(ctx, netflow.Request{Kind: netflow.DNS})
+	f, err := n.open(ctx, r)
 	if err != nil {
 		return nil, err
 	}

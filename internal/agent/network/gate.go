@@ -103,7 +103,7 @@ func (g *gate) syn(q *nfqueue.Nfqueue, id uint32, p packet) {
 	}
 	request := netflow.Request{Kind: netflow.Connect, Addr: ends.to, From: ends.from}
 	if ends.to.Port() == portDNS {
-		request = netflow.Request{Kind: netflow.DNS, TCP: true}
+		request.Kind, request.TCP = netflow.DNS, true
 	}
 	g.n.running.Go(func() { // bounded by connectLimit
 		ctx, cancel := context.WithTimeout(context.Background(), connectLimit)
@@ -121,11 +121,7 @@ func (g *gate) syn(q *nfqueue.Nfqueue, id uint32, p packet) {
 				defer g.mu.Unlock()
 				delete(g.asked, ends)
 			}()
-			code := refusal(err)
-			if code == netflow.Denied {
-				g.n.denied(ends, textOf(err))
-			}
-			q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markOf(code)))
+			q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markOf(refusal(err))))
 			return
 		}
 		if err := q.SetVerdict(id, nfqueue.NfAccept); err != nil {
@@ -162,20 +158,24 @@ func markOf(code byte) uint32 {
 	return markUnreachable
 }
 
-// datagram refuses a datagram, and tells the host of it.
+// datagram refuses a datagram when the host has heard of it. The host wants to hear of no QUIC:
+// whoever speaks it goes on by TCP, at once.
 func (n *Network) datagram(q *nfqueue.Nfqueue, id uint32, p packet) {
-	q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markPort))
+	refuse := func() { q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markPort)) }
 	ends, err := p.ports()
-	if err != nil || p.protocol != unix.IPPROTO_UDP {
+	if err != nil || p.protocol != unix.IPPROTO_UDP || ends.to.Port() == portQUIC {
+		refuse()
 		return
 	}
 	select {
 	case n.notes <- struct{}{}:
 	default: // the host has heard enough
+		refuse()
 		return
 	}
 	n.running.Go(func() { // bounded by noteLimit
 		defer func() { <-n.notes }()
+		defer refuse()
 		ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 		defer cancel()
 		if f, err := n.open(ctx, netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: ends.to, From: ends.from}); err == nil {

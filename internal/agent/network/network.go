@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +51,7 @@ type Network struct {
 	inner      *namespace
 	carriers   carriers
 	gate       gate
+	denials    denials
 	questions  chan struct{} // one for each datagram of DNS under way
 	pings      chan struct{}
 	notes      chan struct{}
@@ -122,7 +122,7 @@ func Resume(o Options) (*Network, error) {
 func newNetwork(in *namespace, o Options) *Network {
 	n := &Network{
 		options: o, say: o.Say, inner: in,
-		questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
+		denials: denials{path: deniedFile}, questions: make(chan struct{}, maxQuestions), pings: make(chan struct{}, maxPings), notes: make(chan struct{}, maxNotes),
 	}
 	n.carriers.init()
 	n.ClockChecked()
@@ -171,15 +171,23 @@ func (n *Network) listen(ipv6 bool) error {
 }
 
 // Serve takes carriers of flows, which the host opens, from l until it is closed.
-func (n *Network) Serve(l net.Listener) error { return n.carriers.serve(l, n.listener) }
+func (n *Network) Serve(l net.Listener) error { return n.carriers.serve(l, n.answerHost) }
 
-// listener answers the host's flows: connections to what listens in the guest.
-func (n *Network) listener(f *flow.Flow) {
+// answerHost answers the host's flows.
+func (n *Network) answerHost(f *flow.Flow) {
 	r, err := netflow.Parse(f.Header())
-	if err != nil || r.Kind != netflow.Listener {
+	switch {
+	case err == nil && r.Kind == netflow.Listener:
+		listener(f, r)
+	case err == nil && r.Kind == netflow.Denial:
+		n.denied(f, r)
+	default:
 		f.Refuse(netflow.Refused, fmt.Sprintf("the agent knows no flow of the kind %q", r.Kind))
-		return
 	}
+}
+
+// listener connects to what listens in the guest.
+func listener(f *flow.Flow, r netflow.Request) {
 	c, err := net.Dial("tcp", r.Addr.String())
 	if err != nil {
 		f.Refuse(codeOf(err), err.Error())
@@ -204,15 +212,6 @@ func (n *Network) open(ctx context.Context, r netflow.Request) (*flow.Flow, erro
 			return f, err
 		}
 	}
-}
-
-// textOf is what the host says of a flow that it refused.
-func textOf(err error) string {
-	var r *flow.RefusedError
-	if errors.As(err, &r) {
-		return strings.ToValidUTF8(strings.ReplaceAll(r.Text, "\n", " "), "?")
-	}
-	return err.Error()
 }
 
 // refusal is the code of a flow that could not be opened: what is not the host's word is

@@ -67,7 +67,7 @@ func (n *Network) ping(q *nfqueue.Nfqueue, id uint32, p packet) {
 		defer func() { <-n.pings }()
 		ctx, cancel := context.WithTimeout(context.Background(), pingLimit)
 		defer cancel()
-		f, err := n.open(ctx, netflow.Request{Kind: netflow.Ping, Addr: netip.AddrPortFrom(p.to, 0)})
+		f, err := n.open(ctx, netflow.Request{Kind: netflow.Ping, Addr: netip.AddrPortFrom(p.to, 0), From: netip.AddrPortFrom(p.from, uint16(echo.ID))})
 		if err != nil {
 			q.SetVerdictWithOption(id, nfqueue.NfAccept, nfqueue.WithMark(markOf(refusal(err))))
 			return

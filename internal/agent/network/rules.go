@@ -33,6 +33,7 @@ const (
 	icmpEcho       = 8
 	icmp6Echo      = 128
 	portDNS        = 53
+	portQUIC       = 443
 	rejectICMPX    = 2 // NFT_REJECT_ICMPX_UNREACH
 	rejectReset    = 1 // NFT_REJECT_TCP_RST
 	icmpxPort      = 1

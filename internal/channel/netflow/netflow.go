@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Kinds of flows. The guest opens the first three, the host the last.
+// Kinds of flows. The guest opens the first four, the host the others.
 const (
 	// Connect asks the host for a TCP connection to Addr. The flow is accepted when it is
 	// there, and carries its bytes.
@@ -22,11 +22,14 @@ const (
 	// data. The flow is accepted when the policy allows it, and carries the answer's data; it is
 	// reset if there is no answer.
 	Ping = "ping"
-	// Note tells the host of a packet that goes nowhere, or which process asked for a connection
-	// that was denied. It is refused when it is recorded.
+	// Note tells the host of a datagram that goes nowhere. It is refused when it is recorded.
 	Note = "note"
 	// Listener asks the agent for a connection to a port on the guest's own addresses.
 	Listener = "listener"
+	// Denial tells the agent what of the guest's was denied, before the process that asked has its
+	// answer. The agent keeps Text for the programs in the guest, and refuses the flow, with the
+	// code Denied and the process's name and number as its text, "" if it is not found.
+	Denial = "denial"
 )
 
 // Codes of refusals, as the process in the guest sees them.
@@ -37,23 +40,33 @@ const (
 	Busy                   // a limit of the VM's is reached: RST
 )
 
-// WhoLimit is for how long the host waits to hear which process asked for a connection that it
-// has denied, and then records the denial without. The agent gives the process its answer when the
-// host has heard that, or after as long: then it is recorded.
+// WhoLimit is for how long the host waits to hear which process asked for what it denies, and
+// then records the denial without.
 const WhoLimit = 2 * time.Second
+
+// MaxProcess bounds the name and number of a process, in bytes.
+const MaxProcess = 64
+
+// Protocols of what is denied, as From of a Denial has a port: of a ping it is the echo's
+// identifier.
+const (
+	TCP  = "tcp"
+	UDP  = "udp"
+	ICMP = "icmp"
+)
 
 // Request is a flow's header.
 type Request struct {
 	Kind string         `json:"kind"`
 	Addr netip.AddrPort `json:"addr,omitzero"`
-	// From is the guest's end, of a Connect or a Note.
+	// From is the guest's end, but of a Listener.
 	From netip.AddrPort `json:"from,omitzero"`
-	// Proto is a Note's: "udp", or "tcp" of a connection that was denied.
+	// Proto is what carries a Denial's packets: TCP, UDP or ICMP.
 	Proto string `json:"proto,omitempty"`
 	// TCP says that the DNS question came by TCP.
 	TCP bool `json:"tcp,omitempty"`
-	// Process is who asks, as the guest says: at most 64 bytes, to be escaped.
-	Process string `json:"process,omitempty"`
+	// Text is a Denial's, for people: what was denied, why, and what would allow it.
+	Text string `json:"text,omitempty"`
 }
 
 // Marshal is r as a flow's header.
@@ -70,9 +83,6 @@ func Parse(header []byte) (Request, error) {
 	var r Request
 	if err := json.Unmarshal(header, &r); err != nil {
 		return r, fmt.Errorf("read a flow's header: %w", err)
-	}
-	if len(r.Process) > 64 {
-		r.Process = r.Process[:64]
 	}
 	return r, nil
 }

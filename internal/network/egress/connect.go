@@ -16,9 +16,8 @@ import (
 
 // connection is one that the guest has.
 type connection struct {
-	from    netip.AddrPort // the guest's end
-	flow    *flow.Flow
-	process string // whose it is, as the guest says
+	asker asker
+	flow  *flow.Flow
 
 	mu       sync.Mutex
 	question policy.Question
@@ -40,23 +39,35 @@ func (c *connection) judge(j *policy.Judge) policy.Verdict {
 	return c.verdict
 }
 
-// rejudge ends the connection if j denies it, and reports whether it did.
-func (g *Guest) rejudge(c *connection, j *policy.Judge) (ended bool) {
+// rejudge reports whether the connection is over because j denies it, and was not before: the
+// caller ends it.
+func (c *connection) rejudge(j *policy.Judge) (v policy.Verdict, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
-		return false
+		return v, false
 	}
-	if v := c.judge(j); !v.Allow {
-		g.end(c, v)
-	}
+	v = c.judge(j)
+	c.over = !v.Allow
+	return v, c.over
+}
+
+func (c *connection) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.over
 }
 
-// end resets a connection that is denied. Its mutex is held.
-func (g *Guest) end(c *connection, v policy.Verdict) {
-	c.over = true
-	g.deny(c.question, v, c.process)
+// asked is what the policy is asked about the connection.
+func (c *connection) asked() policy.Question {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.question
+}
+
+// end resets a connection that is over, and denied by v.
+func (g *Guest) end(c *connection, v policy.Verdict, limit time.Duration) {
+	g.deny(c.asker, c.asked(), v, limit)
 	c.flow.Reset()
 }
 
@@ -102,7 +113,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 			cancel()
 		}
 	})
-	c := &connection{flow: f, from: r.From, process: r.Process, by: g.judged(), question: g.question(ctx, r.Addr)}
+	c := &connection{flow: f, asker: askerOf(netflow.TCP, r), by: g.judged(), question: g.question(ctx, r.Addr)}
 	c.verdict = c.by.Judge(c.question)
 	if !c.verdict.Allow {
 		g.refuse(c, c.verdict)
@@ -111,7 +122,7 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 	conn, err := g.dial(ctx, c.question, c.verdict)
 	if err != nil {
 		if dial.ReasonOf(err) == dial.Denied {
-			g.deny(c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, r.Process)
+			g.deny(c.asker, c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, netflow.WhoLimit)
 		}
 		refuse(f, err)
 		return nil, nil
@@ -146,13 +157,12 @@ func (g *Guest) keep(ctx context.Context, c *connection) bool {
 	if changed {
 		c.question.Denied = denied
 	}
-	v := c.judge(j)
-	if !v.Allow && !c.over {
-		c.over = true
+	c.mu.Unlock()
+	v, denies := c.rejudge(j)
+	if denies {
 		g.refuse(c, v)
 	}
-	over := c.over
-	c.mu.Unlock()
+	over := c.isOver()
 	if over {
 		g.forget(c)
 	}
@@ -255,16 +265,12 @@ func (g *Guest) proxy(ctx context.Context, q policy.Question, name string) *dial
 }
 
 func (g *Guest) busy(f *flow.Flow, r netflow.Request) {
-	g.over(f, Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: string(policy.TCP), Reason: overDials, Process: r.Process})
+	g.over(f, Event{Addr: r.Addr.Addr().String(), Port: r.Addr.Port(), Proto: string(policy.TCP), Reason: overDials})
 }
 
 // refuse refuses a connection that is denied before it is there.
 func (g *Guest) refuse(c *connection, v policy.Verdict) {
-	if c.from.IsValid() && c.process == "" {
-		g.denyLater(c.from, c.question, v)
-	} else {
-		g.deny(c.question, v, c.process)
-	}
+	g.deny(c.asker, c.asked(), v, netflow.WhoLimit)
 	c.flow.Refuse(netflow.Denied, refusalText(v))
 }
 
@@ -280,15 +286,8 @@ func refusalText(v policy.Verdict) string {
 	return text
 }
 
-// note records a packet that went nowhere, and which process asked for a connection that
-// was denied.
+// note records a datagram that goes nowhere.
 func (g *Guest) note(r netflow.Request) {
-	if r.Proto == string(policy.TCP) {
-		if d := g.waiting.take(r.From); d != nil {
-			d(r.Process)
-		}
-		return
-	}
 	if !g.noteRate.take(time.Now()) {
 		g.excess.add(Event{Proto: string(policy.UDP), Reason: overNotes})
 		return
@@ -303,5 +302,5 @@ func (g *Guest) note(r netflow.Request) {
 		v.Reason = "UDP is not carried, but for DNS and the time"
 	}
 	v.Hint = ""
-	g.deny(q, v, r.Process)
+	g.deny(askerOf(netflow.UDP, r), q, v, netflow.WhoLimit)
 }

@@ -61,6 +61,9 @@ type Config struct {
 	// Record takes what was denied, each time, but what is over a limit: that is counted. It must
 	// not wait.
 	Record func(Event)
+	// Tell hands a Denial to the guest, and returns the process that the guest says asked for
+	// it: "" if there is no answer before ctx ends. Nil tells nobody.
+	Tell func(ctx context.Context, r netflow.Request) (process string)
 }
 
 // VMs are other VMs than the guest's, by their names with policy.VMSuffix.
@@ -93,10 +96,9 @@ type Guest struct {
 	life context.Context
 	stop context.CancelFunc
 
-	dials, pings, questions, lookups           chan struct{}
+	dials, pings, questions, lookups, telling  chan struct{}
 	dialRate, pingRate, questionRate, noteRate bucket
 	excess                                     excess
-	waiting                                    waiting
 	lookLimit, dnsIdle                         time.Duration
 
 	setting sync.Mutex // held while the policy is changed
@@ -115,7 +117,7 @@ func New(c Config) *Guest {
 	g := &Guest{
 		cfg: c, pins: resolver.NewPins(), synthetic: &resolver.Synthetic{},
 		dials: make(chan struct{}, maxDials), pings: make(chan struct{}, maxPings),
-		questions: make(chan struct{}, maxDNS), lookups: make(chan struct{}, maxLookups),
+		questions: make(chan struct{}, maxDNS), lookups: make(chan struct{}, maxLookups), telling: make(chan struct{}, maxTelling),
 		dialRate: bucket{rate: dialRate, burst: dialBurst}, pingRate: bucket{rate: pingRate, burst: pingBurst},
 		questionRate: bucket{rate: questionRate, burst: questionBurst}, noteRate: bucket{rate: noteRate, burst: noteBurst},
 		lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
@@ -146,7 +148,6 @@ func (g *Guest) Close() {
 		c.flow.Reset()
 	}
 	g.mu.Unlock()
-	g.waiting.flush()
 	g.excess.flush()
 	g.denied.wait()
 }
@@ -186,10 +187,16 @@ func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 		live = append(live, c)
 	}
 	g.mu.Unlock()
-	for _, c := range live { // asks the kernel for routes: without the lock
-		if g.rejudge(c, j) {
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	rejudge := func(c *connection) {
+		if v, over := c.rejudge(j); over {
 			ended++
+			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
 		}
+	}
+	for _, c := range live { // asks the kernel for routes: without the lock
+		rejudge(c)
 	}
 	for _, c := range live {
 		c.mu.Lock()
@@ -202,8 +209,8 @@ func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 		c.mu.Lock()
 		c.question.Denied = denied
 		c.mu.Unlock()
-		if len(denied) > 0 && g.rejudge(c, j) {
-			ended++
+		if len(denied) > 0 {
+			rejudge(c)
 		}
 	}
 	return ended
@@ -242,21 +249,6 @@ func (g *Guest) Handle(f *flow.Flow) {
 func (g *Guest) record(e Event) {
 	e.Time = time.Now().UTC()
 	g.cfg.Record(e)
-}
-
-// deny records a denial.
-func (g *Guest) deny(q policy.Question, v policy.Verdict, process string) {
-	if v.Quiet {
-		return
-	}
-	e := Event{Name: v.Name, Port: q.Port, Proto: string(q.Proto), Reason: v.Reason, Allow: v.Hint, Process: process}
-	if e.Name == "" && len(q.Names) > 0 {
-		e.Name = q.Names[0]
-	}
-	if q.Addr.IsValid() {
-		e.Addr = q.Addr.String()
-	}
-	g.record(e)
 }
 
 // codes are what the guest's process sees of a connection that was not made.

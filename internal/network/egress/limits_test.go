@@ -45,7 +45,7 @@ func TestFlood(t *testing.T) {
 	if busy.Load()+many.Load() < 1000 || other.Load() == 0 {
 		t.Errorf("%d and %d are refused because there are too many, %d have no answer", busy.Load(), many.Load(), other.Load())
 	}
-	w.recorded("too many", "[curl]")
+	w.recorded("too many")
 	w.told(overDials, int(busy.Load()), took)
 	w.idle()
 	addr := serve(t, publicAddr, 0, echo)
@@ -224,7 +224,7 @@ func TestNote(t *testing.T) {
 	w.slow = 50 * time.Millisecond
 	note := func(to string) {
 		t.Helper()
-		_, err := w.open(netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: netip.MustParseAddrPort(to), Process: "quic"})
+		_, err := w.open(netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: netip.MustParseAddrPort(to), From: netip.MustParseAddrPort("10.0.2.15:5001")})
 		if refusal(err) != netflow.Denied {
 			t.Errorf("a note: %v", err)
 		}
@@ -234,7 +234,7 @@ func TestNote(t *testing.T) {
 	if n := w.count(); n != 1 {
 		t.Errorf("%d events are recorded, want one, and none for QUIC: it is tried before TCP", n)
 	}
-	w.recorded("udp", publicAddr.String(), "port=5000", "UDP is not carried", "[quic]")
+	w.recorded("udp", publicAddr.String(), "port=5000", "UDP is not carried", "[udp:5001]")
 	w.slow = 0
 	w.g.noteRate = bucket{rate: 1e-6, burst: 3}
 	begun := time.Now()
@@ -242,36 +242,4 @@ func TestNote(t *testing.T) {
 		note(fmt.Sprintf("93.184.216.34:%d", 6000+n))
 	}
 	w.told(overNotes, 17, time.Since(begun))
-}
-
-// A connection that is denied is recorded when the guest has said which process asked, also if
-// it doesn't know, and when it ends before that.
-func TestNoteOfDenial(t *testing.T) {
-	w := newWorld(t, setup{policy: "deny"})
-	w.slow = 50 * time.Millisecond
-	deny := func(port uint16) netip.AddrPort {
-		t.Helper()
-		from := netip.AddrPortFrom(netip.MustParseAddr("10.0.2.15"), port)
-		_, err := w.open(netflow.Request{Kind: netflow.Connect, Addr: netip.MustParseAddrPort("93.184.216.34:80"), From: from})
-		if refusal(err) != netflow.Denied {
-			t.Fatalf("connect: %v", err)
-		}
-		return from
-	}
-	for n, process := range []string{"curl[7]", ""} {
-		from := deny(40000 + uint16(n))
-		_, err := w.open(netflow.Request{Kind: netflow.Note, Proto: "tcp", From: from, Process: process})
-		if refusal(err) != netflow.Denied {
-			t.Errorf("a note: %v", err)
-		}
-		if got := w.count(); got != n+1 {
-			t.Errorf("when the guest has the answer, %d denials are recorded, want %d", got, n+1)
-		}
-		w.recorded("tcp 93.184.216.34", "["+process+"]")
-	}
-	deny(40002)
-	w.g.Close()
-	if n := w.count(); n != 3 {
-		t.Errorf("at the end %d denials are recorded, want 3", n)
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/flow"
+	"banger/internal/channel/netflow"
 	"banger/internal/network/policy"
 )
 
@@ -109,14 +110,14 @@ func (l *looking) decide(said policy.Said) error {
 	}
 	l.c.mu.Lock()
 	l.c.said = &said
-	if !l.c.over && l.c.verdict.Look {
-		if v := l.c.judge(l.g.judged()); !v.Allow {
-			l.g.end(l.c, v)
+	look := l.c.verdict.Look
+	l.c.mu.Unlock()
+	if look {
+		if v, over := l.c.rejudge(l.g.judged()); over {
+			l.g.end(l.c, v, netflow.WhoLimit)
 		}
 	}
-	over := l.c.over
-	l.c.mu.Unlock()
-	if over {
+	if l.c.isOver() {
 		l.first, l.err = nil, errDenied
 		return l.err
 	}

@@ -124,7 +124,7 @@ func TestFirstBytes(t *testing.T) {
 					if text, err := io.ReadAll(struct{ io.Reader }{f}); !errors.Is(err, flow.ErrReset) {
 						t.Errorf("%q came, %v, want %v", text, err, flow.ErrReset)
 					}
-					w.recorded("tcp", publicAddr.String(), row.denied, row.hint, "[curl]")
+					w.recorded("tcp", publicAddr.String(), row.denied, row.hint, "[tcp:40000]")
 					if text := <-got; bytes.Contains(text, []byte("evil")) {
 						t.Errorf("the server got %q", text)
 					}
@@ -185,7 +185,7 @@ func TestFirstBytesInTime(t *testing.T) {
 			if text, err := io.ReadAll(struct{ io.Reader }{f}); !errors.Is(err, flow.ErrReset) {
 				t.Errorf("%q: %q came, %v, want %v", send, text, err, flow.ErrReset)
 			}
-			w.recorded("it ends in the middle", "[curl]")
+			w.recorded("it ends in the middle", "[tcp:40000]")
 			w.idle()
 		})
 	}

@@ -68,7 +68,7 @@ func (g *Guest) hasProxy(name string) bool {
 
 // local answers for the names of the host's loopback, and for those of VMs that are allowed:
 // others are denied as any name is.
-func (g *Guest) local(name string) ([]netip.Addr, bool) {
+func (g *Guest) local(ctx context.Context, name string) ([]netip.Addr, bool) {
 	if strings.HasSuffix(name, policy.VMSuffix) {
 		v := g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP})
 		if !v.Allow {
@@ -84,15 +84,15 @@ func (g *Guest) local(name string) ([]netip.Addr, bool) {
 		return nil, false
 	}
 	if v := g.judged().Judge(policy.Question{Names: []string{name}, Proto: policy.TCP}); !v.Allow {
-		g.record(Event{Name: name, Proto: "dns", Reason: v.Reason})
+		g.refused(ctx, resolver.Refusal{Name: name, Denied: true, Reason: v.Reason})
 		return nil, true
 	}
 	return []netip.Addr{gateway}, true
 }
 
-// refused records a question that was not answered: the policy denied it, or the host
-// could not.
-func (g *Guest) refused(r resolver.Refusal) {
+// refused records a question that is not answered: the policy denies it, or the host
+// can't.
+func (g *Guest) refused(ctx context.Context, r resolver.Refusal) {
 	if !r.Denied {
 		g.record(Event{Name: r.Name, Proto: "dns", Reason: r.Reason, Failed: true})
 		return
@@ -110,7 +110,8 @@ func (g *Guest) refused(r resolver.Refusal) {
 	if v.Reason == r.Reason { // else it is a limit of the resolver's
 		e.Allow = v.Hint
 	}
-	g.record(e)
+	a, _ := ctx.Value(askerKey{}).(asker)
+	g.recordDenial(a, e, netflow.WhoLimit)
 }
 
 // namesOf are the names by which the guest was given an address.
@@ -143,6 +144,11 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 	}
 	defer f.Close()
 	defer context.AfterFunc(g.life, f.Reset)()
+	a := askerOf(netflow.UDP, r)
+	if r.TCP {
+		a.proto = netflow.TCP
+	}
+	ctx := context.WithValue(g.life, askerKey{}, a)
 	idle := time.AfterFunc(g.dnsIdle, f.Reset)
 	defer idle.Stop()
 	for {
@@ -151,7 +157,7 @@ func (g *Guest) dns(f *flow.Flow, r netflow.Request) {
 			break
 		}
 		g.questionRate.wait(g.life)
-		answer := g.resolver.Answer(g.life, question, r.TCP)
+		answer := g.resolver.Answer(ctx, question, r.TCP)
 		if answer == nil {
 			break
 		}

@@ -35,7 +35,7 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	v := g.judged().Judge(q)
 	switch {
 	case !v.Allow:
-		g.deny(q, v, r.Process)
+		g.deny(askerOf(netflow.ICMP, r), q, v, netflow.WhoLimit)
 		f.Refuse(netflow.Denied, refusalText(v))
 		return
 	case byProxy || v.Target == policy.ToVM:

@@ -74,14 +74,14 @@ func TestSetPolicy(t *testing.T) {
 		t.Errorf("%d connections are ended by a denied name, want 1", n)
 	}
 	cut(t, "to the address of a denied name", literal)
-	w.recorded("is an address of bad.example", "[curl]")
+	w.recorded("is an address of bad.example", "[tcp:40000]")
 	w.refused(netip.AddrPortFrom(goneAddr, 443), netflow.Unreachable, "")
 
 	if n := w.g.SetPolicy(parsePolicy(t, "deny --allow site.example")); n != 1 {
 		t.Errorf("%d connections are ended by a profile, want 1", n)
 	}
 	cut(t, "with another SNI", evil)
-	w.recorded("its TLS says evil.example", "--allow evil.example", "[curl]")
+	w.recorded("its TLS says evil.example", "--allow evil.example", "[tcp:40000]")
 	goesOn(t, "with the SNI", good)
 	goesOn(t, "with other bytes", plain)
 	part.Write(hello(t, "evil.example")[20:])
@@ -170,7 +170,7 @@ func TestKernel(t *testing.T) {
 	w := newWorld(t, setup{policy: "public", routes: policy.Kernel{}})
 	addr := serve(t, publicAddr, 443, echo)
 	w.refused(addr, netflow.Denied, "this host's own")
-	w.recorded(publicAddr.String(), "port=443", "this host's own", "--allow host:443", "[curl]")
+	w.recorded(publicAddr.String(), "port=443", "this host's own", "--allow host:443", "[tcp:40000]")
 	w.refused(netip.AddrPortFrom(goneAddr, 443), netflow.Unreachable, "")
 }
 
@@ -329,5 +329,5 @@ func TestRecheck(t *testing.T) {
 	cut(t, "to the VPN", fs[0])
 	goesOn(t, "that is allowed", fs[1])
 	goesOn(t, "to another", fs[2])
-	w.recorded("tcp 93.184.216.34", "--allow 93.184.216.34:", "[curl]")
+	w.recorded("tcp 93.184.216.34", "--allow 93.184.216.34:", "[tcp:40000]")
 }

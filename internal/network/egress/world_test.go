@@ -43,9 +43,10 @@ type world struct {
 	dns   *nameserver
 	guest *flow.Session
 
-	mu     sync.Mutex
-	events []Event
-	slow   time.Duration // how long it takes to record one
+	mu      sync.Mutex
+	events  []Event
+	denials []netflow.Request // that the guest was told
+	slow    time.Duration     // how long it takes to record one
 }
 
 type setup struct {
@@ -79,6 +80,7 @@ func newWorld(t testing.TB, s setup) *world {
 			time.Sleep(w.slow)
 			w.events = append(w.events, e)
 		},
+		Tell: w.tell,
 	})
 	var carrier *flow.Session
 	w.guest, carrier = w.carrier()
@@ -108,6 +110,18 @@ func (w *world) carrier() (guest, host *flow.Session) {
 	}
 	guest = flow.New(ends[0], false, 0, func(f *flow.Flow) { f.Refuse(9, "not here") })
 	return guest, flow.New(ends[1], true, 0, w.g.Handle)
+}
+
+// tell is the guest that hears of a denial: what asks from port 1 never says who it is.
+func (w *world) tell(ctx context.Context, r netflow.Request) string {
+	w.mu.Lock()
+	w.denials = append(w.denials, r)
+	w.mu.Unlock()
+	if r.From.Port() == 1 {
+		<-ctx.Done()
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", r.Proto, r.From.Port())
 }
 
 // parsePolicy reads a profile and flags.
@@ -141,7 +155,7 @@ func (w *world) open(r netflow.Request) (*flow.Flow, error) {
 }
 
 func (w *world) connect(to netip.AddrPort) (*flow.Flow, error) {
-	return w.open(netflow.Request{Kind: netflow.Connect, Addr: to, From: netip.MustParseAddrPort("10.0.2.15:40000"), Process: "curl"})
+	return w.open(netflow.Request{Kind: netflow.Connect, Addr: to, From: netip.MustParseAddrPort("10.0.2.15:40000")})
 }
 
 func (w *world) mustConnect(to netip.AddrPort) *flow.Flow {
@@ -235,7 +249,7 @@ func (w *world) until(what string, is func() bool) {
 // ask sends one question of DNS on a flow of its own.
 func (w *world) ask(name string, t dnsmessage.Type) dnsmessage.Message {
 	w.t.Helper()
-	f, err := w.open(netflow.Request{Kind: netflow.DNS})
+	f, err := w.open(netflow.Request{Kind: netflow.DNS, From: netip.MustParseAddrPort("10.0.2.15:40001"), Addr: netip.MustParseAddrPort("10.0.2.3:53")})
 	if err != nil {
 		w.t.Fatalf("open a flow for DNS: %v", err)
 	}

@@ -57,19 +57,42 @@ func processesOf(proc string, inodes []uint32) map[uint32]Process {
 	return out
 }
 
+// Datagram finds the socket of "udp", or of "icmp" (whose port is the echo's identifier), that
+// has the end local: one that is connected to remote before others. ErrNoSocket says that there
+// is none.
+func Datagram(protocol string, local, remote netip.AddrPort) (found Socket, err error) {
+	local, remote = unmap(local), unmap(remote)
+	if protocol != "udp" && protocol != "icmp" {
+		return Socket{}, fmt.Errorf("find a socket of %q: only udp and icmp are looked at", protocol)
+	}
+	all, err := socketsOfProc("/proc", protocol, func(s Socket) bool {
+		return s.Inode != 0 && s.Addr.Port() == local.Port() && (s.Addr.Addr() == local.Addr() || s.Addr.Addr().IsUnspecified())
+	})
+	if err != nil {
+		return Socket{}, err
+	}
+	err = ErrNoSocket
+	for _, s := range all {
+		if err != nil || s.Remote.Addr() == remote.Addr() {
+			found, err = s, nil
+		}
+	}
+	return found, err
+}
+
 func listeningOfProc(proc string) ([]Socket, error) {
-	return socketsOfProc(proc, func(s Socket) bool { return s.listen })
+	return socketsOfProc(proc, "tcp", func(s Socket) bool { return s.listen })
 }
 
 func connectionsOfProc(proc string) ([]Socket, error) {
-	return socketsOfProc(proc, func(s Socket) bool { return !s.listen })
+	return socketsOfProc(proc, "tcp", func(s Socket) bool { return !s.listen })
 }
 
-// socketsOfProc reads the tables of proc(5), which any kernel with TCP has.
-func socketsOfProc(proc string, keep func(Socket) bool) (out []Socket, err error) {
-	for _, name := range []string{"tcp", "tcp6"} {
-		f, err := os.Open(filepath.Join(proc, "net", name))
-		if errors.Is(err, fs.ErrNotExist) && name == "tcp6" {
+// socketsOfProc reads the tables of proc(5), which any kernel with the protocol has.
+func socketsOfProc(proc, protocol string, keep func(Socket) bool) (out []Socket, err error) {
+	for _, name := range []string{protocol, protocol + "6"} {
+		f, err := os.Open(filepath.Join(proc, "thread-self/net", name))
+		if errors.Is(err, fs.ErrNotExist) && name != protocol {
 			continue
 		}
 		if err != nil {

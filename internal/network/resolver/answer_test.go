@@ -131,10 +131,10 @@ func TestAnswer(t *testing.T) {
 	var refusals []Refusal
 	r := &Resolver{
 		Upstream: up, Policy: allowed{"example.org", ".example.org", "deep.below.example.com"}, Pins: NewPins(),
-		Local: func(name string) ([]netip.Addr, bool) {
+		Local: func(_ context.Context, name string) ([]netip.Addr, bool) {
 			return []netip.Addr{netip.MustParseAddr("10.0.2.2")}, name == "host.banger.internal"
 		},
-		Report: func(f Refusal) { refusals = append(refusals, f) },
+		Report: func(_ context.Context, f Refusal) { refusals = append(refusals, f) },
 	}
 	rows := []struct {
 		name  string
@@ -335,7 +335,7 @@ func TestAnswerTextBudget(t *testing.T) {
 	var refusals []Refusal
 	r := &Resolver{
 		Upstream: of(record("example.org.", 60, "TXT", strings.Repeat("x", 250))), Policy: allowed{"example.org"}, Pins: NewPins(),
-		Report: func(f Refusal) { refusals = append(refusals, f) },
+		Report: func(_ context.Context, f Refusal) { refusals = append(refusals, f) },
 	}
 	passed := 0
 	for range 200 {
@@ -357,7 +357,7 @@ func TestAnswerTextBudget(t *testing.T) {
 func TestAnswerFaults(t *testing.T) {
 	up := &upstream{answer: func(string, Type) (Result, error) { return Result{}, errNobody }}
 	var refusals []Refusal
-	r := &Resolver{Upstream: up, Policy: allowed{"example.org"}, Pins: NewPins(), Report: func(f Refusal) { refusals = append(refusals, f) }}
+	r := &Resolver{Upstream: up, Policy: allowed{"example.org"}, Pins: NewPins(), Report: func(_ context.Context, f Refusal) { refusals = append(refusals, f) }}
 	if got := summary(ask(t, r, question("example.org.", dnsmessage.TypeA), false)); got != "SERVFAIL" {
 		t.Errorf("Answer = %q, want SERVFAIL", got)
 	}

@@ -56,9 +56,10 @@ type Resolver struct {
 	// Local returns the addresses of a name that banger itself answers for
 	// (host.banger.internal, host.docker.internal, other VMs), as far as this VM may
 	// have them. They are not judged again. Nil has no such names.
-	Local func(name string) ([]netip.Addr, bool)
-	// Report is told of each query that was refused. It must not block. It may be nil.
-	Report func(Refusal)
+	Local func(ctx context.Context, name string) ([]netip.Addr, bool)
+	// Report is told of each query that was refused, before its answer is given. It may be nil.
+	// ctx is Answer's, as Local's is.
+	Report func(ctx context.Context, r Refusal)
 
 	text budget
 }
@@ -104,18 +105,18 @@ func (r *Resolver) find(ctx context.Context, q dnsmessage.Question) found {
 		return own(q, loopback)
 	}
 	if r.Local != nil {
-		if addrs, ok := r.Local(name); ok {
+		if addrs, ok := r.Local(ctx, name); ok {
 			f := own(q, addrs)
 			r.pinOwn(name, f)
 			return f
 		}
 	}
 	if !valid(name) {
-		r.report(q, true, "this is not the name of a host")
+		r.report(ctx, q, true, "this is not the name of a host")
 		return noSuchName
 	}
 	if d := r.Policy.Judge(name, q.Type); !d.Allow {
-		r.report(q, true, d.Reason)
+		r.report(ctx, q, true, d.Reason)
 		if d.BelowAllowed {
 			return nothing
 		}
@@ -157,13 +158,13 @@ func (r *Resolver) address(ctx context.Context, q dnsmessage.Question, name stri
 	switch {
 	case exists || ctx.Err() != nil:
 	case proxied.Allow && r.Synthetic != nil:
-		return r.synthetic(q, name)
+		return r.synthetic(ctx, q, name)
 	case proxied.Reason != "":
-		r.report(q, true, proxied.Reason)
+		r.report(ctx, q, true, proxied.Reason)
 		return noSuchName
 	}
 	if err != nil {
-		r.fault(q, err)
+		r.fault(ctx, q, err)
 		return failed
 	}
 	return r.answer(q, name, res)
@@ -171,13 +172,13 @@ func (r *Resolver) address(ctx context.Context, q dnsmessage.Question, name stri
 
 // synthetic answers for a name that only the proxy can resolve. It has an IPv4
 // address only.
-func (r *Resolver) synthetic(q dnsmessage.Question, name string) found {
+func (r *Resolver) synthetic(ctx context.Context, q dnsmessage.Question, name string) found {
 	if q.Type != dnsmessage.TypeA {
 		return nothing
 	}
 	addr, ok := r.Synthetic.Addr(name)
 	if !ok {
-		r.report(q, false, "too many names that only the proxy resolves")
+		r.report(ctx, q, false, "too many names that only the proxy resolves")
 		return failed
 	}
 	f := own(q, []netip.Addr{addr})
@@ -189,7 +190,7 @@ func (r *Resolver) synthetic(q dnsmessage.Question, name string) found {
 func (r *Resolver) ask(ctx context.Context, q dnsmessage.Question, name string) found {
 	res, err := r.Upstream.Lookup(ctx, name, q.Type)
 	if err != nil {
-		r.fault(q, err)
+		r.fault(ctx, q, err)
 		return failed
 	}
 	return r.answer(q, name, res)
@@ -200,7 +201,7 @@ func (r *Resolver) ask(ctx context.Context, q dnsmessage.Question, name string) 
 func (r *Resolver) txt(ctx context.Context, q dnsmessage.Question, name string) found {
 	const over = "text records over the budget of a minute"
 	if !r.text.take(len(name)) {
-		r.report(q, true, over)
+		r.report(ctx, q, true, over)
 		return refused
 	}
 	f := r.ask(ctx, q, name)
@@ -216,7 +217,7 @@ func (r *Resolver) txt(ctx context.Context, q dnsmessage.Question, name string) 
 		}
 	}
 	if !r.text.take(size) {
-		r.report(q, true, over)
+		r.report(ctx, q, true, over)
 		return refused
 	}
 	return f
@@ -285,15 +286,15 @@ func (r *Resolver) reverse(q dnsmessage.Question, name string) found {
 
 // fault reports a look-up that the host could not do. The error's first part is the
 // question's.
-func (r *Resolver) fault(q dnsmessage.Question, err error) {
+func (r *Resolver) fault(ctx context.Context, q dnsmessage.Question, err error) {
 	if inner := errors.Unwrap(err); inner != nil {
 		err = inner
 	}
-	r.report(q, false, "the host can't look it up: "+err.Error())
+	r.report(ctx, q, false, "the host can't look it up: "+err.Error())
 }
 
-func (r *Resolver) report(q dnsmessage.Question, denied bool, reason string) {
+func (r *Resolver) report(ctx context.Context, q dnsmessage.Question, denied bool, reason string) {
 	if r.Report != nil {
-		r.Report(Refusal{Clean(q.Name.String()), q.Type, denied, cmp.Or(reason, "denied")})
+		r.Report(ctx, Refusal{Clean(q.Name.String()), q.Type, denied, cmp.Or(reason, "denied")})
 	}
 }

@@ -92,19 +92,24 @@ func run(name, addr string) error {
 		fmt.Fprintln(os.Stderr, "say hello:", err) // on vsock nobody hears a second one
 	}
 	go control.Serve(controls, a) // ends with the program
-	s, conn, err := accept(carriers)
-	if err != nil {
-		return err
-	}
-	ask(s, name, addr)
+	all := make(chan carrier, 100)
+	go accept(carriers, all) // ends with the program
+	c := <-all
+	ask(c.session, name, addr)
 	// What is no frame ends the carrier, and the host makes another.
-	conn.Write(bytes.Repeat([]byte{0xff}, 64<<10))
-	<-s.Done()
-	if s, _, err = accept(carriers); err != nil {
-		return err
+	for len(all) > 0 {
+		<-all
 	}
-	fmt.Println("on another carrier:", connect(s, `{"kind":"connect","addr":"`+addr+`:80"}`, get(name)))
+	c.conn.Write(bytes.Repeat([]byte{0xff}, 64<<10))
+	<-c.session.Done()
+	fmt.Println("on another carrier:", connect((<-all).session, `{"kind":"connect","addr":"`+addr+`:80"}`, get(name)))
 	return nil
+}
+
+// carrier is one of the host's, and what it is made of.
+type carrier struct {
+	session *flow.Session
+	conn    net.Conn
 }
 
 // listen takes a port, which the agent may have for a moment more.
@@ -118,13 +123,15 @@ func listen(g channel.Guest, port uint32) (l net.Listener, err error) {
 	return nil, err
 }
 
-// accept takes one of the host's carriers, and refuses what the host opens on it.
-func accept(l net.Listener) (*flow.Session, net.Conn, error) {
-	c, err := l.Accept()
-	if err != nil {
-		return nil, nil, err
+// accept takes the host's carriers, refuses what the host opens on them, and lies about who asked.
+func accept(l net.Listener, all chan<- carrier) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		all <- carrier{flow.New(c, false, 0, func(f *flow.Flow) { f.Refuse(netflow.Denied, "root[1]\x1b[2J\n"+strings.Repeat("x", 900)) }), c}
 	}
-	return flow.New(c, false, 0, func(f *flow.Flow) { f.Refuse(netflow.Refused, "not here") }), c, nil
 }
 
 func get(host string) string {
@@ -140,7 +147,7 @@ func ask(s *flow.Session, name, addr string) {
 	fmt.Println("connect and say another name:", connect(s, `{"kind":"connect","addr":"`+addr+`:80"}`, get("other.example")))
 	for _, header := range []string{
 		`{"kind":"connect","addr":"93.184.216.35:80"}`,
-		`{"kind":"connect","addr":"93.184.216.35:80","process":"root[1]","from":"127.0.0.1:1"}`,
+		`{"kind":"connect","addr":"93.184.216.35:80","from":"127.0.0.1:1"}`,
 		`{"kind":"connect","addr":"10.20.30.40:80"}`,
 		`{"kind":"connect","addr":"[::ffff:10.20.30.40]:80"}`,
 		`{"kind":"connect","addr":"[64:ff9b::a14:1e28]:80"}`,
@@ -165,7 +172,7 @@ func ask(s *flow.Session, name, addr string) {
 		`{"kind":"ping","addr":"10.20.30.40:0"}`,
 		`{"kind":"ping","addr":"127.0.0.1:0"}`,
 		`{"kind":"note","proto":"udp","addr":"93.184.216.35:123"}`,
-		`{"kind":"note","proto":"\u001b[2J","addr":"93.184.216.35:80","process":"\u001b[2J"}`,
+		`{"kind":"note","proto":"\u001b[2J","addr":"93.184.216.35:80"}`,
 		``, `{`, `[]`, `null`, strings.Repeat(" ", flow.MaxHeader),
 	} {
 		short := header
