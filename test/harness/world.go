@@ -26,7 +26,7 @@ import (
 //	wan0 192.0.2.2, 2001:db8:77::2  ───  192.0.2.1, 2001:db8:77::1: nameserver, proxies
 //	vpn0 10.99.0.2                  ───  10.99.0.1
 //	                                     93.184.216.34 and .35, 2606:4700:4700::1111: sites
-//	                                     198.51.100.53: another nameserver; 10.20.30.40: private
+//	                                     198.51.100.53: another nameserver; 10.20.30.40, .41: private
 type theWorld struct {
 	net    netns.NsHandle // the internet's
 	log    string         // the file in which the proxies write
@@ -162,7 +162,7 @@ func (w *theWorld) connect(pid int) error {
 	}
 	return errors.Join(
 		up(hh, "lo"), up(hh, "wan0", "192.0.2.2/24", "2001:db8:77::2/64"), up(hh, "vpn0", "10.99.0.2/24"),
-		up(nh, "lo", "93.184.216.34/32", "93.184.216.35/32", "2606:4700:4700::1111/128", "198.51.100.53/32", "10.20.30.40/32"),
+		up(nh, "lo", "93.184.216.34/32", "93.184.216.35/32", "2606:4700:4700::1111/128", "198.51.100.53/32", "10.20.30.40/32", "10.20.30.41/32"),
 		up(nh, "wan0", "192.0.2.1/24", "2001:db8:77::1/64"), up(nh, "vpn0", "10.99.0.1/24"),
 		toDefault(hh, "192.0.2.1"), toDefault(hh, "2001:db8:77::1"),
 	)

@@ -29,7 +29,7 @@ import (
 var names = [2]map[string][]string{
 	{
 		"site.example": {"93.184.216.34", "2606:4700:4700::1111"}, "other.example": {"93.184.216.35"},
-		"moved.example": {"93.184.216.34"}, "corp.example": {"10.20.30.40"}, "gone.example": {"93.184.216.99"},
+		"moved.example": {"93.184.216.34"}, "corp.example": {"10.20.30.40"}, "packages.example": {"10.20.30.41"}, "gone.example": {"93.184.216.99"},
 		"six.example": {"2606:4700:4700::1111"}, "both.example": {"93.184.216.34", "10.20.30.40"},
 	},
 	{"site.example": {"93.184.216.34"}, "other.example": {"93.184.216.35"}, "moved.example": {"93.184.216.35"}},
