@@ -38,6 +38,9 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	if r.list.image {
+		if err := r.copyClients(ctx); err != nil {
+			return err
+		}
 		if err := r.scenarios(ctx, testhost.User, "", "", "BANGER_TEST_IMAGE="+day.Image); err != nil {
 			return err
 		}
