@@ -26,8 +26,9 @@ const (
 	pingPause = 10 * time.Second
 	pingLimit = 10 * time.Second
 	pingTries = 3
-	// starvedTries is pingTries where the VMM got less than a fifth of the processor time
-	// that it wanted: its guest stands nearly still.
+	// starvedTries is pingTries where the VMM wanted a processor all the time, or got less than a
+	// fifth of what it wanted: the guest is busy, or stands nearly still, and its agent is late for
+	// that. A host that is a VM itself may not see that it is its own processors that are taken.
 	starvedTries  = 12
 	starvedFactor = 4
 	// roomPause is between two looks for free space, roomNeeded how much (bytes)
@@ -205,7 +206,13 @@ func (g *guard) ping(ctx context.Context) pong {
 	err := g.ask(ctx)
 	ranNow, waitedNow := processor(g.m.Process().PID)
 	ran, waited = ranNow-ran, waitedNow-waited
-	return pong{err, waited > pingLimit/2 && waited > starvedFactor*ran}
+	return pong{err, starved(ran, waited)}
+}
+
+// starved reports whether a VMM that has run and waited for a processor for so long during
+// pingLimit has a guest whose agent is late for that.
+func starved(ran, waited time.Duration) bool {
+	return ran+waited > pingLimit*9/10 || waited > pingLimit/2 && waited > starvedFactor*ran
 }
 
 func (g *guard) ask(ctx context.Context) error {

@@ -95,6 +95,20 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestStarved(t *testing.T) {
+	for _, tt := range []struct {
+		ran, waited time.Duration
+		want        bool
+	}{
+		{0, 0, false}, {time.Second, time.Second, false}, {5 * time.Second, 3 * time.Second, false}, // the guest has time for its agent
+		{time.Second, 6 * time.Second, true}, {9500 * time.Millisecond, 0, true}, {5 * time.Second, 5 * time.Second, true}, {19 * time.Second, time.Second, true},
+	} {
+		if got := starved(tt.ran, tt.waited); got != tt.want {
+			t.Errorf("starved(%v, %v) = %v, want %v", tt.ran, tt.waited, got, tt.want)
+		}
+	}
+}
+
 // A process that computes has run.
 func TestProcessor(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
