@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,12 +50,42 @@ the policy allowed and this machine could not do, as a name whose server did not
 			if asJSON {
 				return c.NetworkLog(cmd.Context(), refs[0], in, a.stdout)
 			}
-			return eachDenial(cmd.Context(), c, refs[0], in, func(e api.NetworkEvent) error { return a.write("%s\n", denialText(e)) })
+			write := func(e api.NetworkEvent) error { return a.write("%s\n", denialText(e)) }
+			if in.Follow {
+				return eachDenial(cmd.Context(), c, refs[0], in, write)
+			}
+			each := together(write)
+			err = eachDenial(cmd.Context(), c, refs[0], in, each)
+			return errors.Join(err, each(api.NetworkEvent{}))
 		},
 	}
 	cmd.Flags().BoolVarP(&in.Follow, "follow", "f", false, "go on until the VM ends")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a line")
 	return cmd
+}
+
+// sameWithin is from an event to the next that is the same for people: a program looks a name
+// up for both kinds of addresses.
+const sameWithin = 5 * time.Second
+
+// together returns what takes events, and hands them to write: those that follow each other soon
+// and are the same as one, with the first one's time. The zero event ends it.
+func together(write func(api.NetworkEvent) error) func(api.NetworkEvent) error {
+	var all, last api.NetworkEvent
+	return func(e api.NetworkEvent) error {
+		before, now := last, e
+		before.Time, before.Count, now.Time, now.Count = time.Time{}, 0, time.Time{}, 0
+		if before == now && e.Time.Sub(last.Time) < sameWithin {
+			all.Count, last = all.Count+e.Count, e
+			return nil
+		}
+		done := all
+		all, last = e, e
+		if done.Time.IsZero() {
+			return nil
+		}
+		return write(done)
+	}
 }
 
 // eachDenial calls each with what the VM was denied.
