@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -74,7 +75,7 @@ func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.N
 	}
 	out.Policy.Rules = append(out.Policy.Rules, imageRules(archives)...)
 	home, _ := os.UserHomeDir() // without one, the system's files count
-	host := mirrors.Host{Home: home, Env: env}
+	host := mirrors.Host{Home: home, Env: env, Own: ownAddresses()}
 	var into hostconfig.Config
 	if c.Mirrors == nil || *c.Mirrors {
 		found := mirrors.Read(host)
@@ -106,6 +107,19 @@ func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.N
 		notes = append(notes, note)
 	}
 	return out, notes, out.Policy.Check()
+}
+
+// ownAddresses are those of this machine's interfaces.
+func ownAddresses() (out []netip.Addr) {
+	all, _ := net.InterfaceAddrs() // of those that it can't list, the policy closes all the same
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, ip.Unmap())
+			}
+		}
+	}
+	return out
 }
 
 // maxHostConfig bounds what a guest gets of the host's configuration, in bytes: with it its

@@ -29,6 +29,7 @@ var (
 	errURL      = errors.New("it is no URL that banger reads")
 	errVariable = errors.New("it has a variable in it, which banger does not expand")
 	errHost     = errors.New("its host is neither a name nor an address")
+	errMine     = errors.New("it is an address of this machine's own, and those are closed to guests")
 	errOwn      = errors.New("it is an address that means another machine in a guest (loopback or link-local)")
 )
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path"
 	"slices"
@@ -31,6 +32,7 @@ type reader struct {
 	root  int // descriptor of the directory that paths are looked up in
 	home  string
 	env   map[string]string
+	mine  []netip.Addr
 	found *Found
 }
 

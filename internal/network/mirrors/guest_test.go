@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,6 +147,19 @@ func TestGoProxyWithoutProxies(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("GOPROXY=%s is %q in the guest, want %q", tt.list, got, tt.want)
 		}
+	}
+}
+
+// An address of the host's own opens nothing, and does not go into a guest: a line says what does.
+func TestOwnAddress(t *testing.T) {
+	h := hostWith(t, nil, "PIP_INDEX_URL=http://192.168.7.5:3141/simple", "npm_config_registry=http://[2001:db8::5]:4873/", "GOPROXY=http://192.168.7.6/go")
+	h.Own = []netip.Addr{netip.MustParseAddr("192.168.7.5"), netip.MustParseAddr("2001:db8::5")}
+	f := Read(h)
+	if rules := f.Rules(); len(rules) != 1 || rules[0].Host != "192.168.7.6" {
+		t.Errorf("the rules are %+v, want one for 192.168.7.6", rules)
+	}
+	if len(f.Notes) != 2 || !strings.Contains(f.Notes[0]+f.Notes[1], "an address of this machine's own") || !strings.Contains(f.Notes[0], "--allow host:PORT") {
+		t.Errorf("the notes are %q", f.Notes)
 	}
 }
 

@@ -3,6 +3,7 @@ package mirrors
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -19,6 +20,8 @@ type Host struct {
 	Home string
 	// Env are the variables of the user's command, as of os.Environ.
 	Env []string
+	// Own are the addresses of the host's interfaces: no guest reaches them.
+	Own []netip.Addr
 }
 
 // Setting is a named key of a client's configuration that names a host, or that goes
@@ -102,7 +105,7 @@ func newReader(h Host, f *Found) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", root, err)
 	}
-	r := &reader{root: fd, env: map[string]string{}, found: f}
+	r := &reader{root: fd, env: map[string]string{}, mine: h.Own, found: f}
 	for _, kv := range h.Env {
 		if key, value, ok := strings.Cut(kv, "="); ok {
 			r.env[key] = value
@@ -199,10 +202,13 @@ func (r *reader) settings(client, origin string, pairs []pair, keys map[string]k
 // setting makes a setting of a URL.
 func (r *reader) setting(client, key, value, scheme, origin string) (Setting, bool) {
 	a, err := parseAddress(value, scheme)
+	if addr, _ := netip.ParseAddr(a.host); err == nil && slices.Contains(r.mine, addr) {
+		err = errMine
+	}
 	switch {
 	case err == errLocal:
 		return Setting{}, false
-	case err == errOwn:
+	case err == errOwn, err == errMine:
 		r.note("%s's %s in %s is left out: %v; --allow host:PORT opens a port of this host's loopback, as host.banger.internal", client, key, shown(origin), err)
 		return Setting{}, false
 	case err != nil:
