@@ -2,12 +2,7 @@ package network
 
 import (
 	"bytes"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +10,6 @@ import (
 
 	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
-	"banger/internal/network/ports"
 )
 
 const (
@@ -38,7 +32,7 @@ type denials struct {
 
 // denied writes down what the host denies, and tells it which process asked.
 func (n *Network) denied(f *flow.Flow, r netflow.Request) {
-	process := findProcess(r)
+	process := n.owners.find(r)
 	if err := n.denials.add(r.Text, process); err != nil {
 		n.say("network: %v", err)
 	}
@@ -93,35 +87,4 @@ func oneLine(name string) string {
 		}
 		return r
 	}, name)
-}
-
-// findProcess returns the name and number of the process that has the guest's end of what is
-// denied, "" if it is not found: one in a namespace of its own is not.
-func findProcess(r netflow.Request) string {
-	var s ports.Socket
-	var err error
-	if r.Proto == netflow.TCP {
-		s, err = ports.Peer(r.From, r.Addr)
-	} else {
-		s, err = ports.Datagram(r.Proto, r.From, r.Addr)
-	}
-	if err != nil {
-		return ""
-	}
-	want := fmt.Sprintf("socket:[%d]", s.Inode)
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	slices.SortFunc(processes, func(a, b string) int { return number(b) - number(a) }) // the newest first
-	for _, p := range processes {
-		fds, _ := os.ReadDir(p + "/fd")
-		if slices.ContainsFunc(fds, func(e fs.DirEntry) bool { to, _ := os.Readlink(p + "/fd/" + e.Name()); return to == want }) {
-			name, _ := os.ReadFile(p + "/comm")
-			return fmt.Sprintf("%s[%d]", oneLine(strings.TrimSpace(string(name))), number(p))
-		}
-	}
-	return ""
-}
-
-func number(path string) int {
-	n, _ := strconv.Atoi(filepath.Base(path))
-	return n
 }

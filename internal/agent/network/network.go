@@ -52,6 +52,7 @@ type Network struct {
 	carriers   carriers
 	gate       gate
 	denials    denials
+	owners     owners
 	questions  chan struct{} // one for each datagram of DNS under way
 	pings      chan struct{}
 	notes      chan struct{}

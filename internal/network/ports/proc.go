@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,35 +27,104 @@ type Process struct {
 func Processes(inodes []uint32) map[uint32]Process { return processesOf("/proc", inodes) }
 
 func processesOf(proc string, inodes []uint32) map[uint32]Process {
-	wanted := make(map[string]uint32, len(inodes))
-	for _, i := range inodes {
-		if i != 0 {
-			wanted[fmt.Sprintf("socket:[%d]", i)] = i
-		}
-	}
+	wanted := setOf(inodes)
 	out := make(map[uint32]Process, len(wanted))
 	if len(wanted) == 0 {
 		return out
 	}
-	entries, _ := os.ReadDir(proc)
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		dir := filepath.Join(proc, e.Name())
-		fds, _ := os.ReadDir(filepath.Join(dir, "fd")) // another user's, or gone
-		for _, fd := range fds {
-			to, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
-			inode, is := wanted[to]
-			if old, known := out[inode]; err != nil || !is || known && old.PID <= pid {
-				continue
+	for _, pid := range pids(proc) {
+		for _, inode := range socketsOf(proc, pid, wanted) {
+			if _, known := out[inode]; !known {
+				out[inode] = Process{pid, nameOf(proc, pid)}
 			}
-			name, _ := os.ReadFile(filepath.Join(dir, "comm"))
-			out[inode] = Process{pid, strings.TrimSuffix(string(name), "\n")}
 		}
 	}
 	return out
+}
+
+// Latest finds the processes that have the sockets with these inodes: the process with the
+// number first if it is one (0 is none), else the one with the highest. It looks no further than
+// it must.
+func Latest(inodes []uint32, first int) map[uint32]Process { return latestOf("/proc", inodes, first) }
+
+func latestOf(proc string, inodes []uint32, first int) map[uint32]Process {
+	wanted := setOf(inodes)
+	out := make(map[uint32]Process, len(wanted))
+	look := func(pid int) (more bool) {
+		for _, inode := range socketsOf(proc, pid, wanted) {
+			out[inode] = Process{pid, nameOf(proc, pid)}
+			delete(wanted, inode)
+		}
+		return len(wanted) > 0
+	}
+	if len(wanted) == 0 || first != 0 && !look(first) {
+		return out
+	}
+	for _, pid := range slices.Backward(pids(proc)) {
+		if !look(pid) {
+			break
+		}
+	}
+	return out
+}
+
+func setOf(inodes []uint32) map[uint32]bool {
+	set := make(map[uint32]bool, len(inodes))
+	for _, i := range inodes {
+		if i != 0 {
+			set[i] = true
+		}
+	}
+	return set
+}
+
+// pids are the processes' numbers, the lowest first.
+func pids(proc string) (out []int) {
+	dir, err := os.Open(proc)
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			out = append(out, pid)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// socketsOf are those of wanted that a process has, as far as it may be looked at. It begins with
+// the highest descriptor, and ends with the last of wanted.
+func socketsOf(proc string, pid int, wanted map[uint32]bool) (out []uint32) {
+	path := filepath.Join(proc, strconv.Itoa(pid), "fd")
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil // another user's, or gone
+	}
+	defer dir.Close()
+	fds, _ := dir.Readdirnames(-1) // the kernel lists them in order
+	for _, fd := range slices.Backward(fds) {
+		to, err := os.Readlink(path + "/" + fd)
+		text, is := strings.CutPrefix(to, "socket:[")
+		if err != nil || !is {
+			continue
+		}
+		inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32)
+		if err != nil || !wanted[uint32(inode)] || slices.Contains(out, uint32(inode)) {
+			continue
+		}
+		if out = append(out, uint32(inode)); len(out) == len(wanted) {
+			break
+		}
+	}
+	return out
+}
+
+func nameOf(proc string, pid int) string {
+	name, _ := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "comm"))
+	return strings.TrimSuffix(string(name), "\n")
 }
 
 // Datagram finds the socket of "udp", or of "icmp" (whose port is the echo's identifier), that
