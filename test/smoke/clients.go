@@ -4,9 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -15,10 +13,18 @@ import (
 )
 
 // copyClients gives the test host the files by which package clients of this machine say where they
-// fetch from: its own, but for a home's, and for apt's, of which it has its own.
+// fetch from (but for a home's, and for apt's, of which it has its own), and the certificates that
+// its administrator added.
 func (r *run) copyClients(ctx context.Context) error {
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
+	add := func(path string, text []byte) error {
+		err := w.WriteHeader(&tar.Header{Name: path[1:], Mode: 0o644, Size: int64(len(text))})
+		if err == nil {
+			_, err = w.Write(text)
+		}
+		return err
+	}
 	seen := map[string]bool{}
 	for _, s := range mirrors.Read(mirrors.Host{}).Settings {
 		if s.Client == "apt" || seen[s.Origin] || !strings.HasPrefix(s.Origin, "/") {
@@ -26,17 +32,17 @@ func (r *run) copyClients(ctx context.Context) error {
 		}
 		seen[s.Origin] = true
 		text, err := os.ReadFile(s.Origin)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err == nil {
-			err = w.WriteHeader(&tar.Header{Name: s.Origin[1:], Mode: 0o644, Size: int64(len(text))})
-		}
-		if err == nil {
-			_, err = w.Write(text)
+			err = add(s.Origin, text)
 		}
 		if err != nil {
 			return fmt.Errorf("copy %q: %w", s.Origin, err)
+		}
+	}
+	certificates, _ := mirrors.HostCAs(mirrors.Host{})
+	for _, c := range certificates {
+		if err := add("/usr/local/share/ca-certificates/"+c.Name+".crt", []byte(c.PEM)); err != nil {
+			return fmt.Errorf("copy the certificate %q: %w", c.Name, err)
 		}
 	}
 	if err := w.Close(); err != nil {
