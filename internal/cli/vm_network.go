@@ -50,13 +50,20 @@ the policy allowed and this machine could not do, as a name whose server did not
 			if asJSON {
 				return c.NetworkLog(cmd.Context(), refs[0], in, a.stdout)
 			}
-			write := func(e api.NetworkEvent) error { return a.write("%s\n", denialText(e)) }
+			allow := ""
+			write := func(e api.NetworkEvent) error {
+				allow = cmp.Or(e.Allow, allow)
+				return a.write("%s\n", denialText(e))
+			}
 			if in.Follow {
 				return eachDenial(cmd.Context(), c, refs[0], in, write)
 			}
 			each := together(write)
 			err = eachDenial(cmd.Context(), c, refs[0], in, each)
-			return errors.Join(err, each(api.NetworkEvent{}))
+			if err = errors.Join(err, each(api.NetworkEvent{})); err == nil && allow != "" {
+				a.note("to allow one: banger vm set %s %s", clean(refs[0]), clean(allow))
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVarP(&in.Follow, "follow", "f", false, "go on until the VM ends")
@@ -206,7 +213,7 @@ resolved, to what, which rule decides, and what would allow it. Without a port i
 			if asJSON {
 				err = a.json(n.Check)
 			} else {
-				err = a.table(func(w io.Writer) { writeChecks(w, n.Check) })
+				err = a.table(func(w io.Writer) { writeChecks(w, typed[0], n.Check) })
 			}
 			if err == nil && !allowed {
 				return statusError(1)
@@ -234,7 +241,7 @@ func connectionQuery(text string) (q api.NetworkQuery, err error) {
 	return q, nil
 }
 
-func writeChecks(w io.Writer, checks []api.NetworkCheck) {
+func writeChecks(w io.Writer, ref string, checks []api.NetworkCheck) {
 	for _, c := range checks {
 		verdict := map[bool]string{true: "allowed", false: "denied"}[c.Allow]
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", verdict, clean(cmp.Or(c.Name, c.Addr)), clean(c.Addr), clean(cmp.Or(c.Rule, c.Reason)))
@@ -242,7 +249,7 @@ func writeChecks(w io.Writer, checks []api.NetworkCheck) {
 			fmt.Fprintf(w, "\t\t\t%s\n", clean(c.Reason))
 		}
 		if c.Hint != "" {
-			fmt.Fprintf(w, "\t\t\t→ %s\n", clean(c.Hint))
+			fmt.Fprintf(w, "\t\t\t→ banger vm set %s %s\n", clean(ref), clean(c.Hint))
 		}
 	}
 }

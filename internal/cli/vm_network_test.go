@@ -31,6 +31,9 @@ func TestDenials(t *testing.T) {
 	}
 	a, o = newApp(t)
 	a.runLine(t, "vm", "network", "log", "dev")
+	if got, want := o.stderr(), "banger: to allow one: banger vm set dev --allow a.example\n"; got != want {
+		t.Errorf("stderr has %q, want %q", got, want)
+	}
 	for _, want := range []string{
 		"denied  tcp  a.example:443 (192.0.2.1): not on the list\\x1b[2J, asked by curl[7], ×3; --allow a.example allows it\n",
 		"denied  dns  a.example: not on the list, ×3\n", "denied  tcp  10.0.0.1:22: 10.0.0.1 is private\n",
