@@ -17,7 +17,7 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-// The file has each denial once, by the second, and never more than twice its size.
+// The file has the same denial once a second, and is bounded.
 func TestDenials(t *testing.T) {
 	d := denials{path: filepath.Join(t.TempDir(), "denied")}
 	add := func(text, process string) {
