@@ -28,7 +28,14 @@ type asker struct {
 	from, to netip.AddrPort
 }
 
-func askerOf(proto string, r netflow.Request) asker { return asker{proto, r.From, r.Addr} }
+// askerOf leaves zones out: they may be of any length.
+func askerOf(proto string, r netflow.Request) asker {
+	return asker{proto, withoutZone(r.From), withoutZone(r.Addr)}
+}
+
+func withoutZone(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
 
 // askerKey is the key of a question's asker among a context's values.
 type askerKey struct{}
