@@ -336,6 +336,27 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// Flows that are opened to an end which reads nothing, and are given up, leave nothing behind.
+func TestGivenUpUnread(t *testing.T) {
+	a, b := carrier(t)
+	s := New(a, true, 0, nil)
+	defer s.Close()
+	defer b.Close()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	const all = 10000
+	for range all {
+		if _, err := s.Open(ended, make([]byte, MaxHeader)); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ready) > 1 || s.gone != 0 || len(s.flows) != 0 {
+		t.Errorf("of %d flows that were given up %d wait for the carrier (%d), and %d are there", all, len(s.ready), s.gone, len(s.flows))
+	}
+}
+
 func TestJoin(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
