@@ -190,7 +190,7 @@ func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 	var ending sync.WaitGroup
 	defer ending.Wait()
 	rejudge := func(c *connection) {
-		if v, over := c.rejudge(j); over {
+		if v, over := g.rejudge(c); over {
 			ended++
 			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
 		}
