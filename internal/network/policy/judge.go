@@ -81,6 +81,9 @@ func New(p Policy, routes Routes) *Judge {
 // Judge answers before a name is resolved, and again before its address is dialled.
 func (j *Judge) Judge(q Question) Verdict {
 	v := j.judge(q)
+	if v.Allow && q.Proto == ICMP && v.Target == ToAddress {
+		v = j.unsaid(q, v) // an echo has no first bytes
+	}
 	v.Quiet = !v.Allow && noise(v.Name)
 	v.Look = v.Allow && q.Proto == TCP && v.Target == ToAddress && q.Addr.IsValid() && (v.MustSay || j.denies)
 	return v
