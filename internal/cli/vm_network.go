@@ -228,13 +228,16 @@ func (a *app) network(ctx context.Context, ref string, q api.NetworkQuery) (api.
 const maxNamed = 3
 
 // noteDenials says which hosts a VM was denied since then, and which names the host could
-// not look up.
+// not look up, and hosts not ping.
 func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since time.Time) {
-	var denied, failed []string
+	var denied, unknown, unpinged []string
 	err := eachDenial(ctx, c, name, api.NetworkLog{}, func(e api.NetworkEvent) error {
 		hosts := &denied
-		if e.Failed {
-			hosts = &failed
+		switch {
+		case e.Failed && e.Proto == "icmp":
+			hosts = &unpinged
+		case e.Failed:
+			hosts = &unknown
 		}
 		host := clean(cmp.Or(e.Name, e.Addr))
 		if host != "" && !e.Time.Before(since) && !slices.Contains(*hosts, host) {
@@ -246,7 +249,8 @@ func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since
 		return
 	}
 	a.noteHosts(denied, "a host was denied", "hosts were denied", name)
-	a.noteHosts(failed, "this machine could not look a name up", "names could not be looked up by this machine", name)
+	a.noteHosts(unknown, "this machine could not look a name up", "names could not be looked up by this machine", name)
+	a.noteHosts(unpinged, "this machine could not ping a host", "hosts could not be pinged by this machine", name)
 }
 
 // noteHosts says in a line what became of hosts.
