@@ -26,7 +26,8 @@ type deniedNames struct {
 
 	mu    sync.Mutex
 	names []string
-	last  *found
+	last  *found // of names as they are; nil before it is asked for
+	old   *found // the last that is whole
 }
 
 // found are addresses of denied names. They are there when done is closed.
@@ -37,9 +38,13 @@ type found struct {
 	ends   time.Time
 }
 
+// set changes the names, or says that the host's network is another.
 func (d *deniedNames) set(names []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.last != nil && d.last.isDone() {
+		d.old = d.last
+	}
 	d.names, d.last = names, nil
 }
 
@@ -53,7 +58,10 @@ func (d *deniedNames) of(ctx context.Context, a netip.Addr) []string {
 		d.mu.Unlock()
 		return nil
 	case f == nil || f.isDone() && time.Now().After(f.ends):
-		old := f
+		if f != nil {
+			d.old = f
+		}
+		old := d.old
 		f = &found{done: make(chan struct{}), byName: map[string][]netip.Addr{}, byAddr: map[netip.Addr][]string{}}
 		d.last = f
 		// Not bounded by ctx: a guest that gives up must not leave the others without.

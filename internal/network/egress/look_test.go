@@ -340,6 +340,12 @@ func TestDeniedNameByLiteral(t *testing.T) {
 	if len(q.Denied) != 1 {
 		t.Errorf("with the resolver down the denied names are %q", q.Denied)
 	}
+	// So they are when the host's network changes, or another name is denied, and the resolver is not up yet.
+	w.g.Recheck()
+	w.g.SetPolicy(parsePolicy(t, "public --deny bad.example --deny other.example"))
+	if q := w.g.question(limited(t), addr); len(q.Denied) != 1 {
+		t.Errorf("with the resolver down after a change the denied names are %q", q.Denied)
+	}
 }
 
 // A name that flips between two look-ups has both addresses; one that was never looked up has none.
