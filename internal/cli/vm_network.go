@@ -91,7 +91,7 @@ func denialText(e api.NetworkEvent) string {
 	verdict := map[bool]string{true: "failed", false: "denied"}[e.Failed]
 	text := fmt.Sprintf("%s  %s  %-4s %s%s", e.Time.Local().Format(time.DateTime), verdict, e.Proto, what, e.Reason)
 	if e.Process != "" {
-		text += ", asked by " + e.Process
+		text += ", asked by " + asked(e.Process)
 	}
 	if e.Count > 1 {
 		text += fmt.Sprintf(", ×%d", e.Count)
@@ -100,6 +100,14 @@ func denialText(e api.NetworkEvent) string {
 		text += "; " + e.Allow + " allows it"
 	}
 	return clean(text)
+}
+
+// asked is a process as the guest says it, quoted if it could be taken for the rest of the line.
+func asked(process string) string {
+	if strings.ContainsAny(process, ",;\"") || strings.Contains(process, "--") {
+		return strconv.Quote(process)
+	}
+	return process
 }
 
 func (a *app) vmNetworkShow() *cobra.Command {

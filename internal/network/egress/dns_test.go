@@ -86,6 +86,15 @@ func TestDNSDenied(t *testing.T) {
 	}
 }
 
+// What can't be a host's name is quoted, so that it does not read as what would allow it.
+func TestDNSNoName(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	if m := w.ask("x; --allow evil.example allows it", dnsmessage.TypeA); m.RCode != dnsmessage.RCodeNameError {
+		t.Errorf("no name: %s", m.RCode)
+	}
+	w.recorded(`dns  name="x; --allow evil.example allows it" port=0: this is not the name of a host; `)
+}
+
 // 64 names of one address within a minute, by a resolver that is slow: each is found, and is
 // connected to by its name, also the one that was asked for first.
 func TestManyNames(t *testing.T) {
