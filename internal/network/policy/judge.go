@@ -85,7 +85,7 @@ func (j *Judge) Judge(q Question) Verdict {
 		v = j.unsaid(q, v) // an echo has no first bytes
 	}
 	v.Quiet = !v.Allow && noise(v.Name)
-	v.Look = v.Allow && q.Proto == TCP && v.Target == ToAddress && q.Addr.IsValid() && (v.MustSay || j.denies)
+	v.Look = v.Allow && q.Proto == TCP && v.Target == ToAddress && (q.Addr.IsValid() || q.ByProxy) && (v.MustSay || j.denies)
 	return v
 }
 
