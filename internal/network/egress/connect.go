@@ -189,7 +189,7 @@ func (g *Guest) forget(c *connection) {
 func (g *Guest) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.flows >= maxFlows {
+	if g.flows >= g.maxFlows {
 		return false
 	}
 	g.flows++

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
 	"banger/internal/network/dial"
@@ -23,6 +25,9 @@ import (
 // and those for which there is no room to wait are refused.
 const (
 	maxFlows = 4096
+	// keptFiles are the files that a VM's connections leave to its supervisor: for 1,024 connections of
+	// forwards, its log, clients and look-ups. Where it may open few, half of them.
+	keptFiles = 1536
 	// maxDials bounds the connections that are being made at once.
 	maxDials = 512
 	// dialRate and dialBurst bound how many are begun, in each second and at once; so do others.
@@ -101,6 +106,8 @@ type Guest struct {
 	excess                                     excess
 	lookLimit, dnsIdle                         time.Duration
 
+	maxFlows int
+
 	setting sync.Mutex // held while the policy is changed
 
 	mu    sync.Mutex
@@ -120,7 +127,7 @@ func New(c Config) *Guest {
 		questions: make(chan struct{}, maxDNS), lookups: make(chan struct{}, maxLookups), telling: make(chan struct{}, maxTelling),
 		dialRate: bucket{rate: dialRate, burst: dialBurst}, pingRate: bucket{rate: pingRate, burst: pingBurst},
 		questionRate: bucket{rate: questionRate, burst: questionBurst}, noteRate: bucket{rate: noteRate, burst: noteBurst},
-		lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
+		lookLimit: lookLimit, dnsIdle: dnsIdle, maxFlows: roomForFlows(), live: map[*connection]struct{}{},
 	}
 	g.excess.record = g.record
 	g.life, g.stop = context.WithCancel(context.Background())
@@ -138,6 +145,16 @@ func New(c Config) *Guest {
 		g.resolver.Proxy = proxied{g}
 	}
 	return g
+}
+
+// roomForFlows is how many connections there may be: each is a file (getrlimit(2)).
+func roomForFlows() int {
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil || files.Cur > maxFlows+keptFiles {
+		return maxFlows
+	}
+	n := int(files.Cur)
+	return n - min(keptFiles, n/2)
 }
 
 // Close resets all flows and ends what is under way.
