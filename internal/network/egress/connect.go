@@ -159,14 +159,12 @@ func (g *Guest) keep(ctx context.Context, c *connection) bool {
 	return !over
 }
 
-// learnDenied asks anew which denied names have the connection's address, if the policy is another
-// than when it was asked last. It reports false if the policy has changed meanwhile.
+// learnDenied asks which denied names have the connection's address. It reports false if the policy
+// has changed meanwhile.
 func (g *Guest) learnDenied(ctx context.Context, c *connection) bool {
 	j := g.judged()
-	c.mu.Lock()
-	addr, same := c.question.Addr, c.by == j
-	c.mu.Unlock()
-	if same || !addr.IsValid() {
+	addr := c.asked().Addr
+	if !addr.IsValid() {
 		return true
 	}
 	denied := g.denied.of(ctx, addr)
