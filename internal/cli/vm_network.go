@@ -235,21 +235,19 @@ func (a *app) network(ctx context.Context, ref string, q api.NetworkQuery) (api.
 // maxNamed is how many hosts are named at a session's end.
 const maxNamed = 3
 
-// noteDenials says which hosts a VM was denied since then, and which names the host could
-// not look up, and hosts not ping.
+// noteDenials says which hosts a VM was denied since then, and which the host could not look up,
+// ping, or reach by its proxy.
 func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since time.Time) {
-	var denied, unknown, unpinged []string
+	var denied []string
+	failed := map[string][]string{} // by protocol
 	err := eachDenial(ctx, c, name, api.NetworkLog{}, func(e api.NetworkEvent) error {
-		hosts := &denied
-		switch {
-		case e.Failed && e.Proto == "icmp":
-			hosts = &unpinged
-		case e.Failed:
-			hosts = &unknown
-		}
 		host := clean(cmp.Or(e.Name, e.Addr))
-		if host != "" && !e.Time.Before(since) && !slices.Contains(*hosts, host) {
-			*hosts = append(*hosts, host)
+		switch {
+		case host == "" || e.Time.Before(since):
+		case e.Failed && !slices.Contains(failed[e.Proto], host):
+			failed[e.Proto] = append(failed[e.Proto], host)
+		case !e.Failed && !slices.Contains(denied, host):
+			denied = append(denied, host)
 		}
 		return nil
 	})
@@ -257,8 +255,9 @@ func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since
 		return
 	}
 	a.noteHosts(denied, "a host was denied", "hosts were denied", name)
-	a.noteHosts(unknown, "this machine could not look a name up", "names could not be looked up by this machine", name)
-	a.noteHosts(unpinged, "this machine could not ping a host", "hosts could not be pinged by this machine", name)
+	a.noteHosts(failed["dns"], "this machine could not look a name up", "names could not be looked up by this machine", name)
+	a.noteHosts(failed["icmp"], "this machine could not ping a host", "hosts could not be pinged by this machine", name)
+	a.noteHosts(failed["tcp"], "this machine's proxy does not reach a host", "hosts are not reached by this machine's proxy", name)
 }
 
 // noteHosts says in a line what became of hosts.

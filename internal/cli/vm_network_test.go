@@ -18,6 +18,7 @@ func TestDenials(t *testing.T) {
 {"time":"2999-01-01T00:00:02Z","addr":"10.0.0.1","port":22,"proto":"tcp","reason":"10.0.0.1 is private","count":1}
 {"time":"2999-01-01T00:00:03Z","name":"b.example","proto":"dns","reason":"no answer in time","failed":true,"count":1}
 {"time":"2999-01-01T00:00:03Z","addr":"192.0.2.9","proto":"icmp","reason":"the kernel lets this user send no pings","failed":true,"count":1}
+{"time":"2999-01-01T00:00:03Z","name":"c.example","addr":"192.0.2.8","port":443,"proto":"tcp","reason":"the proxy answers 403","failed":true,"count":1}
 {"time":"2999-01-01T00:00:04Z","proto":"dns","reason":"the VM asks for too many names","count":88}
 `))
 	}
@@ -27,7 +28,8 @@ func TestDenials(t *testing.T) {
 	a, o := newApp(t)
 	a.runLine(t, "run", "--rm", "--", "x")
 	if got, want := o.stderr(), "banger: 2 hosts were denied (a.example, 10.0.0.1): banger vm network log dev\nbanger: this machine could not look a name up (b.example): banger vm network log dev\n"+
-		"banger: this machine could not ping a host (192.0.2.9): banger vm network log dev\n"; got != want {
+		"banger: this machine could not ping a host (192.0.2.9): banger vm network log dev\n"+
+		"banger: this machine's proxy does not reach a host (c.example): banger vm network log dev\n"; got != want {
 		t.Errorf("stderr has %q, want %q", got, want)
 	}
 	a, o = newApp(t)

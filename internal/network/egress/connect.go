@@ -123,8 +123,13 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 	}
 	conn, err := g.dial(ctx, c.question, c.verdict)
 	if err != nil {
-		if dial.ReasonOf(err) == dial.Denied {
+		switch dial.ReasonOf(err) {
+		case dial.Denied:
 			g.deny(c.asker, c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, netflow.WhoLimit)
+		case dial.ProxyRefused, dial.ProxyFailed:
+			e := eventOf(c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()})
+			e.Failed = true
+			g.record(e)
 		}
 		refuse(f, err)
 		return nil, nil

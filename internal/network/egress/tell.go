@@ -43,9 +43,13 @@ type askerKey struct{}
 // deny records a denial when the guest has said who asked, limit later at the latest. What waits
 // for its answer gets it after that: its process is there until then, and the log has it.
 func (g *Guest) deny(a asker, q policy.Question, v policy.Verdict, limit time.Duration) {
-	if v.Quiet {
-		return
+	if !v.Quiet {
+		g.recordDenial(a, eventOf(q, v), limit)
 	}
+}
+
+// eventOf is a question that was answered so.
+func eventOf(q policy.Question, v policy.Verdict) Event {
 	e := Event{Name: v.Name, Port: q.Port, Proto: string(q.Proto), Reason: v.Reason, Allow: v.Hint}
 	if e.Name == "" && len(q.Names) > 0 {
 		e.Name = q.Names[0]
@@ -53,7 +57,7 @@ func (g *Guest) deny(a asker, q policy.Question, v policy.Verdict, limit time.Du
 	if q.Addr.IsValid() {
 		e.Addr = q.Addr.String()
 	}
-	g.recordDenial(a, e, limit)
+	return e
 }
 
 func (g *Guest) recordDenial(a asker, e Event, limit time.Duration) {
