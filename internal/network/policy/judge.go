@@ -244,7 +244,12 @@ func (s subject) what() string {
 // opens says whether a rule that means a subject opens an address that is closed: one
 // host and one port, in the user's own words or in those of a package client.
 func (r Rule) opens() bool {
-	if r.Action != Allow || r.Port == 0 || r.Kind != Exact && r.Kind != Address {
+	return (r.Kind == Exact || r.Kind == Address) && r.ownWords()
+}
+
+// ownWords says whether a rule allows one port, in the user's own words or in those of a package client.
+func (r Rule) ownWords() bool {
+	if r.Action != Allow || r.Port == 0 {
 		return false
 	}
 	switch r.Origin.Source {
@@ -261,7 +266,7 @@ func (j *Judge) inside(v Verdict, s subject, best *hit) Verdict {
 		v.Target = ToHost
 	}
 	exact := best != nil && (best.rule.Kind == Host || best.rule.Kind == Exact)
-	if exact && best.rule.Port == s.port {
+	if exact && best.rule.ownWords() && best.rule.Port == s.port {
 		v.Allow, v.Reason = true, fmt.Sprintf("%s is allowed by %s (%s)", s.what(), best.rule, best.rule.Origin)
 		return v
 	}
