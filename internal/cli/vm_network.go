@@ -129,7 +129,7 @@ func denialText(e api.NetworkEvent) string {
 	verdict := map[bool]string{true: "failed", false: "denied"}[e.Failed]
 	text := fmt.Sprintf("%s  %s  %-4s %s%s", e.Time.Local().Format(time.DateTime), verdict, e.Proto, what, e.Reason)
 	if e.Process != "" {
-		text += ", asked by " + e.Process
+		text += ", asked by " + asked(e.Process)
 	}
 	if e.Count > 1 {
 		text += fmt.Sprintf(", ×%d", e.Count)
@@ -138,6 +138,14 @@ func denialText(e api.NetworkEvent) string {
 		text += "; " + e.Allow + " allows it"
 	}
 	return clean(text)
+}
+
+// asked is a process as the guest says it, quoted if it could be taken for the rest of the line.
+func asked(process string) string {
+	if strings.ContainsAny(process, ",;\"") || strings.Contains(process, "--") {
+		return strconv.Quote(process)
+	}
+	return process
 }
 
 func (a *app) vmNetworkShow() *cobra.Command {
@@ -265,18 +273,19 @@ func (a *app) network(ctx context.Context, ref string, q api.NetworkQuery) (api.
 // maxNamed is how many hosts are named at a session's end.
 const maxNamed = 3
 
-// noteDenials says which hosts a VM was denied since then, and which names the host could
-// not look up.
+// noteDenials says which hosts a VM was denied since then, and which the host could not look up,
+// ping, or reach by its proxy.
 func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since time.Time) {
-	var denied, failed []string
+	var denied []string
+	failed := map[string][]string{} // by protocol
 	err := eachDenial(ctx, c, name, api.NetworkLog{}, func(e api.NetworkEvent) error {
-		hosts := &denied
-		if e.Failed {
-			hosts = &failed
-		}
 		host := clean(cmp.Or(e.Name, e.Addr))
-		if host != "" && !e.Time.Before(since) && !slices.Contains(*hosts, host) {
-			*hosts = append(*hosts, host)
+		switch {
+		case host == "" || e.Time.Before(since):
+		case e.Failed && !slices.Contains(failed[e.Proto], host):
+			failed[e.Proto] = append(failed[e.Proto], host)
+		case !e.Failed && !slices.Contains(denied, host):
+			denied = append(denied, host)
 		}
 		return nil
 	})
@@ -284,7 +293,9 @@ func (a *app) noteDenials(ctx context.Context, c *api.Client, name string, since
 		return
 	}
 	a.noteHosts(denied, "a host was denied", "hosts were denied", name)
-	a.noteHosts(failed, "this machine could not look a name up", "names could not be looked up by this machine", name)
+	a.noteHosts(failed["dns"], "this machine could not look a name up", "names could not be looked up by this machine", name)
+	a.noteHosts(failed["icmp"], "this machine could not ping a host", "hosts could not be pinged by this machine", name)
+	a.noteHosts(failed["tcp"], "this machine's proxy does not reach a host", "hosts are not reached by this machine's proxy", name)
 }
 
 // noteHosts says in a line what became of hosts.

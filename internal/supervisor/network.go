@@ -19,6 +19,7 @@ import (
 	"banger/internal/network/policy"
 	"banger/internal/network/resolver"
 	"banger/internal/vm"
+	"banger/internal/vmm"
 )
 
 // Network is how a guest is connected: a run without one has no way out.
@@ -53,6 +54,7 @@ type network struct {
 
 	stop     context.CancelFunc
 	watching sync.WaitGroup
+	carrying sync.WaitGroup
 }
 
 // openNetwork makes the run's way out; nil if it has none.
@@ -91,6 +93,13 @@ func (r *run) openNetwork() *network {
 	return n
 }
 
+// carry keeps the carriers of the guest's flows until m's end.
+func (n *network) carry(r *run, m vmm.Machine) {
+	for range carrierCount {
+		n.carrying.Go(func() { r.carry(m, n.carriers, n.guest.Handle) }) // ends with m
+	}
+}
+
 // tell hands a denial to the guest's agent, and returns which process asked for it, as the agent says.
 func (n *network) tell(ctx context.Context, q netflow.Request) (process string) {
 	f, err := n.carriers.open(ctx, q.Marshal())
@@ -103,6 +112,7 @@ func (n *network) tell(ctx context.Context, q netflow.Request) (process string) 
 	return ""
 }
 
+// close ends what the network does, after the machine's end.
 func (n *network) close() {
 	if n == nil {
 		return
@@ -113,6 +123,7 @@ func (n *network) close() {
 	n.watching.Wait()
 	n.others.close()
 	n.host.Close()
+	n.carrying.Wait() // what was denied is recorded then
 	n.log.Close()
 }
 

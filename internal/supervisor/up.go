@@ -101,9 +101,7 @@ func (r *run) attend(m vmm.Machine) (stop func()) {
 	network := r.openNetwork()
 	if network != nil {
 		r.network.Store(network)
-		for range carrierCount {
-			beside.Go(func() { r.carry(m, network.carriers, network.guest.Handle) }) // ends with the VMM
-		}
+		network.carry(r, m)
 	}
 	beside.Go(func() { launch.EnterScope("banger-"+string(r.order.ID)+".scope", os.Getpid(), p.PID) }) // bounded by itself
 	return sync.OnceFunc(func() {

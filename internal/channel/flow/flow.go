@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -280,8 +281,9 @@ func (f *Flow) end(err error, tell bool) {
 	f.remove()
 	if tell {
 		f.owes &^= oweWindow
-		if f.owes&oweOpen != 0 { // never said
-			f.owes = 0
+		if f.owes&oweOpen != 0 { // never said, and the carrier may take nothing for long
+			f.owes, f.queued = 0, false
+			f.s.ready = slices.DeleteFunc(f.s.ready, func(o *Flow) bool { return o == f })
 		} else {
 			f.owe(oweReset)
 		}

@@ -320,22 +320,6 @@ func TestBreaches(t *testing.T) {
 	}
 }
 
-// Who opens flows and reads no answer is cut off, and holds little.
-func TestFlood(t *testing.T) {
-	a, b := carrier(t)
-	s := New(a, true, 10, func(f *Flow) { f.Refuse(1, string(make([]byte, maxText))) })
-	defer s.Close()
-	defer b.Close()
-	for id := uint32(2); s.Err() == nil; id += 2 {
-		if id > 10*maxGone {
-			t.Fatal("the session goes on")
-		}
-		if _, err := b.Write(appendHeader(nil, kindOpen, id, 0)); err != nil {
-			break
-		}
-	}
-}
-
 func TestJoin(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

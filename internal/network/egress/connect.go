@@ -39,15 +39,16 @@ func (c *connection) judge(j *policy.Judge) policy.Verdict {
 	return c.verdict
 }
 
-// rejudge reports whether the connection is over because j denies it, and was not before: the
-// caller ends it.
-func (c *connection) rejudge(j *policy.Judge) (v policy.Verdict, over bool) {
+// rejudge reports whether the connection is over because the policy denies it now, and was not
+// before: the caller ends it. Which policy it is, is asked under the connection's mutex: the last one
+// counts, whoever comes last.
+func (g *Guest) rejudge(c *connection) (v policy.Verdict, over bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over {
 		return v, false
 	}
-	v = c.judge(j)
+	v = c.judge(g.judged())
 	c.over = !v.Allow
 	return v, c.over
 }
@@ -68,6 +69,7 @@ func (c *connection) asked() policy.Question {
 // end resets a connection that is over, and denied by v.
 func (g *Guest) end(c *connection, v policy.Verdict, limit time.Duration) {
 	g.deny(c.asker, c.asked(), v, limit)
+	c.flow.Refuse(netflow.Denied, refusalText(v)) // if the guest has no answer yet
 	c.flow.Reset()
 }
 
@@ -121,8 +123,13 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 	}
 	conn, err := g.dial(ctx, c.question, c.verdict)
 	if err != nil {
-		if dial.ReasonOf(err) == dial.Denied {
+		switch dial.ReasonOf(err) {
+		case dial.Denied:
 			g.deny(c.asker, c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, netflow.WhoLimit)
+		case dial.ProxyRefused, dial.ProxyFailed:
+			e := eventOf(c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()})
+			e.Failed = true
+			g.record(e)
 		}
 		refuse(f, err)
 		return nil, nil
@@ -144,22 +151,10 @@ func (g *Guest) keep(ctx context.Context, c *connection) bool {
 		return false
 	}
 	g.live[c] = struct{}{}
-	j := g.judge
 	g.mu.Unlock()
-	c.mu.Lock()
-	addr, changed := c.question.Addr, c.by != j
-	c.mu.Unlock()
-	var denied []string
-	if changed && addr.IsValid() {
-		denied = g.denied.of(ctx, addr)
+	for !g.learnDenied(ctx, c) {
 	}
-	c.mu.Lock()
-	if changed {
-		c.question.Denied = denied
-	}
-	c.mu.Unlock()
-	v, denies := c.rejudge(j)
-	if denies {
+	if v, denies := g.rejudge(c); denies {
 		g.refuse(c, v)
 	}
 	over := c.isOver()
@@ -167,6 +162,24 @@ func (g *Guest) keep(ctx context.Context, c *connection) bool {
 		g.forget(c)
 	}
 	return !over
+}
+
+// learnDenied asks which denied names have the connection's address. It reports false if the policy
+// has changed meanwhile.
+func (g *Guest) learnDenied(ctx context.Context, c *connection) bool {
+	j := g.judged()
+	addr := c.asked().Addr
+	if !addr.IsValid() {
+		return true
+	}
+	denied := g.denied.of(ctx, addr)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.judged() != j {
+		return false
+	}
+	c.question.Denied = denied
+	return true
 }
 
 func (g *Guest) forget(c *connection) {
@@ -179,7 +192,7 @@ func (g *Guest) forget(c *connection) {
 func (g *Guest) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.flows >= maxFlows {
+	if g.flows >= g.maxFlows {
 		return false
 	}
 	g.flows++

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,14 +20,16 @@ const (
 
 // deniedNames knows the addresses of the names that are denied exactly.
 type deniedNames struct {
-	host *resolver.Host
-	life context.Context
+	host  *resolver.Host
+	life  context.Context
+	learn func() // is called when addresses were looked up
 
 	running sync.WaitGroup
 
 	mu    sync.Mutex
 	names []string
-	last  *found
+	last  *found // of names as they are; nil before it is asked for
+	old   *found // the last that is whole
 }
 
 // found are addresses of denied names. They are there when done is closed.
@@ -37,14 +40,19 @@ type found struct {
 	ends   time.Time
 }
 
+// set changes the names, or says that the host's network is another.
 func (d *deniedNames) set(names []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.last != nil && d.last.isDone() {
+		d.old = d.last
+	}
 	d.names, d.last = names, nil
 }
 
-// of returns the denied names that have the address. It waits for them until ctx ends, not
-// longer than deniedLimit.
+// of returns the denied names that have the address, as they were when all of them were looked up
+// last. Only if they were not yet, it waits for them until ctx ends, not longer than deniedLimit: who
+// has a denied name may have a server that is silent.
 func (d *deniedNames) of(ctx context.Context, a netip.Addr) []string {
 	d.mu.Lock()
 	f := d.last
@@ -53,12 +61,26 @@ func (d *deniedNames) of(ctx context.Context, a netip.Addr) []string {
 		d.mu.Unlock()
 		return nil
 	case f == nil || f.isDone() && time.Now().After(f.ends):
-		old := f
+		if f != nil {
+			d.old = f
+		}
+		old := d.old
 		f = &found{done: make(chan struct{}), byName: map[string][]netip.Addr{}, byAddr: map[netip.Addr][]string{}}
 		d.last = f
 		// Not bounded by ctx: a guest that gives up must not leave the others without.
-		names := d.names
-		d.running.Go(func() { d.find(f, old, names) }) // ends within deniedLimit
+		names, next := d.names, f
+		d.running.Go(func() { // ends within deniedLimit
+			d.find(next, old, names)
+			d.mu.Lock()
+			counts := d.last == next
+			d.mu.Unlock()
+			if counts {
+				d.learn()
+			}
+		})
+	}
+	if !f.isDone() && d.old.has(d.names) {
+		f = d.old
 	}
 	d.mu.Unlock()
 	select {
@@ -67,6 +89,11 @@ func (d *deniedNames) of(ctx context.Context, a netip.Addr) []string {
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// has reports whether all of these names were looked up.
+func (f *found) has(names []string) bool {
+	return f != nil && !slices.ContainsFunc(names, func(n string) bool { _, ok := f.byName[n]; return !ok })
 }
 
 // wait waits for look-ups after the end of life.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,15 @@ func TestDNSDenied(t *testing.T) {
 	if len(w.events) != 2 || !w.events[0].Same(w.events[1]) {
 		t.Errorf("the events are %+v, want the same twice", w.events)
 	}
+}
+
+// What can't be a host's name is quoted, so that it does not read as what would allow it.
+func TestDNSNoName(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	if m := w.ask("x; --allow evil.example allows it", dnsmessage.TypeA); m.RCode != dnsmessage.RCodeNameError {
+		t.Errorf("no name: %s", m.RCode)
+	}
+	w.recorded(`dns  name="x; --allow evil.example allows it" port=0: this is not the name of a host; `)
 }
 
 // 64 names of one address within a minute, by a resolver that is slow: each is found, and is
@@ -185,4 +195,26 @@ func TestPing(t *testing.T) {
 	}
 	w.recorded("icmp", lanAddr.String(), "private")
 	w.idle()
+}
+
+// A ping that the policy allows and the kernel does not let through has failed: nobody denied it.
+func TestPingThatTheKernelRefuses(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	const groups = "/proc/sys/net/ipv4/ping_group_range"
+	if err := os.WriteFile(groups, []byte("1 0"), 0); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { os.WriteFile(groups, []byte("0 0"), 0) })
+	f, err := w.open(netflow.Request{Kind: netflow.Ping, Addr: netip.AddrPortFrom(publicAddr, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.CloseWrite()
+	cut(t, "a ping without an answer", f)
+	w.recorded("icmp", publicAddr.String(), "send no pings")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.events[0].Failed {
+		t.Errorf("%s is recorded as denied", eventText(w.events[0]))
+	}
 }

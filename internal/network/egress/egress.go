@@ -8,9 +8,13 @@ package egress
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
@@ -23,6 +27,9 @@ import (
 // and those for which there is no room to wait are refused.
 const (
 	maxFlows = 4096
+	// keptFiles are the files that a VM's connections leave to its supervisor: for 1,024 connections of
+	// forwards, its log, clients and look-ups. Where it may open few, half of them.
+	keptFiles = 1536
 	// maxDials bounds the connections that are being made at once.
 	maxDials = 512
 	// dialRate and dialBurst bound how many are begun, in each second and at once; so do others.
@@ -101,7 +108,9 @@ type Guest struct {
 	excess                                     excess
 	lookLimit, dnsIdle                         time.Duration
 
-	setting sync.Mutex // held while the policy is changed
+	maxFlows int
+
+	setting sync.Mutex // held while the policy is changed, and what was learned of denied names counts
 
 	mu    sync.Mutex
 	judge *policy.Judge
@@ -120,12 +129,12 @@ func New(c Config) *Guest {
 		questions: make(chan struct{}, maxDNS), lookups: make(chan struct{}, maxLookups), telling: make(chan struct{}, maxTelling),
 		dialRate: bucket{rate: dialRate, burst: dialBurst}, pingRate: bucket{rate: pingRate, burst: pingBurst},
 		questionRate: bucket{rate: questionRate, burst: questionBurst}, noteRate: bucket{rate: noteRate, burst: noteBurst},
-		lookLimit: lookLimit, dnsIdle: dnsIdle, live: map[*connection]struct{}{},
+		lookLimit: lookLimit, dnsIdle: dnsIdle, maxFlows: roomForFlows(), live: map[*connection]struct{}{},
 	}
 	g.excess.record = g.record
 	g.life, g.stop = context.WithCancel(context.Background())
 	g.judge = policy.New(c.Policy, c.Routes)
-	g.denied = deniedNames{host: c.Host, life: g.life, names: c.Policy.DeniedNames()}
+	g.denied = deniedNames{host: c.Host, life: g.life, learn: g.learned, names: c.Policy.DeniedNames()}
 	g.dialer = dial.Dialer{Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 		addrs, _, err := c.Host.Addresses(ctx, name)
 		return addrs, err
@@ -138,6 +147,16 @@ func New(c Config) *Guest {
 		g.resolver.Proxy = proxied{g}
 	}
 	return g
+}
+
+// roomForFlows is how many connections there may be: each is a file (getrlimit(2)).
+func roomForFlows() int {
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil || files.Cur > maxFlows+keptFiles {
+		return maxFlows
+	}
+	n := int(files.Cur)
+	return n - min(keptFiles, n/2)
 }
 
 // Close resets all flows and ends what is under way.
@@ -160,7 +179,7 @@ func (g *Guest) Policy() policy.Policy {
 }
 
 // SetPolicy changes what the VM may reach. Connections that it would not have any more
-// are reset; it returns how many. It waits for the addresses of names that are denied, 10
+// are reset; it returns how many. It waits for the addresses of names that are denied newly, 10
 // seconds at most, when all others are reset already.
 func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
 	g.setting.Lock()
@@ -169,7 +188,7 @@ func (g *Guest) SetPolicy(p policy.Policy) (ended int) {
 }
 
 // Recheck judges all connections anew after a change of the host's network: those to addresses
-// that are closed now are reset. It returns how many, and waits as SetPolicy does.
+// that are closed now are reset. It returns how many.
 func (g *Guest) Recheck() (ended int) {
 	g.setting.Lock()
 	defer g.setting.Unlock()
@@ -182,35 +201,44 @@ func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 	g.denied.set(p.DeniedNames())
 	g.mu.Lock()
 	g.cfg.Policy, g.judge = p, j
-	live := make([]*connection, 0, len(g.live))
-	for c := range g.live {
-		live = append(live, c)
-	}
 	g.mu.Unlock()
+	live := g.connections()
 	var ending sync.WaitGroup
 	defer ending.Wait()
-	rejudge := func(c *connection) {
-		if v, over := c.rejudge(j); over {
+	for _, c := range live { // asks the kernel for routes: without the lock
+		if v, over := g.rejudge(c); over {
 			ended++
 			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
 		}
 	}
-	for _, c := range live { // asks the kernel for routes: without the lock
-		rejudge(c)
-	}
+	return ended + g.endDenied(live)
+}
+
+// connections are the live ones.
+func (g *Guest) connections() []*connection {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Keys(g.live))
+}
+
+// learned is called when addresses of denied names were looked up.
+func (g *Guest) learned() {
+	g.setting.Lock() // SetPolicy counts those that it ends
+	defer g.setting.Unlock()
+	g.endDenied(g.connections())
+}
+
+// endDenied ends connections that say nothing, and whose address is now one of a denied name's. It
+// returns how many.
+func (g *Guest) endDenied(live []*connection) (ended int) {
+	var ending sync.WaitGroup
+	defer ending.Wait()
 	for _, c := range live {
-		c.mu.Lock()
-		addr, over := c.question.Addr, c.over
-		c.mu.Unlock()
-		if over || !addr.IsValid() {
-			continue
+		for !g.learnDenied(g.life, c) {
 		}
-		denied := g.denied.of(g.life, addr)
-		c.mu.Lock()
-		c.question.Denied = denied
-		c.mu.Unlock()
-		if len(denied) > 0 {
-			rejudge(c)
+		if v, over := g.rejudge(c); over {
+			ended++
+			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
 		}
 	}
 	return ended

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
@@ -74,7 +75,7 @@ func TestTooMany(t *testing.T) {
 	w := newWorld(t, setup{policy: "public"})
 	addr := serve(t, publicAddr, 0, echo)
 	w.g.mu.Lock()
-	w.g.flows = maxFlows - 1 // as if there were
+	w.g.flows = w.g.maxFlows - 1 // as if there were
 	w.g.mu.Unlock()
 	f := w.mustConnect(addr)
 	w.refused(addr, netflow.Busy, "too many")
@@ -87,6 +88,28 @@ func TestTooMany(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// A supervisor that may open few files keeps some for its log and its clients.
+func TestTooManyFiles(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	for files, want := range map[uint64]int{1024: 512, 4096: 2560, 16384: maxFlows} {
+		if files > old.Max {
+			t.Skipf("this process may open %d files", old.Max)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: old.Max}); err != nil {
+			t.Fatal(err)
+		}
+		g := New(Config{Routes: routes{}, Host: &resolver.Host{}})
+		if g.maxFlows != want {
+			t.Errorf("with %d files there are %d connections at most, want %d", files, g.maxFlows, want)
+		}
+		g.Close()
+	}
 }
 
 // Of 700 questions at once those for which there is no room are refused, the host's resolver has

@@ -113,7 +113,7 @@ func (l *looking) decide(said policy.Said) error {
 	look := l.c.verdict.Look
 	l.c.mu.Unlock()
 	if look {
-		if v, over := l.c.rejudge(l.g.judged()); over {
+		if v, over := l.g.rejudge(l.c); over {
 			l.g.end(l.c, v, netflow.WhoLimit)
 		}
 	}

@@ -340,6 +340,46 @@ func TestDeniedNameByLiteral(t *testing.T) {
 	if len(q.Denied) != 1 {
 		t.Errorf("with the resolver down the denied names are %q", q.Denied)
 	}
+	// So they are when the host's network changes, or another name is denied, and the resolver is not up yet.
+	w.g.Recheck()
+	w.g.SetPolicy(parsePolicy(t, "public --deny bad.example --deny other.example"))
+	if q := w.g.question(limited(t), addr); len(q.Denied) != 1 {
+		t.Errorf("with the resolver down after a change the denied names are %q", q.Denied)
+	}
+}
+
+// Who has a denied name does not hold up connections by a server of names that is silent; when it
+// answers, connections to the addresses that it tells then end.
+func TestDeniedNameHeld(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --deny bad.example", options: "timeout:30 attempts:1"})
+	w.dns.set("bad.example", otherAddr)
+	addr := serve(t, publicAddr, 0, func(c *net.TCPConn) { io.WriteString(c, "hi"); io.Copy(c, struct{ io.Reader }{c}) })
+	hi := make([]byte, 2)
+	first := w.mustConnect(addr)
+	io.ReadFull(first, hi)
+	goesOn(t, "before", first)
+	held := make(chan struct{})
+	w.dns.mu.Lock()
+	w.dns.held = held
+	w.dns.mu.Unlock()
+	w.dns.set("bad.example", publicAddr)
+	w.g.denied.mu.Lock()
+	w.g.denied.last.ends = time.Time{}
+	w.g.denied.mu.Unlock()
+	for _, what := range []string{"in vain", "after a change of the network"} {
+		begun := time.Now()
+		f := w.mustConnect(addr)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("a connection took %s while the denied name is looked up %s", took, what)
+		}
+		io.ReadFull(f, hi)
+		goesOn(t, what, f)
+		w.g.Recheck()
+	}
+	close(held)
+	cut(t, "to an address that a denied name has now", first)
+	w.recorded(publicAddr.String()+" is an address of bad.example", "[tcp:40000]")
+	w.idle()
 }
 
 // A name that flips between two look-ups has both addresses; one that was never looked up has none.

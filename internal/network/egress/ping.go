@@ -61,7 +61,7 @@ func (g *Guest) ping(f *flow.Flow, r netflow.Request) {
 	reply, err := g.dialer.Ping(ctx, to, 0, 1, data)
 	if err != nil {
 		if errors.Is(err, dial.ErrNoPing) {
-			g.record(Event{Addr: q.Addr.String(), Proto: "icmp", Reason: err.Error()})
+			g.record(Event{Addr: q.Addr.String(), Proto: string(policy.ICMP), Reason: err.Error(), Failed: true})
 		}
 		f.Reset()
 		return

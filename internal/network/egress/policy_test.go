@@ -126,6 +126,27 @@ func TestSetPolicyWhileDialling(t *testing.T) {
 	w.idle()
 }
 
+// A connection that is just made is judged by the last of two policies, whoever judges it last.
+func TestSetPolicyWhileKept(t *testing.T) {
+	w := newWorld(t, setup{policy: "public"})
+	q := policy.Question{Names: []string{"site.example"}, Addr: publicAddr, Port: 443, Proto: policy.TCP}
+	c := &connection{by: w.g.judged(), question: q, verdict: w.g.judged().Judge(q)}
+	w.g.SetPolicy(parsePolicy(t, "public --deny slow.example"))
+	held := make(chan struct{})
+	w.dns.mu.Lock()
+	w.dns.held = held
+	w.dns.mu.Unlock()
+	kept := make(chan bool)
+	go func() { kept <- w.g.keep(limited(t), c) }() // ends when held is closed
+	w.until("the denied name is looked up", func() bool { w.dns.mu.Lock(); defer w.dns.mu.Unlock(); return w.dns.came > 0 })
+	w.g.SetPolicy(parsePolicy(t, "deny --allow site.example"))
+	close(held)
+	if !<-kept || !c.verdict.MustSay {
+		t.Errorf("the connection is judged by the policy before the last one: %+v", c.verdict)
+	}
+	w.g.forget(c)
+}
+
 // holding holds the first question about a route until it is let go.
 type holding struct {
 	routes

@@ -115,7 +115,11 @@ func TestProxy(t *testing.T) {
 			loopback := netip.MustParseAddr("127.0.0.1")
 			u.addr, u.to = serve(t, loopback, 0, handle), serve(t, loopback, 0, echo)
 			url := scheme + "://" + u.addr.String()
-			proxies, err := dial.NewProxies(url, url, "direct.example")
+			with := strings.Replace(url, "://", "://user:secret@", 1)
+			if scheme == "socks5" {
+				with = url // this one wants no password
+			}
+			proxies, err := dial.NewProxies(with, with, "direct.example")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,6 +166,13 @@ func TestProxy(t *testing.T) {
 			f := w.mustConnect(netip.AddrPortFrom(a, 443))
 			says(t, f, []byte("\x00hello"))
 			holds("a synthetic address", "www.behind.example:443")
+			f = w.mustConnect(netip.AddrPortFrom(a, 443))
+			says(t, f, hello(t, "ftp.behind.example"))
+			f = w.mustConnect(netip.AddrPortFrom(a, 443))
+			f.Write(hello(t, "evil.example"))
+			cut(t, "to a synthetic address with another name", f)
+			w.recorded("name=evil.example", "its TLS says evil.example", "--allow evil.example")
+			holds("a synthetic address", "www.behind.example:443", "www.behind.example:443")
 			w.dns.set("www.behind.example", lanAddr)
 			w.refused(netip.AddrPortFrom(a, 443), netflow.Unreachable, "only the upstream proxy")
 			holds("a synthetic address whose name has a closed one now")
@@ -175,6 +186,12 @@ func TestProxy(t *testing.T) {
 			u.mu.Unlock()
 			w.refused(netip.AddrPortFrom(publicAddr, 443), netflow.Refused, "")
 			holds("a proxy that refuses", "site.example:443")
+			w.recorded("tcp " + publicAddr.String() + " name=site.example port=443: ask the proxy " + url)
+			w.mu.Lock()
+			if e := w.events[len(w.events)-1]; !e.Failed || strings.Contains(e.Reason, "secret") {
+				t.Errorf("the event is %+v", e)
+			}
+			w.mu.Unlock()
 			if n := w.g.SetPolicy(parsePolicy(t, "deny")); n < 2 {
 				t.Errorf("%d connections are ended, want those by the proxy too", n)
 			}

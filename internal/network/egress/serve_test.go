@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -397,5 +398,34 @@ func TestCloseEndsAll(t *testing.T) {
 		}
 	}
 	w.refused(addr, netflow.Unreachable, "")
+	w.idle()
+}
+
+// Whatever a guest that speaks the channel itself says in a flow's header, it has an answer.
+func TestOddHeaders(t *testing.T) {
+	w := newWorld(t, setup{policy: "public --deny bad.example"})
+	w.dns.set("bad.example", otherAddr)
+	addrs := []string{"", "93.184.216.34:80", "93.184.216.34:0", "[::ffff:93.184.216.34]:443", "[fe80::1%a<b]:443", "[::1%x]:0", "[2001:db8::1]:53",
+		"0.0.0.0:1", "[::]:65535", "10.0.2.2:22", "198.18.0.1:443", "255.255.255.255:123", "[fe80::1%" + strings.Repeat("<", 500) + "]:1"}
+	var asking sync.WaitGroup
+	room := make(chan struct{}, 32)
+	for _, kind := range []string{"", netflow.Connect, netflow.DNS, netflow.Ping, netflow.Note, netflow.Listener, netflow.Denial} {
+		for _, addr := range addrs {
+			for _, from := range addrs {
+				header := fmt.Sprintf(`{"kind":%q,"addr":%q,"from":%q,"proto":"\u001b","tcp":true,"text":"x"}`, kind, addr, from)
+				room <- struct{}{}
+				asking.Go(func() {
+					defer func() { <-room }()
+					f, err := w.guest.Open(limited(t), []byte(header)[:min(len(header), flow.MaxHeader)])
+					if err == nil {
+						f.Reset()
+					} else if refusal(err) == 0 {
+						t.Errorf("%.200s: %v", header, err)
+					}
+				})
+			}
+		}
+	}
+	asking.Wait()
 	w.idle()
 }

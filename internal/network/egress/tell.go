@@ -28,7 +28,14 @@ type asker struct {
 	from, to netip.AddrPort
 }
 
-func askerOf(proto string, r netflow.Request) asker { return asker{proto, r.From, r.Addr} }
+// askerOf leaves zones out: they may be of any length.
+func askerOf(proto string, r netflow.Request) asker {
+	return asker{proto, withoutZone(r.From), withoutZone(r.Addr)}
+}
+
+func withoutZone(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
 
 // askerKey is the key of a question's asker among a context's values.
 type askerKey struct{}
@@ -36,9 +43,13 @@ type askerKey struct{}
 // deny records a denial when the guest has said who asked, limit later at the latest. What waits
 // for its answer gets it after that: its process is there until then, and the log has it.
 func (g *Guest) deny(a asker, q policy.Question, v policy.Verdict, limit time.Duration) {
-	if v.Quiet {
-		return
+	if !v.Quiet {
+		g.recordDenial(a, eventOf(q, v), limit)
 	}
+}
+
+// eventOf is a question that was answered so.
+func eventOf(q policy.Question, v policy.Verdict) Event {
 	e := Event{Name: v.Name, Port: q.Port, Proto: string(q.Proto), Reason: v.Reason, Allow: v.Hint}
 	if e.Name == "" && len(q.Names) > 0 {
 		e.Name = q.Names[0]
@@ -46,7 +57,7 @@ func (g *Guest) deny(a asker, q policy.Question, v policy.Verdict, limit time.Du
 	if q.Addr.IsValid() {
 		e.Addr = q.Addr.String()
 	}
-	g.recordDenial(a, e, limit)
+	return e
 }
 
 func (g *Guest) recordDenial(a asker, e Event, limit time.Duration) {

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
 )
 
@@ -94,4 +96,27 @@ func TestTellOfEach(t *testing.T) {
 	}
 	told(`"proto":"icmp"`, "icmp 93.184.216.34: ")
 	w.recorded("icmp", "[icmp:77]")
+}
+
+// Addresses of a guest that speaks the channel itself may have zones of any length: what it is
+// told of a denial fits in a flow's header all the same.
+func TestTellZones(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny"})
+	from := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%"+strings.Repeat("<", 800)), 7)
+	to := netip.AddrPortFrom(netip.MustParseAddr("fe80::2%"+strings.Repeat("x", 60)), 443)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	header := []byte(fmt.Sprintf(`{"kind":"connect","from":%q,"addr":%q}`, from, to))
+	_, err := w.guest.Open(ctx, header)
+	if refusal(err) != netflow.Denied {
+		t.Errorf("connect: %v", err)
+	}
+	w.recorded("tcp", "has a zone", "[tcp:7]")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.denials {
+		if n := len(r.Marshal()); n > flow.MaxHeader {
+			t.Errorf("the guest is told %d bytes", n)
+		}
+	}
 }

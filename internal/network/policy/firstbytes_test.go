@@ -139,6 +139,7 @@ func TestReadHTTP(t *testing.T) {
 	wrong := func(why string) Said { return Said{Kind: HTTP, Complete: true, Broken: why} }
 	other := Said{Kind: Other, Complete: true}
 	const middle = "its header has a line that ends in the middle"
+	const host = "its target has no host"
 	const first = "its first line is not METHOD TARGET VERSION"
 	for text, want := range map[string]Said{
 		"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n":                                names("example.org"),
@@ -170,18 +171,25 @@ func TestReadHTTP(t *testing.T) {
 		"GET HTTP/1.1\r\n\r\n":                                                       wrong(first),
 		"GET b.example/x HTTP/1.1\r\n\r\n":                                           wrong("its target is neither a path nor a URL"),
 		"GET http:/b.example HTTP/1.1\r\n\r\n":                                       wrong("its target is neither a path nor a URL"),
-		"GET /\r\n":                                                                  names(),
-		"GET http://a.example/\r\n":                                                  names(),
-		"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n":                                         other,
-		"EHLO example.org\r\n":                                                       other,
-		"*1\r\n$4\r\nPING\r\n":                                                       other,
-		"PING\r\n":                                                                   other,
-		"get key\r\n":                                                                other,
-		"a1 LOGIN user\r\n":                                                          other,
-		"DESCRIBE rtsp://a.example RTSP/1.0\r\n":                                     other,
-		"0032git-upload-pack /p\x00host=a\x00":                                       other,
-		"\x00\x00\x00\x08\x04\xd2\x16\x2f":                                           other,
-		"{\"a\": 1}\n":                                                               other,
+		"GET http:///b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n":                 wrong(host),
+		"CONNECT b.example:443@a.example:443 HTTP/1.1\r\n\r\n":                       names("b.example:443@a.example"),
+		"GET / HTTP/1.1\r\nHost: a.example\r\nHost: :80\r\n\r\n":                     names("a.example", ""),
+		"CONNECT :443 HTTP/1.1\r\nHost: a.example\r\n\r\n":                           wrong(host),
+		"GET http://:80/b.example HTTP/1.1\r\nHost: a.example\r\n\r\n":               wrong(host),
+		"GET http://u@/b.example HTTP/1.1\r\nHost: a.example\r\n\r\n":                wrong(host),
+		"GET http://b.example\\@a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n":      names(`b.example\@a.example`, "a.example"),
+		"GET /\r\n":                              names(),
+		"GET http://a.example/\r\n":              names(),
+		"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n":     other,
+		"EHLO example.org\r\n":                   other,
+		"*1\r\n$4\r\nPING\r\n":                   other,
+		"PING\r\n":                               other,
+		"get key\r\n":                            other,
+		"a1 LOGIN user\r\n":                      other,
+		"DESCRIBE rtsp://a.example RTSP/1.0\r\n": other,
+		"0032git-upload-pack /p\x00host=a\x00":   other,
+		"\x00\x00\x00\x08\x04\xd2\x16\x2f":       other,
+		"{\"a\": 1}\n":                           other,
 	} {
 		if got := Read([]byte(text)); !same(got, want) {
 			t.Errorf("Read(%q) = %+v, want %+v", text, got, want)

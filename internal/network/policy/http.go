@@ -37,27 +37,35 @@ func readHTTP(b []byte) Said {
 	if len(words) != 3 || !isVersion(words[2]) || controls(line) {
 		return s.broken("its first line is not METHOD TARGET VERSION")
 	}
-	var names []string
-	switch scheme, after, absolute := strings.Cut(target, "://"); {
+	authority := ""
+	scheme, after, absolute := strings.Cut(target, "://")
+	path := target[0] == '/' || target == "*"
+	switch {
 	case strings.EqualFold(string(words[0]), "CONNECT"):
-		names = append(names, target)
-		s.Asked = portOf(target, "")
-	case target[0] == '/' || target == "*":
+		authority, scheme, path = target, "", false
+	case path:
 	case absolute && strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz") == "":
-		authority := after[:strings.IndexAny(after+"/", "/?#")]
-		authority = authority[strings.LastIndexByte(authority, '@')+1:]
-		names = append(names, authority)
-		s.Asked = portOf(authority, scheme)
+		authority = after[:strings.IndexAny(after+"/", "/?#")]
+		if !strings.Contains(authority, `\`) { // a browser's parser takes it for a slash
+			authority = authority[strings.LastIndexByte(authority, '@')+1:]
+		}
 	default:
 		return s.broken("its target is neither a path nor a URL")
+	}
+	var names []string
+	if !path {
+		if withoutPort(authority) == "" { // a browser's parser looks for the host behind more slashes
+			return s.broken("its target has no host")
+		}
+		names, s.Asked = []string{authority}, portOf(authority, scheme)
 	}
 	hosts, done, why := hostLines(rest)
 	if why != "" {
 		return s.broken(why)
 	}
 	for _, n := range append(names, hosts...) {
-		if n = withoutPort(n); n != "" {
-			s.Names = append(s.Names, n)
+		if n != "" {
+			s.Names = append(s.Names, withoutPort(n))
 		}
 	}
 	s.Complete = done

@@ -97,10 +97,8 @@ func fragment(body []byte, flags byte) ([]byte, bool) {
 
 func readHeaders(s Said, block []byte) Said {
 	d := hpack.NewDecoder(4096, func(f hpack.HeaderField) { // the table's size before any setting
-		if f.Name == ":authority" || f.Name == "host" {
-			if n := withoutPort(f.Value); n != "" {
-				s.Names = append(s.Names, n)
-			}
+		if (f.Name == ":authority" || f.Name == "host") && f.Value != "" {
+			s.Names = append(s.Names, withoutPort(f.Value))
 		}
 	})
 	d.SetMaxStringLength(MaxFirst)

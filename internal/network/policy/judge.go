@@ -81,8 +81,11 @@ func New(p Policy, routes Routes) *Judge {
 // Judge answers before a name is resolved, and again before its address is dialled.
 func (j *Judge) Judge(q Question) Verdict {
 	v := j.judge(q)
+	if v.Allow && q.Proto == ICMP && v.Target == ToAddress {
+		v = j.unsaid(q, v) // an echo has no first bytes
+	}
 	v.Quiet = !v.Allow && noise(v.Name)
-	v.Look = v.Allow && q.Proto == TCP && v.Target == ToAddress && q.Addr.IsValid() && (v.MustSay || j.denies)
+	v.Look = v.Allow && q.Proto == TCP && v.Target == ToAddress && (q.Addr.IsValid() || q.ByProxy) && (v.MustSay || j.denies)
 	return v
 }
 
@@ -241,7 +244,12 @@ func (s subject) what() string {
 // opens says whether a rule that means a subject opens an address that is closed: one
 // host and one port, in the user's own words or in those of a package client.
 func (r Rule) opens() bool {
-	if r.Action != Allow || r.Port == 0 || r.Kind != Exact && r.Kind != Address {
+	return (r.Kind == Exact || r.Kind == Address) && r.ownWords()
+}
+
+// ownWords says whether a rule allows one port, in the user's own words or in those of a package client.
+func (r Rule) ownWords() bool {
+	if r.Action != Allow || r.Port == 0 {
 		return false
 	}
 	switch r.Origin.Source {
@@ -258,7 +266,7 @@ func (j *Judge) inside(v Verdict, s subject, best *hit) Verdict {
 		v.Target = ToHost
 	}
 	exact := best != nil && (best.rule.Kind == Host || best.rule.Kind == Exact)
-	if exact && best.rule.Port == s.port {
+	if exact && best.rule.ownWords() && best.rule.Port == s.port {
 		v.Allow, v.Reason = true, fmt.Sprintf("%s is allowed by %s (%s)", s.what(), best.rule, best.rule.Origin)
 		return v
 	}

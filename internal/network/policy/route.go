@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,17 +47,21 @@ func (Kernel) Route(a netip.Addr) (Route, error) {
 	if err != nil {
 		return Route{}, err
 	}
-	if r.Type == unix.RTN_UNICAST {
-		if prefix.Bits() == 0 {
-			return Route{Reach: ByDefault, Prefix: prefix}, nil
-		}
-		whole, err := madeDefault(r, prefix)
-		if err != nil {
+	if r.Type != unix.RTN_UNICAST {
+		return Route{Reach: BySpecific, Prefix: prefix}, nil
+	}
+	whole := prefix.Bits() == 0
+	if !whole {
+		if whole, err = madeDefault(r, prefix); err != nil {
 			return Route{}, err
 		}
-		if whole {
-			return Route{Reach: ByDefault, Prefix: prefix}, nil
+	}
+	if whole {
+		to, err := byRule(r.Table, prefix, a)
+		if err != nil || !to.IsValid() {
+			return Route{Reach: ByDefault, Prefix: prefix}, err
 		}
+		prefix = to
 	}
 	return Route{Reach: BySpecific, Prefix: prefix}, nil
 }
@@ -93,6 +99,40 @@ func destination(r netlink.Route, a netip.Addr) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("read a route: destination %v", r.Dst)
 	}
 	return netip.PrefixFrom(to, ones), nil
+}
+
+// byRule is the destination of the rule (ip-rule(8)) that has the table of a default route asked for
+// an address, if that rule is for some destinations only; else it is not valid.
+func byRule(table int, prefix netip.Prefix, a netip.Addr) (to netip.Prefix, err error) {
+	family := netlink.FAMILY_V4
+	if a.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	rules, err := netlink.RuleList(family)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) { // a kernel without rules
+		return to, nil
+	}
+	if err != nil {
+		return to, fmt.Errorf("list the rules of routing: %w", err)
+	}
+	slices.SortStableFunc(rules, func(x, y netlink.Rule) int { return cmp.Compare(x.Priority, y.Priority) })
+	for _, r := range rules {
+		if r.Table != table || r.SuppressPrefixlen >= prefix.Bits() {
+			continue
+		}
+		ones := 0
+		if r.Dst != nil {
+			ones, _ = r.Dst.Mask.Size()
+		}
+		if ones == 0 || r.Invert {
+			return to, nil
+		}
+		ip, _ := netip.AddrFromSlice(r.Dst.IP)
+		if to := netip.PrefixFrom(ip.Unmap(), ones); to.Contains(a) {
+			return to, nil
+		}
+	}
+	return to, nil
 }
 
 // madeDefault says whether the route with this destination and others of its table with

@@ -224,6 +224,40 @@ func TestRouteSplitTunnel(t *testing.T) {
 	reaches(t, "93.184.216.34 64.0.0.0/2", "20.30.1.1 20.30.0.0/16", "193.1.1.1 193.0.0.0/8", "8.8.8.8 default")
 }
 
+// A split tunnel whose networks are those of rules, each with a default route in a table of its own. A
+// rule that comes after one for all addresses means nothing.
+func TestRouteSplitTunnelByRule(t *testing.T) {
+	inNetwork(t)
+	eth := device(t, "eth0", "5.9.10.2/29", "2a01:4f8:1:2::2/64")
+	route(t, eth, 0, "0.0.0.0/0 via 5.9.10.1")
+	route(t, eth, 0, "::/0 via 2a01:4f8:1:2::1")
+	tun := device(t, "tun0", "10.8.0.6/24", "fd00:8::6/64")
+	const table = 100
+	route(t, tun, table, "0.0.0.0/1")
+	route(t, tun, table, "128.0.0.0/1")
+	route(t, tun, table, "::/0")
+	rule := func(priority, table int, to string) {
+		t.Helper()
+		r := netlink.NewRule()
+		_, r.Dst, _ = net.ParseCIDR(to)
+		if r.Family = netlink.FAMILY_V4; r.Dst.IP.To4() == nil {
+			r.Family = netlink.FAMILY_V6
+		}
+		r.Table, r.Priority = table, priority
+		if err := netlink.RuleAdd(r); err != nil {
+			t.Skipf("needs rules of routing: %v", err)
+		}
+	}
+	rule(200, table, "20.30.0.0/16")
+	rule(201, table, "2a01:4f8:9::/48")
+	rule(202, unix.RT_TABLE_MAIN, "20.31.0.0/16")
+	rule(40000, unix.RT_TABLE_MAIN, "8.8.0.0/16")
+	reaches(t,
+		"20.30.1.1 20.30.0.0/16", "2a01:4f8:9::1 2a01:4f8:9::/48", "20.31.1.1 20.31.0.0/16",
+		"8.8.8.8 default", "93.184.216.34 default", "2606:4700:4700::1111 default",
+	)
+}
+
 // Everything but private networks, as WireGuard's AllowedIPs have it.
 func TestRouteAllButPrivate(t *testing.T) {
 	inNetwork(t)

@@ -19,6 +19,11 @@ const (
 	busLimit = 2 * time.Second
 	// busPause is how long a bus that did not is left alone.
 	busPause = 10 * time.Second
+	// maxCalls bounds the calls that wait for an answer, and maxGivenUp those that nobody waits for any
+	// more, of one connection: a bus lets it have 128 (max_replies_per_connection in dbus-daemon(1)),
+	// and systemd-resolved answers after two minutes at the latest.
+	maxCalls   = 100
+	maxGivenUp = 28
 	// Names of org.freedesktop.resolve1(5).
 	resolvedName   = "org.freedesktop.resolve1"
 	resolvedPath   = "/org/freedesktop/resolve1"
@@ -31,15 +36,24 @@ var errNoResolved = errors.New("systemd-resolved does not run")
 // broker speaks with systemd-resolved. Its methods may be called at once.
 type broker struct {
 	mu      sync.Mutex
-	conn    *dbus.Conn // nil without a connection
-	address string     // of conn's bus
-	hung    time.Time  // when the bus last did not let us in within busLimit
+	room    chan struct{} // has one for each call under way; nil before the first
+	conn    *dbus.Conn    // nil without a connection
+	address string        // of conn's bus
+	givenUp int           // calls on conn
+	hung    time.Time     // when the bus last did not let us in within busLimit
 }
 
 // lookup asks for the records that q wants by ResolveRecord, for addresses too:
 // it reads the hosts file and the cache as ResolveHostname does, but tells the
 // time to live, and does not append the host's search list.
 func (b *broker) lookup(ctx context.Context, address string, q dnsmessage.Question) (Result, error) {
+	room := b.calls()
+	select {
+	case room <- struct{}{}:
+		defer func() { <-room }()
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
 	for again := false; ; again = true {
 		conn, err := b.connect(ctx, address)
 		if err != nil {
@@ -69,6 +83,7 @@ func (b *broker) lookup(ctx context.Context, address string, q dnsmessage.Questi
 		case errors.As(err, &said):
 			return resolvedError(said)
 		case ctx.Err() != nil:
+			b.giveUp(conn)
 			return Result{}, ctx.Err()
 		}
 		b.drop(conn)
@@ -167,8 +182,31 @@ func (b *broker) connect(ctx context.Context, address string) (*dbus.Conn, error
 		}
 		return nil, err
 	}
-	b.conn, b.address = conn, address
+	b.conn, b.address, b.givenUp = conn, address, 0
 	return conn, nil
+}
+
+// calls is room.
+func (b *broker) calls() chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.room == nil {
+		b.room = make(chan struct{}, maxCalls)
+	}
+	return b.room
+}
+
+// giveUp takes note that nobody waits for a call on conn. When there are too many, the bus and
+// systemd-resolved are told by another connection: who still waits asks again there.
+func (b *broker) giveUp(conn *dbus.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conn != conn {
+		return
+	}
+	if b.givenUp++; b.givenUp >= maxGivenUp {
+		b.closeLocked()
+	}
 }
 
 // drop closes conn, if it is still the connection.

@@ -2,13 +2,16 @@ package resolver
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/net/dns/dnsmessage"
@@ -49,7 +52,8 @@ func bus(t *testing.T) string {
 // manager is org.freedesktop.resolve1.Manager, as far as it is asked.
 type manager struct {
 	calls atomic.Int32
-	last  atomic.Value // what was asked: name and type
+	last  atomic.Value  // what was asked: name and type
+	held  chan struct{} // answers for held.example.org wait until it is closed
 }
 
 type busRecord struct {
@@ -66,6 +70,9 @@ func (m *manager) ResolveRecord(_ int32, name string, class, typ uint16, _ uint6
 	}
 	var records []dnsmessage.Resource
 	switch name {
+	case "held.example.org":
+		<-m.held
+		records = []dnsmessage.Resource{record("held.example.org.", 77, "A", "192.0.2.4")}
 	case "example.org":
 		records = []dnsmessage.Resource{record("example.org.", 77, "A", "192.0.2.1"), record("example.org.", 77, "A", "192.0.2.2")}
 	case "www.example.org":
@@ -106,7 +113,7 @@ func runManager(t *testing.T, address string) (*manager, *dbus.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	m := &manager{}
+	m := &manager{held: make(chan struct{})}
 	if err := conn.Export(m, resolvedPath, resolvedName+".Manager"); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +169,59 @@ func TestHostAsksResolved(t *testing.T) {
 	check("example.org", dnsmessage.TypeA, "example.org. A 192.0.2.1\nexample.org. A 192.0.2.2")
 	if second.calls.Load() != 2 {
 		t.Errorf("the second resolved was called %d times, want 2", second.calls.Load())
+	}
+}
+
+// More questions at once than the bus lets one connection have (128, max_replies_per_connection in
+// dbus-daemon(1)) wait for their turn.
+func TestHostAsksResolvedMuch(t *testing.T) {
+	address := bus(t)
+	h := host(t, serve(t, zone()), "nameserver 127.0.0.1\n", "")
+	h.Bus = address
+	m, _ := runManager(t, address)
+	var asking sync.WaitGroup
+	var failed atomic.Int32
+	for range 300 {
+		asking.Go(func() {
+			res, err := h.Lookup(t.Context(), "held.example.org", dnsmessage.TypeA)
+			if err != nil || len(res.Records) != 1 {
+				if failed.Add(1) == 1 {
+					t.Errorf("Lookup = %q, %v", lines(res), err)
+				}
+			}
+		})
+	}
+	for m.calls.Load() < maxCalls {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // time for one too many
+	close(m.held)
+	asking.Wait()
+	if n := failed.Load(); n > 0 {
+		t.Errorf("%d of 300 questions have no answer", n)
+	}
+}
+
+// Names that systemd-resolved does not come to an answer of don't use up what the bus lets one
+// connection have.
+func TestHostAsksResolvedInVain(t *testing.T) {
+	address := bus(t)
+	h := host(t, serve(t, zone()), "nameserver 127.0.0.1\n", "")
+	h.Bus = address
+	m, _ := runManager(t, address)
+	defer close(m.held)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		var asking sync.WaitGroup
+		for range maxCalls {
+			asking.Go(func() { h.Lookup(ctx, "held.example.org", dnsmessage.TypeA) })
+		}
+		asking.Wait()
+		cancel()
+		res, err := h.Lookup(t.Context(), "example.org", dnsmessage.TypeA)
+		if err != nil || len(res.Records) != 2 {
+			t.Fatalf("Lookup = %q, %v", lines(res), err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -39,7 +40,7 @@ type Upstream interface {
 
 // Refusal is a query that was not answered, and why.
 type Refusal struct {
-	Name   string // clean, else as DNS has it, with any bytes: quote it
+	Name   string // clean; quoted (strconv.Quote) if it can't be a host's: it may have any bytes
 	Type   Type
 	Denied bool // by the policy, not by a limit or a fault
 	Reason string
@@ -294,7 +295,12 @@ func (r *Resolver) fault(ctx context.Context, q dnsmessage.Question, err error) 
 }
 
 func (r *Resolver) report(ctx context.Context, q dnsmessage.Question, denied bool, reason string) {
-	if r.Report != nil {
-		r.Report(ctx, Refusal{Clean(q.Name.String()), q.Type, denied, cmp.Or(reason, "denied")})
+	if r.Report == nil {
+		return
 	}
+	name := Clean(q.Name.String())
+	if !valid(name) {
+		name = strconv.Quote(name)
+	}
+	r.Report(ctx, Refusal{name, q.Type, denied, cmp.Or(reason, "denied")})
 }
