@@ -117,7 +117,7 @@ var imports = map[string]string{
 	"test/torture": "",
 	"test/bench":   "channel channel/control channel/exec session",
 
-	"test/smoke":          "",
+	"test/smoke":          "network/mirrors",
 	"test/smoke/testhost": "builder debian image kernel progress vmm/qemu",
 	"test/smoke/shell":    "",
 	"test/vm/speaker":     "channel channel/control channel/flow channel/netflow",
