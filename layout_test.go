@@ -99,7 +99,7 @@ var imports = map[string]string{
 	// What keeps it and talks to people.
 	"internal/store":     "durable hint paths vm",
 	"internal/api":       "hint unixsock vm",
-	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/mirrors network/policy paths process progress session sshkey store supervisor vm vmm watch workspace workspace/wire",
+	"internal/instance":  "agent/hostconfig ballast builder channel channel/control channel/exec config disk durable fault hint image kernel network/dial network/mirrors network/policy paths process progress session sshkey store supervisor vm vmm watch workspace workspace/wire",
 	"internal/daemon":    "api cas config disk hint image instance kernel network/names network/policy network/ports paths process progress store supervisor unixsock vm vmm",
 	"internal/autostart": "api hint paths",
 	"internal/session":   "channel channel/exec hint unixsock",

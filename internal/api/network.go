@@ -38,6 +38,8 @@ type Network struct {
 	// Unknown are package clients that the profile would open the way for, if a file of
 	// the host said where they fetch from.
 	Unknown []string `json:"unknown,omitempty"`
+	// Notes are lines about what of the host's configuration does not count.
+	Notes []string `json:"notes,omitempty"`
 	// Running says that the VM runs; Flows are its connections.
 	Running bool           `json:"running"`
 	Flows   int            `json:"flows"`

@@ -155,8 +155,8 @@ func (a *app) vmNetworkShow() *cobra.Command {
 		Short: "Show what a VM may reach",
 		Long: `Show how a VM is connected and what it may reach: its profile, and each rule with
 where it is from. Package clients of which no file of this machine's says where they
-fetch from are listed as unknown. Of a VM that does not run, it is what its next start
-gives.`,
+fetch from are listed as unknown; notes are about what of this machine's configuration
+does not count. Of a VM that does not run, it is what its next start gives.`,
 		Example:           `  banger vm network show dev`,
 		Args:              args(1, 1, "a VM"),
 		ValidArgsFunction: a.names(1),
@@ -179,6 +179,9 @@ gives.`,
 				}
 				if len(n.Unknown) > 0 {
 					fmt.Fprintf(w, "unknown\t%s\tno file of this machine's says where they fetch from: --allow NAME:443 opens a host\n", clean(strings.Join(n.Unknown, ", ")))
+				}
+				for _, note := range n.Notes {
+					fmt.Fprintf(w, "note\t%s\n", clean(note))
 				}
 				if n.Running {
 					fmt.Fprintf(w, "connections\t%d\n", n.Flows)

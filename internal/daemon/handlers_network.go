@@ -34,6 +34,7 @@ func (d *Daemon) showNetwork(ctx context.Context, r request, in api.NetworkQuery
 	}
 	out := api.Network{Mode: instance.Mode(n), Rules: []api.NetworkRule{}, Running: i.View().HasRun, Flows: n.Flows}
 	if n.Policy != nil {
+		out.Notes = n.Notes
 		out.Egress = string(n.Policy.Profile)
 		if n.Policy.Profile != policy.DenyAll {
 			out.Unknown = n.Unknown

@@ -3,6 +3,7 @@ package instance
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"banger/internal/config"
 	"banger/internal/durable"
 	"banger/internal/fault"
+	"banger/internal/network/dial"
 	"banger/internal/network/mirrors"
 	"banger/internal/paths"
 	"banger/internal/supervisor"
@@ -47,4 +49,12 @@ func proxiesOf(c config.Network, env []string) supervisor.Proxies {
 	}
 	either := func(name string) string { return cmp.Or(vars[name], vars[strings.ToLower(name)]) }
 	return supervisor.Proxies{HTTP: either("HTTP_PROXY"), HTTPS: either("HTTPS_PROXY"), No: either("NO_PROXY")}
+}
+
+// proxyNote says why a VM goes without its upstream proxies; "" if it does not.
+func proxyNote(p supervisor.Proxies) string {
+	if _, err := dial.NewProxies(p.HTTP, p.HTTPS, p.No); err != nil {
+		return fmt.Sprintf("connections go without an upstream proxy: %v", err)
+	}
+	return ""
 }

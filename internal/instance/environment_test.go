@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"banger/internal/config"
@@ -48,5 +49,15 @@ func TestEnvironment(t *testing.T) {
 	}
 	if env, err := i.environment(); len(env) > 0 || err != nil {
 		t.Errorf("without the file there are %q, %v", env, err)
+	}
+}
+
+// A proxy that can't be used is said, without its credentials.
+func TestProxyNote(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "http://u:p@proxy.example:3128": false, "proxy.example:3128": false, "socks5://proxy.example": false, "ftp://u:s3cret@proxy.example": true, "http://u:s3cret@:port": true} {
+		note := proxyNote(supervisor.Proxies{HTTPS: text})
+		if (note != "") != want || strings.Contains(note, "s3cret") {
+			t.Errorf("proxyNote(%q) = %q, want one: %v", text, note, want)
+		}
 	}
 }

@@ -59,20 +59,20 @@ func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	return out, out.Policy.Check()
 }
 
-// networkOf is the VM's network if it starts now, from an image with those archives. notes
-// are lines for the user.
-func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.Network, notes []string, err error) {
+// networkOf is the VM's network if it starts now, from an image with those archives.
+func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.Network, err error) {
 	c, err := i.set.cfg.Network()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if out, err = networkOf(n, c); out == nil || err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	env, err := i.environment()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	var notes []string
 	out.Policy.Rules = append(out.Policy.Rules, imageRules(archives)...)
 	home, _ := os.UserHomeDir() // without one, the system's files count
 	host := mirrors.Host{Home: home, Env: env, Own: ownAddresses()}
@@ -99,14 +99,18 @@ func (i *Instance) networkOf(n vm.Network, archives []string) (out *supervisor.N
 		notes = append(notes, more...)
 	}
 	out.Proxies = proxiesOf(c, env)
+	if note := proxyNote(out.Proxies); note != "" {
+		notes = append(notes, note)
+	}
 	var note string
 	if out.Host, note, err = hostConfig(into); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if note != "" {
 		notes = append(notes, note)
 	}
-	return out, notes, out.Policy.Check()
+	out.Notes = notes
+	return out, out.Policy.Check()
 }
 
 // ownAddresses are those of this machine's interfaces.
@@ -201,7 +205,7 @@ func (c *NetworkChange) to(n vm.Network) (vm.Network, error) {
 
 // tellNetwork gives the policy of a running VM to its supervisor.
 func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
-	net, _, err := i.networkOf(n, i.archives())
+	net, err := i.networkOf(n, i.archives())
 	if err != nil || net == nil {
 		return err
 	}

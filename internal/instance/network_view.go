@@ -27,11 +27,11 @@ func (i *Instance) Network(ctx context.Context, name string, port uint16) (super
 	if name != "" {
 		return supervisor.NetworkState{}, hint.Add(&StateError{v.Record.Spec.Name, v.Record.State, "asked about a connection"}, "banger vm start "+v.Record.Spec.Name)
 	}
-	n, _, err := i.networkOf(v.Record.Spec.Network, i.archives())
+	n, err := i.networkOf(v.Record.Spec.Network, i.archives())
 	if n == nil || err != nil {
 		return supervisor.NetworkState{}, err
 	}
-	return supervisor.NetworkState{Policy: &n.Policy, Unknown: n.Unknown}, nil
+	return supervisor.NetworkState{Policy: &n.Policy, Unknown: n.Unknown, Notes: n.Notes}, nil
 }
 
 const (

@@ -104,6 +104,11 @@ func (i *Instance) launch(ctx context.Context, step progress.Func, o StartOption
 	if order.SSHClients, err = i.set.clientKeys(); err != nil {
 		return fmt.Errorf("start VM %q: %w", rec.Spec.Name, err)
 	}
+	if n := order.Network; n != nil {
+		if note := proxyNote(n.Proxies); note != "" {
+			step(progress.Step{Notice: note})
+		}
+	}
 	if choice.Emulated() && i.set.tellOnce() {
 		step(progress.Step{Notice: "no usable KVM (" + choice.Why + "): the guest is emulated, about ten times slower"})
 	}
@@ -211,12 +216,9 @@ func (i *Instance) order(ctx context.Context, rec vm.Record, choice vmm.Choice) 
 		Disks: []vmm.Disk{{Path: data}},
 	}
 	o.Name, o.Driver, o.TZ = rec.Spec.Name, choice.Driver, rec.Spec.TZ
-	network, notes, err := i.networkOf(rec.Spec.Network, b.image.Archives)
+	network, err := i.networkOf(rec.Spec.Network, b.image.Archives)
 	if err != nil {
 		return o, fmt.Errorf("connect VM %q: %w", rec.Spec.Name, err)
-	}
-	for _, n := range notes {
-		i.log.Info("network", "note", n)
 	}
 	o.Network = network
 	if b.kernel.Digest != noBase {

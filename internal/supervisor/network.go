@@ -30,6 +30,8 @@ type Network struct {
 	Host json.RawMessage `json:"host,omitempty"`
 	// Unknown are the host's package clients of which no rule of Policy knows where they fetch from.
 	Unknown []string `json:"unknown,omitempty"`
+	// Notes are lines for the user about what of the host's configuration does not count.
+	Notes []string `json:"notes,omitempty"`
 	// Publish and AutoForward are vm.Network's.
 	Publish     []vm.Forward `json:"publish,omitempty"`
 	AutoForward bool         `json:"auto_forward,omitempty"`
@@ -193,7 +195,7 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 	}
 	n.log.Flush()
 	p := n.guest.Policy()
-	state := NetworkState{Policy: &p, Unknown: r.order.Network.Unknown, Flows: n.guest.Flows()}
+	state := NetworkState{Policy: &p, Unknown: r.order.Network.Unknown, Notes: r.order.Network.Notes, Flows: n.guest.Flows()}
 	if name := req.URL.Query().Get("name"); name != "" {
 		port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 16)
 		if err != nil {
@@ -209,7 +211,8 @@ func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 type NetworkState struct {
 	// Policy is nil for a run without a network.
 	Policy  *policy.Policy `json:"policy,omitempty"`
-	Unknown []string       `json:"unknown,omitempty"` // as Network has it
+	Unknown []string       `json:"unknown,omitempty"` // as Network has it; so Notes
+	Notes   []string       `json:"notes,omitempty"`
 	Flows   int            `json:"flows"`
 	Check   []egress.Check `json:"check,omitempty"`
 }
