@@ -106,7 +106,7 @@ func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 			if p.Problem != "" {
 				endpoint += ": " + p.Problem
 			}
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", clean(vm.Name), p.Port, addr, clean(process), clean(endpoint))
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", clean(vm.Name), p.Port, clean(addr), clean(process), clean(endpoint))
 		}
 		if vm.More > 0 {
 			fmt.Fprintf(w, "%s\t…\t\t\t%d more\n", clean(vm.Name), vm.More)

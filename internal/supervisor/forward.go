@@ -139,11 +139,14 @@ func (f *forwards) remove(host netip.AddrPort) bool {
 	return true
 }
 
-// hear takes what listens in the guest.
-func (f *forwards) hear(p control.Ports) {
-	p.Listening = slices.Clone(p.Listening[:min(len(p.Listening), control.MaxListeners)])
-	for i, l := range p.Listening {
-		p.Listening[i].Process = escape(l.Process[:min(len(l.Process), maxProcess)])
+// hear takes what listens in the guest, as an agent says it.
+func (f *forwards) hear(said control.Ports) {
+	p := control.Ports{More: max(said.More, 0)}
+	for _, l := range said.Listening[:min(len(said.Listening), control.MaxListeners)] {
+		a := netip.AddrPortFrom(l.Addr.Addr().Unmap().WithZone(""), l.Addr.Port()) // a zone may have anything in it
+		if a.Addr().IsValid() && a.Port() != 0 {
+			p.Listening = append(p.Listening, control.Listener{Addr: a, Process: escape(l.Process[:min(len(l.Process), maxProcess)]), PID: max(l.PID, 0)})
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,9 +161,7 @@ func (f *forwards) hear(p control.Ports) {
 func (f *forwards) follow() {
 	listens := map[uint16]bool{}
 	for _, l := range f.ports.Listening {
-		if l.Addr.IsValid() && l.Addr.Port() != 0 {
-			listens[l.Addr.Port()] = true
-		}
+		listens[l.Addr.Port()] = true
 	}
 	count := 0
 	f.list = slices.DeleteFunc(f.list, func(g *forward) bool {
@@ -175,7 +176,7 @@ func (f *forwards) follow() {
 	for _, l := range f.ports.Listening {
 		p := vm.Forward{Host: netip.AddrPortFrom(f.own, l.Addr.Port()), Guest: l.Addr.Port()}
 		has := slices.ContainsFunc(f.list, func(g *forward) bool { return g.Host == p.Host })
-		if has || !listens[p.Guest] || count == vm.MaxForwards {
+		if has || count == vm.MaxForwards {
 			continue
 		}
 		count++

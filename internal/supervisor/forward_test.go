@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/control"
@@ -208,6 +209,20 @@ func TestAutoForward(t *testing.T) {
 	f.hear(control.Ports{})
 	if _, err := ask(at, "x"); err == nil {
 		t.Error("the forward answers although nothing listens")
+	}
+}
+
+// What a guest says of its ports is not believed: an address may have a zone, in which anything
+// may stand, and be none.
+func TestHearStrange(t *testing.T) {
+	f := newTestForwards(t, Network{AutoForward: true})
+	strange := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%\x1b[2J"), 80)
+	mapped := netip.MustParseAddrPort("[::ffff:10.0.2.15]:20001")
+	f.hear(control.Ports{More: -1, Listening: []control.Listener{{Addr: strange}, {}, {Addr: netip.AddrPortFrom(guestAddrs[0], 0)}, {Addr: mapped, PID: -1}}})
+	got := f.state().Ports
+	want := control.Ports{Listening: []control.Listener{{Addr: netip.MustParseAddrPort("[fe80::1]:80")}, {Addr: netip.MustParseAddrPort("10.0.2.15:20001")}}}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Errorf("of a strange guest's ports there are (-want +got):\n%s", diff)
 	}
 }
 
