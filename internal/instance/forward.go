@@ -115,7 +115,7 @@ func (i *Instance) Ports(ctx context.Context) (supervisor.PortsState, error) {
 	n := v.Record.Spec.Network
 	s := supervisor.PortsState{Own: i.id.Loopback(), Auto: n.AutoForward}
 	for _, f := range n.Publish {
-		s.Forwards = append(s.Forwards, supervisor.ForwardState{Forward: f, Problem: "the VM does not run"})
+		s.Forwards = append(s.Forwards, supervisor.ForwardState{Forward: f, Problem: f.Host.String() + " when the VM runs"})
 	}
 	return s, nil
 }
