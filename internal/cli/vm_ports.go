@@ -178,6 +178,9 @@ func forwardRequest(typed []string, remove bool) (in api.Forward, err error) {
 			if err != nil {
 				return in, &usageError{err}
 			}
+			if slices.ContainsFunc(in.Add, func(g vm.Forward) bool { return g.Host == f.Host }) {
+				return in, usagef("%s is given twice", f.Host)
+			}
 			in.Add = append(in.Add, f)
 			continue
 		}

@@ -138,6 +138,9 @@ func TestInstallThroughLink(t *testing.T) {
 	if _, err := Install(file, line); err == nil || !strings.Contains(err.Error(), "is a link to a file that is not there") || !strings.Contains(hint.Of(err), line) {
 		t.Errorf("Install through a link to nothing = %v (%s)", err, hint.Of(err))
 	}
+	if changed, err := Uninstall(file); err != nil || changed {
+		t.Errorf("Uninstall through a link to nothing = %v, %v, want that nothing is there to be taken out", changed, err)
+	}
 	if err := os.Mkdir(filepath.Dir(real), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +171,9 @@ func TestInstallRefused(t *testing.T) {
 		if _, err := Install(file, line); err == nil || !strings.Contains(hint.Of(err), line) {
 			t.Errorf("Install(%s) = %v (%s), want an error that gives the line", file, err, hint.Of(err))
 		}
+	}
+	if _, err := Uninstall(dir); err == nil || !strings.Contains(hint.Of(err), mark) {
+		t.Errorf("Uninstall(%s) = %v (%s), want an error that says which lines to take out", dir, err, hint.Of(err))
 	}
 	if os.Getuid() == 0 {
 		if err := os.Chown(notDir, 1, 1); err != nil {
