@@ -158,7 +158,7 @@ func proxiesOfEnvironment() (*dial.Proxies, error) {
 func (r *run) servePolicy(w http.ResponseWriter, req *http.Request) {
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network", Hint: "banger vm restart " + r.order.Name})
+		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network", Hint: "banger vm restart " + r.name()})
 		return
 	}
 	var p policy.Policy

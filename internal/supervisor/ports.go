@@ -68,7 +68,7 @@ func (r *run) serveForward(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network", Hint: "banger vm restart " + r.order.Name})
+		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network", Hint: "banger vm restart " + r.name()})
 		return
 	}
 	err := errors.New("there is no change in the request")
@@ -97,7 +97,7 @@ func (r *run) serveFlows(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil || req.Header.Get("Upgrade") != Upgrade {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network"})
+		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network"})
 		return
 	}
 	conn, buffered, err := r.upgrade(w)
