@@ -23,6 +23,8 @@ const (
 	maxForwarded = 1024
 	// forwardLimit bounds the opening of one in the guest.
 	forwardLimit = 20 * time.Second
+	// autoPause is from one try to have the addresses that a VM's own forwards lack to the next.
+	autoPause = 10 * time.Second
 	// maxAddrs bounds the guest's addresses that are tried.
 	maxAddrs = 8
 )
@@ -69,6 +71,27 @@ func (f *forwards) open() {
 				s.NotForwarded = append(slices.Clone(s.NotForwarded), fmt.Sprintf("port %d of the guest is not forwarded to: %v", p.Guest, err))
 			})
 		}
+	}
+	if f.auto {
+		f.serving.Go(func() { // ends with life
+			for {
+				select {
+				case <-time.After(autoPause):
+					f.followAgain()
+				case <-f.life.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+// followAgain tries to have the addresses that another program of the host's had.
+func (f *forwards) followAgain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.ContainsFunc(f.list, func(g *forward) bool { return g.auto && g.listener == nil }) && f.life.Err() == nil {
+		f.follow()
 	}
 }
 

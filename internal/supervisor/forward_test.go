@@ -212,6 +212,27 @@ func TestAutoForward(t *testing.T) {
 	}
 }
 
+// A port of the VM's own address that another program has is had when that ends, though nothing
+// changes in the guest.
+func TestAutoForwardLater(t *testing.T) {
+	server := echo(t, "127.0.0.1:0")
+	f := newTestForwards(t, Network{AutoForward: true})
+	at := netip.AddrPortFrom(f.own, server.Port())
+	other, err := net.Listen("tcp", at.String())
+	if err != nil {
+		t.Skipf("listen: %v", err)
+	}
+	f.hear(control.Ports{Listening: []control.Listener{{Addr: server}}})
+	if got := f.state().Forwards; len(got) != 1 || !strings.Contains(got[0].Problem, "in use by") {
+		t.Errorf("of a port that is taken there is %+v", got)
+	}
+	other.Close()
+	f.followAgain()
+	if got, err := ask(at, "hello"); err != nil || got != "hello" {
+		t.Errorf("at the VM's own address came %q, %v", got, err)
+	}
+}
+
 // What a guest says of its ports is not believed: an address may have a zone, in which anything
 // may stand, and be none.
 func TestHearStrange(t *testing.T) {
