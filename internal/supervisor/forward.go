@@ -162,8 +162,8 @@ func (f *forwards) remove(host netip.AddrPort) bool {
 	return true
 }
 
-// hear takes what listens in the guest, as an agent says it.
-func (f *forwards) hear(said control.Ports) {
+// listeners is what listens in the guest, of what an agent says.
+func listeners(said control.Ports) control.Ports {
 	p := control.Ports{More: max(said.More, 0)}
 	for _, l := range said.Listening[:min(len(said.Listening), control.MaxListeners)] {
 		a := netip.AddrPortFrom(l.Addr.Addr().Unmap().WithZone(""), l.Addr.Port()) // a zone may have anything in it
@@ -171,6 +171,11 @@ func (f *forwards) hear(said control.Ports) {
 			p.Listening = append(p.Listening, control.Listener{Addr: a, Process: escape(l.Process[:min(len(l.Process), maxProcess)]), PID: max(l.PID, 0)})
 		}
 	}
+	return p
+}
+
+// hear takes what listens in the guest.
+func (f *forwards) hear(p control.Ports) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ports = p

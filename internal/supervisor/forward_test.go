@@ -1,11 +1,13 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -199,9 +201,9 @@ func TestAutoForward(t *testing.T) {
 	if got := len(f.state().Forwards); got != vm.MaxForwards {
 		t.Errorf("to 100 ports there are %d forwards, want %d", got, vm.MaxForwards)
 	}
-	f.hear(control.Ports{Listening: []control.Listener{{Addr: server, Process: "a\x1b"}, {Addr: netip.AddrPortFrom(guestAddrs[1], server.Port())}}})
-	if got := f.state(); len(got.Forwards) != 1 || got.Ports.Listening[0].Process != `a\x1b` {
-		t.Errorf("state = %+v, want one forward, and the guest's text escaped", got)
+	f.hear(control.Ports{Listening: []control.Listener{{Addr: server}, {Addr: netip.AddrPortFrom(guestAddrs[1], server.Port())}}})
+	if got := f.state(); len(got.Forwards) != 1 {
+		t.Errorf("state = %+v, want one forward", got)
 	}
 	if got, err := ask(at, "hello"); err != nil || got != "hello" {
 		t.Errorf("at the VM's own address came %q, %v", got, err)
@@ -235,15 +237,28 @@ func TestAutoForwardLater(t *testing.T) {
 
 // What a guest says of its ports is not believed: an address may have a zone, in which anything
 // may stand, and be none.
-func TestHearStrange(t *testing.T) {
-	f := newTestForwards(t, Network{AutoForward: true})
+func TestListeners(t *testing.T) {
 	strange := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%\x1b[2J"), 80)
 	mapped := netip.MustParseAddrPort("[::ffff:10.0.2.15]:20001")
-	f.hear(control.Ports{More: -1, Listening: []control.Listener{{Addr: strange}, {}, {Addr: netip.AddrPortFrom(guestAddrs[0], 0)}, {Addr: mapped, PID: -1}}})
-	got := f.state().Ports
-	want := control.Ports{Listening: []control.Listener{{Addr: netip.MustParseAddrPort("[fe80::1]:80")}, {Addr: netip.MustParseAddrPort("10.0.2.15:20001")}}}
+	got := listeners(control.Ports{More: -1, Listening: []control.Listener{{Addr: strange}, {}, {Addr: netip.AddrPortFrom(guestAddrs[0], 0)}, {Addr: mapped, Process: "a\x1b", PID: -1}}})
+	want := control.Ports{Listening: []control.Listener{{Addr: netip.MustParseAddrPort("[fe80::1]:80")}, {Addr: netip.MustParseAddrPort("10.0.2.15:20001"), Process: `a\x1b`}}}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("of a strange guest's ports there are (-want +got):\n%s", diff)
+	}
+}
+
+// What listens in a guest is known of one without a network too.
+func TestPortsWithoutNetwork(t *testing.T) {
+	r := &run{board: board{changed: make(chan struct{})}, log: slog.New(slog.DiscardHandler)}
+	at := netip.MustParseAddrPort("127.0.0.1:80")
+	for _, want := range []int{0, 1} {
+		w := httptest.NewRecorder()
+		r.servePorts(w, nil)
+		var got PortsState
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Ports.Listening) != want || want == 1 && got.Ports.Listening[0].Addr != at {
+			t.Errorf("it is said that %+v listen, %v, want %d", got.Ports, err, want)
+		}
+		r.heard(control.Event{Ports: &control.Ports{Listening: []control.Listener{{Addr: at}}}})
 	}
 }
 

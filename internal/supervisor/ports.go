@@ -55,7 +55,11 @@ func (f *forwards) state() PortsState {
 func (r *run) servePorts(w http.ResponseWriter, _ *http.Request) {
 	n := r.network.Load()
 	if n == nil {
-		answer(w, http.StatusOK, PortsState{Own: r.order.ID.Loopback()})
+		s := PortsState{Own: r.order.ID.Loopback()}
+		if p := r.listens.Load(); p != nil {
+			s.Ports = *p
+		}
+		answer(w, http.StatusOK, s)
 		return
 	}
 	answer(w, http.StatusOK, n.forwards.state())
