@@ -67,9 +67,6 @@ func (f *forwards) open() {
 	for _, p := range f.r.order.Network.Publish {
 		if err := f.add(p, true); err != nil {
 			f.r.log.Warn("forward a port", "forward", p, "err", err)
-			f.r.update(func(s *Status) {
-				s.NotForwarded = append(slices.Clone(s.NotForwarded), fmt.Sprintf("port %d of the guest is not forwarded to: %v", p.Guest, err))
-			})
 		}
 	}
 	if f.auto {
@@ -118,6 +115,7 @@ func (g *forward) stop() {
 func (f *forwards) add(p vm.Forward, keep bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.tell()
 	if i := slices.IndexFunc(f.list, func(g *forward) bool { return g.Host == p.Host }); i >= 0 {
 		g := f.list[i]
 		if g.listener != nil && g.Guest == p.Guest {
@@ -133,6 +131,19 @@ func (f *forwards) add(p vm.Forward, keep bool) error {
 		f.list = f.list[:n-1]
 	}
 	return err
+}
+
+// tell says in the status which forwards that were asked for are not there. The caller holds mu.
+func (f *forwards) tell() {
+	var lines []string
+	for _, g := range f.list {
+		if g.err != nil && !g.auto {
+			lines = append(lines, fmt.Sprintf("port %d of the guest is not forwarded to: %v", g.Guest, g.err))
+		}
+	}
+	if s, _ := f.r.now(); !slices.Equal(s.NotForwarded, lines) {
+		f.r.update(func(s *Status) { s.NotForwarded = lines })
+	}
 }
 
 // listen begins to answer for g and keeps it in any case. The caller holds mu.
@@ -159,6 +170,7 @@ func (f *forwards) remove(host netip.AddrPort) bool {
 	}
 	f.list[i].stop()
 	f.list = slices.Delete(f.list, i, i+1)
+	f.tell()
 	return true
 }
 

@@ -181,6 +181,39 @@ func TestForwardTaken(t *testing.T) {
 	}
 }
 
+// A forward that could not be made is said until it is there, or nobody wants it any more.
+func TestForwardTakenForAWhile(t *testing.T) {
+	var all []vm.Forward
+	var others []net.Listener
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		others, all = append(others, l), append(all, vm.Forward{Host: l.Addr().(*net.TCPAddr).AddrPort(), Guest: 80})
+	}
+	f := newTestForwards(t, Network{Publish: all})
+	said := func(want int) {
+		t.Helper()
+		if s, _ := f.r.now(); len(s.NotForwarded) != want {
+			t.Errorf("the status says %q, want %d lines", s.NotForwarded, want)
+		}
+	}
+	said(2)
+	if err := f.add(all[0], false); err == nil {
+		t.Error("a port that is taken was added")
+	}
+	said(2)
+	others[0].Close()
+	if err := f.add(all[0], false); err != nil {
+		t.Error(err)
+	}
+	said(1)
+	f.remove(all[1].Host)
+	said(0)
+}
+
 func TestPrivilegedPort(t *testing.T) {
 	p := vm.Forward{Host: netip.MustParseAddrPort("127.0.0.1:80"), Guest: 80}
 	err := listenError(p, &net.OpError{Err: os.NewSyscallError("bind", unix.EACCES)})
