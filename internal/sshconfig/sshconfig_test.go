@@ -245,7 +245,7 @@ func TestOpenSSHReadsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Mkdir(filepath.Dir(user), 0o700)
-	const users = "Compression yes\nHost *\n ForwardAgent yes\n Port 2222\n User me\n StrictHostKeyChecking no\n ProxyJump bastion\n HostName other\n ForwardX11 yes\n IdentityFile ~/.ssh/id_rsa\n"
+	const users = "Compression yes\nHost *\n ForwardAgent yes\n Port 2222\n User me\n StrictHostKeyChecking no\n ProxyJump bastion\n HostName other\n CanonicalizeHostname always\n ForwardX11 yes\n IdentityFile ~/.ssh/id_rsa\n"
 	if err := os.WriteFile(user, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestOpenSSHReadsIt(t *testing.T) {
 	}
 	got := ask("dev.vm")
 	for key, want := range map[string]string{
-		"hostname": "dev.vm", "port": "22", "user": "root", "forwardagent": "no", "forwardx11": "no", "stricthostkeychecking": "true", "compression": "yes",
+		"hostname": "dev.vm", "canonicalizehostname": "false", "port": "22", "user": "root", "forwardagent": "no", "forwardx11": "no", "stricthostkeychecking": "true", "compression": "yes",
 		"identityfile": filepath.Join(dir, "key"), "userknownhostsfile": filepath.Join(dir, "known"), "proxyjump": "", "identitiesonly": "yes",
 		"proxycommand": `env 'XDG_STATE_HOME=/a b' '/opt/it'\''s 100%%/banger' ssh-proxy '%h'`,
 	} {
