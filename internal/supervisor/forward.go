@@ -204,10 +204,14 @@ func (f *forwards) follow() {
 		listens[l.Addr.Port()] = true
 	}
 	count := 0
+	why := map[netip.AddrPort]string{} // what could not be had, and is tried again
 	f.list = slices.DeleteFunc(f.list, func(g *forward) bool {
-		gone := g.auto && (!listens[g.Guest] || g.listener == nil) // what could not be had is tried again
+		gone := g.auto && (!listens[g.Guest] || g.listener == nil)
 		if gone {
 			g.stop()
+			if g.err != nil {
+				why[g.Host] = g.err.Error()
+			}
 		} else if g.auto {
 			count++
 		}
@@ -220,7 +224,7 @@ func (f *forwards) follow() {
 			continue
 		}
 		count++
-		if err := f.listen(&forward{Forward: p, auto: true}); err != nil {
+		if err := f.listen(&forward{Forward: p, auto: true}); err != nil && err.Error() != why[p.Host] {
 			f.r.log.Info("forward a port", "forward", p, "err", err)
 		}
 	}

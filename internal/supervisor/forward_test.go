@@ -257,9 +257,15 @@ func TestAutoForwardLater(t *testing.T) {
 	if err != nil {
 		t.Skipf("listen: %v", err)
 	}
+	var log strings.Builder
+	f.r.log = slog.New(slog.NewTextHandler(&log, nil))
 	f.hear(control.Ports{Listening: []control.Listener{{Addr: server}}})
+	f.followAgain()
 	if got := f.state().Forwards; len(got) != 1 || !strings.Contains(got[0].Problem, "in use by") {
 		t.Errorf("of a port that is taken there is %+v", got)
+	}
+	if n := strings.Count(log.String(), "in use by"); n != 1 {
+		t.Errorf("two tries are logged %d times, want once:\n%s", n, log.String())
 	}
 	other.Close()
 	f.followAgain()
