@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -155,10 +156,19 @@ func proxiesOfEnvironment() (*dial.Proxies, error) {
 	return dial.NewProxies(p.HTTP, p.HTTPS, p.No)
 }
 
+// noNetwork says why there is no network: the VMM is not launched yet, or it is a VM without one.
+func (r *run) noNetwork() *Refusal {
+	name := r.name()
+	if r.order.Network != nil {
+		return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q is starting: its network is not there yet", name), Hint: "banger vm wait " + name + " running"}
+	}
+	return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q has no network", name), Hint: "banger vm restart " + name}
+}
+
 func (r *run) servePolicy(w http.ResponseWriter, req *http.Request) {
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network", Hint: "banger vm restart " + r.name()})
+		refuse(w, r.noNetwork())
 		return
 	}
 	var p policy.Policy
@@ -176,14 +186,22 @@ type PolicySet struct {
 
 func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 	n := r.network.Load()
-	if n == nil {
+	name := req.URL.Query().Get("name")
+	switch {
+	case r.order.Network == nil:
 		answer(w, http.StatusOK, NetworkState{})
+		return
+	case n == nil && name != "":
+		refuse(w, r.noNetwork())
+		return
+	case n == nil:
+		answer(w, http.StatusOK, NetworkState{Policy: &r.order.Network.Policy, Unknown: r.order.Network.Unknown})
 		return
 	}
 	n.log.Flush()
 	p := n.guest.Policy()
 	state := NetworkState{Policy: &p, Unknown: r.order.Network.Unknown, Flows: n.guest.Flows()}
-	if name := req.URL.Query().Get("name"); name != "" {
+	if name != "" {
 		port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 16)
 		if err != nil {
 			refuse(w, &Refusal{Code: CodeInvalid, Message: "a check needs ?name=NAME&port=N"})

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"banger/internal/channel/control"
 	"banger/internal/hint"
@@ -72,7 +71,7 @@ func (r *run) serveForward(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network", Hint: "banger vm restart " + r.name()})
+		refuse(w, r.noNetwork())
 		return
 	}
 	err := errors.New("there is no change in the request")
@@ -101,7 +100,7 @@ func (r *run) serveFlows(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil || req.Header.Get("Upgrade") != Upgrade {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.name()) + " has no network"})
+		refuse(w, r.noNetwork())
 		return
 	}
 	conn, buffered, err := r.upgrade(w)
