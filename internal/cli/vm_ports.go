@@ -81,6 +81,8 @@ func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports
 
 func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 	fmt.Fprintln(w, "VM\tPORT\tADDRESS\tPROCESS\tENDPOINT")
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
 	for _, vm := range all {
 		name := ""
 		if slices.ContainsFunc(vm.Ports, func(p api.Port) bool { return p.Endpoint.Addr() == vm.Own && vm.Own.IsValid() }) && resolves(ctx, vm) {
@@ -114,13 +116,11 @@ func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 	}
 }
 
-// resolveLimit bounds the question whether this host resolves NAME.vm.
+// resolveLimit bounds the questions whether this host resolves NAME.vm, all of them.
 const resolveLimit = 500 * time.Millisecond
 
 // resolves reports whether this host resolves the VM's name to its address.
 func resolves(ctx context.Context, p api.Ports) bool {
-	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
-	defer cancel()
 	addrs, err := net.DefaultResolver.LookupHost(ctx, p.Name+".vm.")
 	return err == nil && slices.Contains(addrs, p.Own.String())
 }
