@@ -34,7 +34,7 @@ is its SSH service, which listens on no network: the last column is the command.
 			if err != nil {
 				return err
 			}
-			all, err := portsOf(cmd.Context(), c, refs)
+			all, err := a.portsOf(cmd.Context(), c, refs)
 			if err != nil {
 				return err
 			}
@@ -53,8 +53,9 @@ is its SSH service, which listens on no network: the last column is the command.
 	return cmd
 }
 
-// portsOf asks for the ports of the VMs that were named, else of all that run.
-func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports, err error) {
+// portsOf asks for the ports of the VMs that were named, else of all that run. Of those, one
+// that does not answer is a note.
+func (a *app) portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports, err error) {
 	named := len(refs) > 0
 	if !named {
 		list, err := c.ListVMs(ctx)
@@ -72,6 +73,8 @@ func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports
 		switch {
 		case err == nil:
 			all = append(all, p)
+		case !named && isCode(err, api.CodeSilent):
+			a.note("%s", oneLine(err))
 		case named || !isCode(err, api.CodeState, api.CodeNotFound): // else it has ended meanwhile
 			return nil, err
 		}
