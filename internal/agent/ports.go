@@ -3,8 +3,11 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/control"
 	"banger/internal/network/ports"
@@ -40,7 +43,11 @@ func watchPorts(ctx context.Context, prepare func() error) <-chan *control.Ports
 			}
 			silent = err != nil
 			slices.SortFunc(now, compareSockets)
-			if changed && (first || !slices.Equal(now, last)) {
+			others := changed && (first || !slices.Equal(now, last))
+			if !changed {
+				now = last
+			}
+			if forgetEnded(known) || others {
 				last = now
 				known = processesOf(now, known)
 				select {
@@ -57,6 +64,18 @@ func watchPorts(ctx context.Context, prepare func() error) <-chan *control.Ports
 		}
 	}()
 	return told
+}
+
+// forgetEnded takes processes that have ended out of known, and reports whether there were any:
+// another may have the socket of one that has forked.
+func forgetEnded(known map[uint32]ports.Process) (ended bool) {
+	for inode, p := range known {
+		if errors.Is(unix.Kill(p.PID, 0), unix.ESRCH) {
+			delete(known, inode)
+			ended = true
+		}
+	}
+	return ended
 }
 
 func compareSockets(a, b ports.Socket) int {

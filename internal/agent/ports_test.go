@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -45,6 +46,52 @@ func TestWatchPorts(t *testing.T) {
 	await(at, true)
 	l.Close()
 	await(at, false)
+}
+
+// A socket whose process has ended is another's that has it too: servers fork, and their first
+// process ends.
+func TestWatchPortsOfFork(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	holders := map[int]*exec.Cmd{}
+	for range 2 {
+		cmd := exec.Command("sleep", "1000")
+		cmd.ExtraFiles = []*os.File{f}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait()
+		defer cmd.Process.Kill()
+		holders[cmd.Process.Pid] = cmd
+	}
+	f.Close()
+	l.Close()
+	told := watchPorts(ctx, func() error { return nil })
+	for len(holders) > 0 {
+		select {
+		case p := <-told:
+			i := slices.IndexFunc(p.Listening, func(l control.Listener) bool { return l.Addr == at })
+			if i < 0 {
+				t.Fatalf("%v does not listen any more: %+v", at, p)
+			}
+			if cmd := holders[p.Listening[i].PID]; cmd != nil {
+				cmd.Process.Kill()
+				cmd.Wait()
+				delete(holders, p.Listening[i].PID)
+			}
+		case <-ctx.Done():
+			t.Fatalf("it was not told that another process has %v", at)
+		}
+	}
 }
 
 func TestPortsOf(t *testing.T) {

@@ -56,10 +56,5 @@ func (f *networkFlags) network(cmd *cobra.Command) (vm.Network, error) {
 	if err := n.Check(); err != nil {
 		return n, &usageError{err}
 	}
-	for _, name := range []string{"egress", "allow", "deny"} {
-		if n.Mode == vm.NetNone && cmd.Flags().Changed(name) {
-			return n, fieldError(name, fmt.Errorf("a VM without a network (--net %s) reaches nothing", vm.NetNone))
-		}
-	}
 	return n, nil
 }

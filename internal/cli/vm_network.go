@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -238,7 +239,13 @@ resolved, to what, which rule decides, and what would allow it. Without a port i
 
 // connectionQuery reads NAME[:PORT].
 func connectionQuery(text string) (q api.NetworkQuery, err error) {
-	q = api.NetworkQuery{Name: strings.Trim(text, "[]"), Port: 443}
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		return q, usagef("%q is a URL: type its host with the port, as %s", text, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), map[string]string{"http": "80", "ssh": "22"}[u.Scheme], "443")))
+	}
+	q = api.NetworkQuery{Name: text, Port: 443}
+	if in, ok := strings.CutPrefix(text, "["); ok {
+		q.Name = strings.TrimSuffix(in, "]")
+	}
 	if host, port, splitErr := net.SplitHostPort(text); splitErr == nil {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {

@@ -53,7 +53,7 @@ func TestDenials(t *testing.T) {
 func TestConnectionQuery(t *testing.T) {
 	for text, want := range map[string]string{
 		"example.org": "example.org 443", "example.org:80": "example.org 80", "[2001:db8::1]:22": "2001:db8::1 22", "[2001:db8::1]": "2001:db8::1 443",
-		"a:0": "", "a:x": "", "a:70000": "", "": "", "*.example.org": "", "http://example.org": "",
+		"a:0": "", "a:x": "", "a:70000": "", "": "", "*.example.org": "",
 	} {
 		q, err := connectionQuery(text)
 		got := ""
@@ -62,6 +62,13 @@ func TestConnectionQuery(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("connectionQuery(%q) = %q, %v; want %q", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"https://example.org/a:b": "example.org:443", "http://[2001:db8::1]": "[2001:db8::1]:80", "ssh://git@a.example/x": "a.example:22", "http://a.example:8080": "a.example:8080",
+	} {
+		if _, err := connectionQuery(text); err == nil || !strings.HasSuffix(err.Error(), "is a URL: type its host with the port, as "+want) {
+			t.Errorf("connectionQuery(%q): %v, want that %s is to be typed", text, err, want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ is its SSH service, which listens on no network: the last column is the command.
 			if err != nil {
 				return err
 			}
-			all, err := portsOf(cmd.Context(), c, refs)
+			all, err := a.portsOf(cmd.Context(), c, refs)
 			if err != nil {
 				return err
 			}
@@ -53,8 +53,9 @@ is its SSH service, which listens on no network: the last column is the command.
 	return cmd
 }
 
-// portsOf asks for the ports of the VMs that were named, else of all that run.
-func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports, err error) {
+// portsOf asks for the ports of the VMs that were named, else of all that run. Of those, one
+// that does not answer is a note.
+func (a *app) portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports, err error) {
 	named := len(refs) > 0
 	if !named {
 		list, err := c.ListVMs(ctx)
@@ -72,6 +73,8 @@ func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports
 		switch {
 		case err == nil:
 			all = append(all, p)
+		case !named && isCode(err, api.CodeSilent):
+			a.note("%s", oneLine(err))
 		case named || !isCode(err, api.CodeState, api.CodeNotFound): // else it has ended meanwhile
 			return nil, err
 		}
@@ -81,6 +84,8 @@ func portsOf(ctx context.Context, c *api.Client, refs []string) (all []api.Ports
 
 func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 	fmt.Fprintln(w, "VM\tPORT\tADDRESS\tPROCESS\tENDPOINT")
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
 	for _, vm := range all {
 		name := ""
 		if slices.ContainsFunc(vm.Ports, func(p api.Port) bool { return p.Endpoint.Addr() == vm.Own && vm.Own.IsValid() }) && resolves(ctx, vm) {
@@ -106,7 +111,7 @@ func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 			if p.Problem != "" {
 				endpoint += ": " + p.Problem
 			}
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", clean(vm.Name), p.Port, addr, clean(process), clean(endpoint))
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", clean(vm.Name), p.Port, clean(addr), clean(process), clean(endpoint))
 		}
 		if vm.More > 0 {
 			fmt.Fprintf(w, "%s\t…\t\t\t%d more\n", clean(vm.Name), vm.More)
@@ -114,13 +119,11 @@ func writePorts(ctx context.Context, w io.Writer, all []api.Ports) {
 	}
 }
 
-// resolveLimit bounds the question whether this host resolves NAME.vm.
+// resolveLimit bounds the questions whether this host resolves NAME.vm, all of them.
 const resolveLimit = 500 * time.Millisecond
 
 // resolves reports whether this host resolves the VM's name to its address.
 func resolves(ctx context.Context, p api.Ports) bool {
-	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
-	defer cancel()
 	addrs, err := net.DefaultResolver.LookupHost(ctx, p.Name+".vm.")
 	return err == nil && slices.Contains(addrs, p.Own.String())
 }
@@ -177,6 +180,9 @@ func forwardRequest(typed []string, remove bool) (in api.Forward, err error) {
 			f, err := vm.ParseForward(text)
 			if err != nil {
 				return in, &usageError{err}
+			}
+			if slices.ContainsFunc(in.Add, func(g vm.Forward) bool { return g.Host == f.Host }) {
+				return in, usagef("%s is given twice", f.Host)
 			}
 			in.Add = append(in.Add, f)
 			continue

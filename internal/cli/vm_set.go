@@ -25,17 +25,19 @@ func (a *app) vmSet() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "set [flags] VM",
-		Short: "Change a VM's CPUs, memory, disk, name, time to live or time zone",
+		Short: "Change a VM's CPUs, memory, disk, name, network, time to live or time zone",
 		Long: `Change what a VM is. CPUs and memory can be changed only while it does not run;
 its disk can grow at any time, and not shrink; a new time to live counts from the start
 of the run that it has; a new time zone is set at the next start, and stays in the guest
-if it is taken away.`,
+if it is taken away. What it may reach is changed at once, and connections that it then
+may not have are cut.`,
 		Example: `  banger vm set dev --vcpu 4 --memory 8G
   banger vm set dev --disk-size 40G
   banger vm set dev --name old
   banger vm set dev --ttl 8h
   banger vm set dev --ttl none
-  banger vm set dev --tz Europe/Berlin`,
+  banger vm set dev --tz Europe/Berlin
+  banger vm set dev --egress dev --allow example.org`,
 		Args:              args(1, 1, "a VM"),
 		ValidArgsFunction: a.names(1),
 		RunE: func(cmd *cobra.Command, refs []string) error {

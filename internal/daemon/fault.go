@@ -14,6 +14,7 @@ import (
 	"banger/internal/instance"
 	"banger/internal/kernel"
 	"banger/internal/store"
+	"banger/internal/supervisor"
 	"banger/internal/vm"
 )
 
@@ -93,6 +94,12 @@ func codeOf(err error) api.Code {
 	} {
 		if row.is {
 			return row.code
+		}
+	}
+	if r := (*supervisor.Refusal)(nil); errors.As(err, &r) { // its codes are spelled as these
+		switch r.Code {
+		case supervisor.CodeInvalid, supervisor.CodeState, supervisor.CodeSilent:
+			return api.Code(r.Code)
 		}
 	}
 	return api.CodeInternal

@@ -44,6 +44,7 @@ func (d *Daemon) vmPorts(ctx context.Context, r request, _ api.None) (api.Ports,
 func showPorts(s supervisor.PortsState, holder func(netip.AddrPort) string) []api.Port {
 	out := []api.Port{}
 	listed := map[uint16]bool{}
+	held := map[uint16]string{} // a guest may list a port a thousand times
 	for _, l := range s.Ports.Listening {
 		listed[l.Addr.Port()] = true
 		p := api.Port{Port: l.Addr.Port(), Addr: l.Addr.Addr(), Process: l.Process, PID: l.PID}
@@ -57,7 +58,12 @@ func showPorts(s supervisor.PortsState, holder func(netip.AddrPort) string) []ap
 		if forwarded {
 			continue
 		}
-		if by := holder(netip.AddrPortFrom(s.Own, p.Port)); by != "" {
+		by, known := held[p.Port]
+		if !known {
+			by = holder(netip.AddrPortFrom(s.Own, p.Port))
+			held[p.Port] = by
+		}
+		if by != "" {
 			p.Problem = "at its name " + by + " of this host answers"
 		}
 		out = append(out, p)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 
 	"banger/internal/api"
 	"banger/internal/hint"
@@ -195,8 +194,11 @@ func (d *Daemon) vmSession(_ context.Context, r request, _ api.None) (api.Sessio
 
 // enterHint says what to type to get a VM into a state that can be entered.
 func enterHint(v api.VM) string {
-	if slices.Contains([]vm.State{vm.Created, vm.Stopped, vm.Error, vm.Stopping}, v.State) {
+	switch v.State {
+	case vm.Created, vm.Stopped, vm.Error, vm.Stopping:
 		return "banger vm start " + v.Name
+	case vm.Starting:
+		return "banger vm wait " + v.Name + " running"
 	}
 	return "banger vm show " + v.Name
 }

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,6 +108,11 @@ func (s *Set) complete(ctx context.Context, spec vm.Spec) (vm.Spec, vmm.Choice, 
 		return spec, vmm.Choice{}, err
 	}
 	c, err := s.cfg.Network()
+	if err == nil {
+		with := spec.Network
+		with.Mode = cmp.Or(with.Mode, c.Net)
+		err = with.Check()
+	}
 	if err == nil {
 		_, err = networkOf(spec.Network, c) // are the rules sound?
 	}

@@ -74,8 +74,8 @@ func (i *Instance) addForward(ctx context.Context, f vm.Forward) error {
 		return err
 	}
 	if v.HasRun {
-		if _, err := supervisor.NewClient(i.Dir()).Forward(ctx, supervisor.ForwardChange{Add: &f}); err != nil {
-			return refused(fmt.Errorf("forward %s to port %d of VM %q: %w", f.Host, f.Guest, spec.Name, err))
+		if err := i.changeForward(ctx, supervisor.ForwardChange{Add: &f}); err != nil {
+			return fmt.Errorf("forward %s to port %d of VM %q: %w", f.Host, f.Guest, spec.Name, err)
 		}
 	}
 	return i.move("", func(r *vm.Record) { r.Spec.Network.Publish = spec.Network.Publish })
@@ -84,12 +84,19 @@ func (i *Instance) addForward(ctx context.Context, f vm.Forward) error {
 func (i *Instance) removeForward(ctx context.Context, at netip.AddrPort) error {
 	v := i.View()
 	spec := v.Record.Spec
-	if !slices.ContainsFunc(spec.Network.Publish, func(g vm.Forward) bool { return g.Host == at }) {
+	if known := slices.ContainsFunc(spec.Network.Publish, func(g vm.Forward) bool { return g.Host == at }); !known {
+		err := errors.New("it does not run")
+		if v.HasRun { // one may be left of a change that took the supervisor too long
+			err = i.changeForward(ctx, supervisor.ForwardChange{Remove: at})
+		}
+		if silent := (*SilentError)(nil); err == nil || errors.As(err, &silent) {
+			return err
+		}
 		return hint.Add(&vm.FieldError{Field: "remove", Err: fmt.Errorf("VM %q has no forward on %s", spec.Name, at)}, "banger vm ports "+spec.Name)
 	}
 	if v.HasRun {
-		if _, err := supervisor.NewClient(i.Dir()).Forward(ctx, supervisor.ForwardChange{Remove: at}); err != nil {
-			return refused(fmt.Errorf("end the forward on %s: %w", at, err))
+		if err := i.changeForward(ctx, supervisor.ForwardChange{Remove: at}); err != nil {
+			return fmt.Errorf("end the forward on %s: %w", at, err)
 		}
 	}
 	return i.move("", func(r *vm.Record) {
@@ -97,12 +104,11 @@ func (i *Instance) removeForward(ctx context.Context, at netip.AddrPort) error {
 	})
 }
 
-// refused gives err the advice of the supervisor that has refused something.
-func refused(err error) error {
-	if r := (*supervisor.Refusal)(nil); errors.As(err, &r) && r.Hint != "" {
-		return hint.Add(err, r.Hint)
-	}
-	return err
+func (i *Instance) changeForward(ctx context.Context, c supervisor.ForwardChange) error {
+	return i.question(ctx, answerLimit, func(ctx context.Context, s *supervisor.Client) error {
+		_, err := s.Forward(ctx, c)
+		return err
+	})
 }
 
 // Ports is what listens in the guest of a VM that runs, and what is forwarded to it; of
@@ -110,12 +116,17 @@ func refused(err error) error {
 func (i *Instance) Ports(ctx context.Context) (supervisor.PortsState, error) {
 	v := i.View()
 	if v.HasRun {
-		return supervisor.NewClient(i.Dir()).Ports(ctx)
+		var s supervisor.PortsState
+		err := i.question(ctx, answerLimit, func(ctx context.Context, c *supervisor.Client) (err error) {
+			s, err = c.Ports(ctx)
+			return err
+		})
+		return s, err
 	}
 	n := v.Record.Spec.Network
 	s := supervisor.PortsState{Own: i.id.Loopback(), Auto: n.AutoForward}
 	for _, f := range n.Publish {
-		s.Forwards = append(s.Forwards, supervisor.ForwardState{Forward: f, Problem: "the VM does not run"})
+		s.Forwards = append(s.Forwards, supervisor.ForwardState{Forward: f, Problem: f.Host.String() + " when the VM runs"})
 	}
 	return s, nil
 }

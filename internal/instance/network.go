@@ -25,8 +25,7 @@ import (
 // what the configuration says. It is nil for a VM without one.
 func networkOf(n vm.Network, c config.Network) (*supervisor.Network, error) {
 	if mode := cmp.Or(n.Mode, c.Net, vm.NetUser); mode == vm.NetNone {
-		n.Mode = mode
-		return nil, n.Check() // may it have forwards?
+		return nil, vm.Network{Mode: mode, Publish: n.Publish, AutoForward: n.AutoForward}.Check()
 	}
 	out := &supervisor.Network{Publish: n.Publish, AutoForward: n.AutoForward}
 	var err error
@@ -209,5 +208,5 @@ func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
 	if err != nil || net == nil {
 		return err
 	}
-	return supervisor.NewClient(i.Dir()).SetPolicy(ctx, net.Policy)
+	return i.question(ctx, answerLimit, func(ctx context.Context, c *supervisor.Client) error { return c.SetPolicy(ctx, net.Policy) })
 }

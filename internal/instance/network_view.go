@@ -22,7 +22,16 @@ import (
 func (i *Instance) Network(ctx context.Context, name string, port uint16) (supervisor.NetworkState, error) {
 	v := i.View()
 	if v.HasRun {
-		return supervisor.NewClient(i.Dir()).Network(ctx, name, port)
+		limit := answerLimit
+		if name != "" {
+			limit = checkLimit
+		}
+		var s supervisor.NetworkState
+		err := i.question(ctx, limit, func(ctx context.Context, c *supervisor.Client) (err error) {
+			s, err = c.Network(ctx, name, port)
+			return err
+		})
+		return s, err
 	}
 	if name != "" {
 		return supervisor.NetworkState{}, hint.Add(&StateError{v.Record.Spec.Name, v.Record.State, "asked about a connection"}, "banger vm start "+v.Record.Spec.Name)

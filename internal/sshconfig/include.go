@@ -126,10 +126,13 @@ func Uninstall(file string) (changed bool, err error) {
 		}
 		return rest, found
 	})
-	if err == nil && changed && m == madeDir {
+	if err != nil {
+		return false, hint.Add(err, fmt.Sprintf("take these lines out of %s yourself, if they are there: the one that begins %q, and the next", file, mark))
+	}
+	if changed && m == madeDir {
 		os.Remove(filepath.Dir(file)) // it stays if anything is in it
 	}
-	return changed, err
+	return changed, nil
 }
 
 // advise says what to do about a configuration that can't be written.
@@ -161,12 +164,12 @@ func change(file string, to func(text []byte, exists bool) (out []byte, changed 
 	}
 	real, err := filepath.EvalSymlinks(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, lerr := os.Lstat(file); lerr == nil {
-			return false, fmt.Errorf("%q is a link to a file that is not there", file)
-		}
 		out, changed := to(nil, false)
 		if !changed {
 			return false, nil
+		}
+		if _, lerr := os.Lstat(file); lerr == nil {
+			return false, fmt.Errorf("%q is a link to a file that is not there", file)
 		}
 		return true, durable.Replace(file, out)
 	}

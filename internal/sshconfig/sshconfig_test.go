@@ -138,6 +138,9 @@ func TestInstallThroughLink(t *testing.T) {
 	if _, err := Install(file, line); err == nil || !strings.Contains(err.Error(), "is a link to a file that is not there") || !strings.Contains(hint.Of(err), line) {
 		t.Errorf("Install through a link to nothing = %v (%s)", err, hint.Of(err))
 	}
+	if changed, err := Uninstall(file); err != nil || changed {
+		t.Errorf("Uninstall through a link to nothing = %v, %v, want that nothing is there to be taken out", changed, err)
+	}
 	if err := os.Mkdir(filepath.Dir(real), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +171,9 @@ func TestInstallRefused(t *testing.T) {
 		if _, err := Install(file, line); err == nil || !strings.Contains(hint.Of(err), line) {
 			t.Errorf("Install(%s) = %v (%s), want an error that gives the line", file, err, hint.Of(err))
 		}
+	}
+	if _, err := Uninstall(dir); err == nil || !strings.Contains(hint.Of(err), mark) {
+		t.Errorf("Uninstall(%s) = %v (%s), want an error that says which lines to take out", dir, err, hint.Of(err))
 	}
 	if os.Getuid() == 0 {
 		if err := os.Chown(notDir, 1, 1); err != nil {
@@ -239,7 +245,7 @@ func TestOpenSSHReadsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Mkdir(filepath.Dir(user), 0o700)
-	const users = "Compression yes\nHost *\n ForwardAgent yes\n Port 2222\n User me\n StrictHostKeyChecking no\n ProxyJump bastion\n HostName other\n ForwardX11 yes\n IdentityFile ~/.ssh/id_rsa\n"
+	const users = "Compression yes\nHost *\n ForwardAgent yes\n Port 2222\n User me\n StrictHostKeyChecking no\n ProxyJump bastion\n HostName other\n CanonicalizeHostname always\n ForwardX11 yes\n IdentityFile ~/.ssh/id_rsa\n"
 	if err := os.WriteFile(user, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +273,7 @@ func TestOpenSSHReadsIt(t *testing.T) {
 	}
 	got := ask("dev.vm")
 	for key, want := range map[string]string{
-		"hostname": "dev.vm", "port": "22", "user": "root", "forwardagent": "no", "forwardx11": "no", "stricthostkeychecking": "true", "compression": "yes",
+		"hostname": "dev.vm", "canonicalizehostname": "false", "port": "22", "user": "root", "forwardagent": "no", "forwardx11": "no", "stricthostkeychecking": "true", "compression": "yes",
 		"identityfile": filepath.Join(dir, "key"), "userknownhostsfile": filepath.Join(dir, "known"), "proxyjump": "", "identitiesonly": "yes",
 		"proxycommand": `env 'XDG_STATE_HOME=/a b' '/opt/it'\''s 100%%/banger' ssh-proxy '%h'`,
 	} {

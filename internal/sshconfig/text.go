@@ -36,6 +36,7 @@ func (c Config) Text() (string, error) {
 	for _, kv := range [][2]string{
 		{"ProxyCommand", command},
 		{"HostName", "%h"},
+		{"CanonicalizeHostname", "no"}, // always makes dev.vm.corp.example of it
 		{"Port", "22"},
 		{"User", "root"},
 		{"IdentityFile", `"` + c.Key + `"`},

@@ -79,7 +79,7 @@ func (r *run) serveHealth(w http.ResponseWriter, req *http.Request) {
 // serveGrow tells the VMM the sizes of the VM's own disks, and the guest's agent to use them.
 func (r *run) serveGrow(w http.ResponseWriter, req *http.Request) {
 	if err := r.knows(control.Grow{}); err != nil {
-		refuse(w, &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.order.Name, err), Hint: "banger vm restart " + r.order.Name})
+		refuse(w, &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.name(), err), Hint: "banger vm restart " + r.name()})
 		return
 	}
 	err := r.reach(req.Context(), verbGrow, growLimit, func(ctx context.Context, m vmm.Machine) error {
@@ -120,9 +120,9 @@ func (r *run) reach(ctx context.Context, v verb, limit time.Duration, do func(co
 	}
 	m := *r.machine.Load()
 	refusal := func(why string) error {
-		f := &Refusal{Code: CodeSilent, Message: fmt.Sprintf("VM %q: %s", r.order.Name, why)}
+		f := &Refusal{Code: CodeSilent, Message: fmt.Sprintf("VM %q: %s", r.name(), why)}
 		if stopped(m) {
-			f.Hint = fmt.Sprintf("kill -CONT %d lets it go on; banger vm kill %s ends it", m.Process().PID, r.order.Name)
+			f.Hint = fmt.Sprintf("kill -CONT %d lets it go on; banger vm kill %s ends it", m.Process().PID, r.name())
 		}
 		return f
 	}
@@ -143,7 +143,7 @@ func (r *run) reach(ctx context.Context, v verb, limit time.Duration, do func(co
 			case err == nil:
 				return nil
 			case errors.As(err, &channel.TooManyError{}):
-				return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.order.Name, err)}
+				return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q: %v", r.name(), err)}
 			case given != "":
 				return refusal(given)
 			case ctx.Err() != nil:

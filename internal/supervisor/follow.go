@@ -53,8 +53,12 @@ const endPause = 300 * time.Millisecond
 // heard takes one event of the agent's.
 func (r *run) heard(e control.Event) {
 	r.foundDisk(e.Disk)
-	if n := r.network.Load(); n != nil && e.Ports != nil {
-		n.forwards.hear(*e.Ports)
+	if e.Ports != nil {
+		p := listeners(*e.Ports)
+		r.listens.Store(&p)
+		if n := r.network.Load(); n != nil {
+			n.forwards.hear(p)
+		}
 	}
 	o := e.OutOfMemory
 	if o == nil {

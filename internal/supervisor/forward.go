@@ -23,6 +23,8 @@ const (
 	maxForwarded = 1024
 	// forwardLimit bounds the opening of one in the guest.
 	forwardLimit = 20 * time.Second
+	// autoPause is from one try to have the addresses that a VM's own forwards lack to the next.
+	autoPause = 10 * time.Second
 	// maxAddrs bounds the guest's addresses that are tried.
 	maxAddrs = 8
 )
@@ -65,10 +67,28 @@ func (f *forwards) open() {
 	for _, p := range f.r.order.Network.Publish {
 		if err := f.add(p, true); err != nil {
 			f.r.log.Warn("forward a port", "forward", p, "err", err)
-			f.r.update(func(s *Status) {
-				s.NotForwarded = append(slices.Clone(s.NotForwarded), fmt.Sprintf("port %d of the guest is not forwarded to: %v", p.Guest, err))
-			})
 		}
+	}
+	if f.auto {
+		f.serving.Go(func() { // ends with life
+			for {
+				select {
+				case <-time.After(autoPause):
+					f.followAgain()
+				case <-f.life.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+// followAgain tries to have the addresses that another program of the host's had.
+func (f *forwards) followAgain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.ContainsFunc(f.list, func(g *forward) bool { return g.auto && g.listener == nil }) && f.life.Err() == nil {
+		f.follow()
 	}
 }
 
@@ -95,6 +115,7 @@ func (g *forward) stop() {
 func (f *forwards) add(p vm.Forward, keep bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.tell()
 	if i := slices.IndexFunc(f.list, func(g *forward) bool { return g.Host == p.Host }); i >= 0 {
 		g := f.list[i]
 		if g.listener != nil && g.Guest == p.Guest {
@@ -110,6 +131,19 @@ func (f *forwards) add(p vm.Forward, keep bool) error {
 		f.list = f.list[:n-1]
 	}
 	return err
+}
+
+// tell says in the status which forwards that were asked for are not there. The caller holds mu.
+func (f *forwards) tell() {
+	var lines []string
+	for _, g := range f.list {
+		if g.err != nil && !g.auto {
+			lines = append(lines, fmt.Sprintf("port %d of the guest is not forwarded to: %v", g.Guest, g.err))
+		}
+	}
+	if s, _ := f.r.now(); !slices.Equal(s.NotForwarded, lines) {
+		f.r.update(func(s *Status) { s.NotForwarded = lines })
+	}
 }
 
 // listen begins to answer for g and keeps it in any case. The caller holds mu.
@@ -136,15 +170,24 @@ func (f *forwards) remove(host netip.AddrPort) bool {
 	}
 	f.list[i].stop()
 	f.list = slices.Delete(f.list, i, i+1)
+	f.tell()
 	return true
+}
+
+// listeners is what listens in the guest, of what an agent says.
+func listeners(said control.Ports) control.Ports {
+	p := control.Ports{More: max(said.More, 0)}
+	for _, l := range said.Listening[:min(len(said.Listening), control.MaxListeners)] {
+		a := netip.AddrPortFrom(l.Addr.Addr().Unmap().WithZone(""), l.Addr.Port()) // a zone may have anything in it
+		if a.Addr().IsValid() && a.Port() != 0 {
+			p.Listening = append(p.Listening, control.Listener{Addr: a, Process: escape(l.Process[:min(len(l.Process), maxProcess)]), PID: max(l.PID, 0)})
+		}
+	}
+	return p
 }
 
 // hear takes what listens in the guest.
 func (f *forwards) hear(p control.Ports) {
-	p.Listening = slices.Clone(p.Listening[:min(len(p.Listening), control.MaxListeners)])
-	for i, l := range p.Listening {
-		p.Listening[i].Process = escape(l.Process[:min(len(l.Process), maxProcess)])
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ports = p
@@ -158,15 +201,17 @@ func (f *forwards) hear(p control.Ports) {
 func (f *forwards) follow() {
 	listens := map[uint16]bool{}
 	for _, l := range f.ports.Listening {
-		if l.Addr.IsValid() && l.Addr.Port() != 0 {
-			listens[l.Addr.Port()] = true
-		}
+		listens[l.Addr.Port()] = true
 	}
 	count := 0
+	why := map[netip.AddrPort]string{} // what could not be had, and is tried again
 	f.list = slices.DeleteFunc(f.list, func(g *forward) bool {
-		gone := g.auto && (!listens[g.Guest] || g.listener == nil) // what could not be had is tried again
+		gone := g.auto && (!listens[g.Guest] || g.listener == nil)
 		if gone {
 			g.stop()
+			if g.err != nil {
+				why[g.Host] = g.err.Error()
+			}
 		} else if g.auto {
 			count++
 		}
@@ -175,11 +220,11 @@ func (f *forwards) follow() {
 	for _, l := range f.ports.Listening {
 		p := vm.Forward{Host: netip.AddrPortFrom(f.own, l.Addr.Port()), Guest: l.Addr.Port()}
 		has := slices.ContainsFunc(f.list, func(g *forward) bool { return g.Host == p.Host })
-		if has || !listens[p.Guest] || count == vm.MaxForwards {
+		if has || count == vm.MaxForwards {
 			continue
 		}
 		count++
-		if err := f.listen(&forward{Forward: p, auto: true}); err != nil {
+		if err := f.listen(&forward{Forward: p, auto: true}); err != nil && err.Error() != why[p.Host] {
 			f.r.log.Info("forward a port", "forward", p, "err", err)
 		}
 	}

@@ -1,17 +1,20 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"banger/internal/channel/control"
@@ -178,6 +181,39 @@ func TestForwardTaken(t *testing.T) {
 	}
 }
 
+// A forward that could not be made is said until it is there, or nobody wants it any more.
+func TestForwardTakenForAWhile(t *testing.T) {
+	var all []vm.Forward
+	var others []net.Listener
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		others, all = append(others, l), append(all, vm.Forward{Host: l.Addr().(*net.TCPAddr).AddrPort(), Guest: 80})
+	}
+	f := newTestForwards(t, Network{Publish: all})
+	said := func(want int) {
+		t.Helper()
+		if s, _ := f.r.now(); len(s.NotForwarded) != want {
+			t.Errorf("the status says %q, want %d lines", s.NotForwarded, want)
+		}
+	}
+	said(2)
+	if err := f.add(all[0], false); err == nil {
+		t.Error("a port that is taken was added")
+	}
+	said(2)
+	others[0].Close()
+	if err := f.add(all[0], false); err != nil {
+		t.Error(err)
+	}
+	said(1)
+	f.remove(all[1].Host)
+	said(0)
+}
+
 func TestPrivilegedPort(t *testing.T) {
 	p := vm.Forward{Host: netip.MustParseAddrPort("127.0.0.1:80"), Guest: 80}
 	err := listenError(p, &net.OpError{Err: os.NewSyscallError("bind", unix.EACCES)})
@@ -198,9 +234,9 @@ func TestAutoForward(t *testing.T) {
 	if got := len(f.state().Forwards); got != vm.MaxForwards {
 		t.Errorf("to 100 ports there are %d forwards, want %d", got, vm.MaxForwards)
 	}
-	f.hear(control.Ports{Listening: []control.Listener{{Addr: server, Process: "a\x1b"}, {Addr: netip.AddrPortFrom(guestAddrs[1], server.Port())}}})
-	if got := f.state(); len(got.Forwards) != 1 || got.Ports.Listening[0].Process != `a\x1b` {
-		t.Errorf("state = %+v, want one forward, and the guest's text escaped", got)
+	f.hear(control.Ports{Listening: []control.Listener{{Addr: server}, {Addr: netip.AddrPortFrom(guestAddrs[1], server.Port())}}})
+	if got := f.state(); len(got.Forwards) != 1 {
+		t.Errorf("state = %+v, want one forward", got)
 	}
 	if got, err := ask(at, "hello"); err != nil || got != "hello" {
 		t.Errorf("at the VM's own address came %q, %v", got, err)
@@ -208,6 +244,60 @@ func TestAutoForward(t *testing.T) {
 	f.hear(control.Ports{})
 	if _, err := ask(at, "x"); err == nil {
 		t.Error("the forward answers although nothing listens")
+	}
+}
+
+// A port of the VM's own address that another program has is had when that ends, though nothing
+// changes in the guest.
+func TestAutoForwardLater(t *testing.T) {
+	server := echo(t, "127.0.0.1:0")
+	f := newTestForwards(t, Network{AutoForward: true})
+	at := netip.AddrPortFrom(f.own, server.Port())
+	other, err := net.Listen("tcp", at.String())
+	if err != nil {
+		t.Skipf("listen: %v", err)
+	}
+	var log strings.Builder
+	f.r.log = slog.New(slog.NewTextHandler(&log, nil))
+	f.hear(control.Ports{Listening: []control.Listener{{Addr: server}}})
+	f.followAgain()
+	if got := f.state().Forwards; len(got) != 1 || !strings.Contains(got[0].Problem, "in use by") {
+		t.Errorf("of a port that is taken there is %+v", got)
+	}
+	if n := strings.Count(log.String(), "in use by"); n != 1 {
+		t.Errorf("two tries are logged %d times, want once:\n%s", n, log.String())
+	}
+	other.Close()
+	f.followAgain()
+	if got, err := ask(at, "hello"); err != nil || got != "hello" {
+		t.Errorf("at the VM's own address came %q, %v", got, err)
+	}
+}
+
+// What a guest says of its ports is not believed: an address may have a zone, in which anything
+// may stand, and be none.
+func TestListeners(t *testing.T) {
+	strange := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%\x1b[2J"), 80)
+	mapped := netip.MustParseAddrPort("[::ffff:10.0.2.15]:20001")
+	got := listeners(control.Ports{More: -1, Listening: []control.Listener{{Addr: strange}, {}, {Addr: netip.AddrPortFrom(guestAddrs[0], 0)}, {Addr: mapped, Process: "a\x1b", PID: -1}}})
+	want := control.Ports{Listening: []control.Listener{{Addr: netip.MustParseAddrPort("[fe80::1]:80")}, {Addr: netip.MustParseAddrPort("10.0.2.15:20001"), Process: `a\x1b`}}}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Errorf("of a strange guest's ports there are (-want +got):\n%s", diff)
+	}
+}
+
+// What listens in a guest is known of one without a network too.
+func TestPortsWithoutNetwork(t *testing.T) {
+	r := &run{board: board{changed: make(chan struct{})}, log: slog.New(slog.DiscardHandler)}
+	at := netip.MustParseAddrPort("127.0.0.1:80")
+	for _, want := range []int{0, 1} {
+		w := httptest.NewRecorder()
+		r.servePorts(w, nil)
+		var got PortsState
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Ports.Listening) != want || want == 1 && got.Ports.Listening[0].Addr != at {
+			t.Errorf("it is said that %+v listen, %v, want %d", got.Ports, err, want)
+		}
+		r.heard(control.Event{Ports: &control.Ports{Listening: []control.Listener{{Addr: at}}}})
 	}
 }
 

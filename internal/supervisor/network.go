@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -168,10 +169,19 @@ func proxiesOfEnvironment() (*dial.Proxies, error) {
 	return dial.NewProxies(p.HTTP, p.HTTPS, p.No)
 }
 
+// noNetwork says why there is no network: the VMM is not launched yet, or it is a VM without one.
+func (r *run) noNetwork() *Refusal {
+	name := r.name()
+	if r.order.Network != nil {
+		return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q is starting: its network is not there yet", name), Hint: "banger vm wait " + name + " running"}
+	}
+	return &Refusal{Code: CodeState, Message: fmt.Sprintf("VM %q has no network", name), Hint: "banger vm restart " + name}
+}
+
 func (r *run) servePolicy(w http.ResponseWriter, req *http.Request) {
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network", Hint: "banger vm restart " + r.order.Name})
+		refuse(w, r.noNetwork())
 		return
 	}
 	var p policy.Policy
@@ -189,14 +199,23 @@ type PolicySet struct {
 
 func (r *run) serveNetwork(w http.ResponseWriter, req *http.Request) {
 	n := r.network.Load()
-	if n == nil {
-		answer(w, http.StatusOK, NetworkState{})
+	name := req.URL.Query().Get("name")
+	var state NetworkState
+	if told := r.order.Network; told != nil {
+		state = NetworkState{Policy: &told.Policy, Unknown: told.Unknown, Notes: told.Notes}
+	}
+	switch {
+	case state.Policy != nil && n == nil && name != "":
+		refuse(w, r.noNetwork())
+		return
+	case n == nil:
+		answer(w, http.StatusOK, state)
 		return
 	}
 	n.log.Flush()
 	p := n.guest.Policy()
-	state := NetworkState{Policy: &p, Unknown: r.order.Network.Unknown, Notes: r.order.Network.Notes, Flows: n.guest.Flows()}
-	if name := req.URL.Query().Get("name"); name != "" {
+	state.Policy, state.Flows = &p, n.guest.Flows()
+	if name != "" {
 		port, err := strconv.ParseUint(req.URL.Query().Get("port"), 10, 16)
 		if err != nil {
 			refuse(w, &Refusal{Code: CodeInvalid, Message: "a check needs ?name=NAME&port=N"})

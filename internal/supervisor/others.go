@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"banger/internal/channel/netflow"
 	"banger/internal/network/dial"
 	"banger/internal/network/policy"
+	"banger/internal/paths"
 )
 
 // otherLimit bounds a connection to another VM's guest: that VM's supervisor gives its
@@ -30,7 +32,7 @@ type others struct {
 
 	mu       sync.Mutex
 	closed   bool
-	sessions map[string]*flow.Session // of the flows to a VM, by its name
+	sessions map[string]*flow.Session // of the flows to a VM, by its directory
 }
 
 // Takes implements egress.VMs. A VM that takes no connections may not run, or have no network.
@@ -67,12 +69,12 @@ func (o *others) Connect(ctx context.Context, name string, port uint16) (flow.Co
 
 // session is the one that carries the flows to a VM. It ends with that VM's run.
 func (o *others) session(ctx context.Context, name string) (*flow.Session, error) {
-	if s := o.live(name, nil); s != nil {
-		return s, nil
-	}
-	dir, err := o.find(name)
+	dir, err := o.find(name) // each time: a name may be another VM's by now
 	if err != nil {
 		return nil, err
+	}
+	if s := o.live(dir, nil); s != nil {
+		return s, nil
 	}
 	carrier, err := NewClient(dir).Flows(ctx)
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) { // of its socket
@@ -82,7 +84,7 @@ func (o *others) session(ctx context.Context, name string) (*flow.Session, error
 		return nil, fmt.Errorf("VM %q does not take connections: %w", name, err)
 	}
 	s := flow.New(carrier, true, 0, func(f *flow.Flow) { f.Refuse(netflow.Refused, "not here") })
-	kept := o.live(name, s)
+	kept := o.live(dir, s)
 	if kept != s {
 		s.Close()
 	}
@@ -92,27 +94,27 @@ func (o *others) session(ctx context.Context, name string) (*flow.Session, error
 	return kept, nil
 }
 
-// live is the session to a VM that goes on, else s, which is kept then; nil if there is none.
-func (o *others) live(name string, s *flow.Session) *flow.Session {
+// live is the session to the VM in dir that goes on, else s, which is kept then; nil if there is none.
+func (o *others) live(dir string, s *flow.Session) *flow.Session {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return nil
 	}
-	if old := o.sessions[name]; old != nil && old.Err() == nil {
+	if old := o.sessions[dir]; old != nil && old.Err() == nil {
 		return old
 	}
-	delete(o.sessions, name)
+	delete(o.sessions, dir)
 	if s != nil {
 		if o.sessions == nil {
 			o.sessions = map[string]*flow.Session{}
 		}
-		o.sessions[name] = s
+		o.sessions[dir] = s
 	}
 	return s
 }
 
-// find is the directory of the VM with that name, which has run at least once.
+// find is the directory of the VM with that name.
 func (o *others) find(name string) (string, error) {
 	entries, err := os.ReadDir(o.dir)
 	if err != nil {
@@ -120,11 +122,32 @@ func (o *others) find(name string) (string, error) {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(o.dir, e.Name())
-		if order, err := ReadOrder(dir); err == nil && order.Name == name {
+		if have, err := nameOf(dir); err == nil && have == name {
 			return dir, nil
 		}
 	}
 	return "", fmt.Errorf("no VM %q runs", name)
+}
+
+// nameOf is the name of the VM in dir as its record has it now: its order has that of its last start.
+func nameOf(dir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, paths.RecordFile))
+	if err != nil {
+		return "", err
+	}
+	var r struct {
+		Spec struct{ Name string }
+	}
+	err = json.Unmarshal(text, &r)
+	return r.Spec.Name, err
+}
+
+// name is the VM's name now.
+func (r *run) name() string {
+	if name, err := nameOf(r.order.Dir); err == nil {
+		return name
+	}
+	return r.order.Name
 }
 
 // close ends all sessions, and with them what they carry.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"banger/internal/network/dial"
+	"banger/internal/paths"
 	"banger/internal/unixsock"
 	"banger/internal/vm"
 )
@@ -27,6 +29,7 @@ func runsAs(t *testing.T, f *forwards, name, dir string) (end func()) {
 	if err := WriteOrder(r.order); err != nil {
 		t.Fatal(err)
 	}
+	named(t, r.order.Dir, name)
 	r.network.Store(&network{forwards: f})
 	r.update(func(s *Status) { s.Phase = Ready })
 	l, err := unixsock.Listen(SocketPath(r.order.Dir))
@@ -43,6 +46,60 @@ func runsAs(t *testing.T, f *forwards, name, dir string) (end func()) {
 	return end
 }
 
+// named gives the VM in dir that name, as bangerd does by its record.
+func named(t *testing.T, dir, name string) {
+	t.Helper()
+	text, err := json.Marshal(vm.Record{Spec: vm.Spec{Name: name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, paths.RecordFile), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A name is the VM's that has it now, not one's that had it at its last start.
+func TestOthersRenamed(t *testing.T) {
+	dir := t.TempDir()
+	server := echo(t, "127.0.0.1:0")
+	f := newTestForwards(t, Network{})
+	runsAs(t, f, "b", dir)
+	before := Order{Name: "b"}
+	before.ID, before.Dir = vm.NewID(), filepath.Join(dir, "0") // it comes first, and does not run
+	if err := os.MkdirAll(before.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteOrder(before); err != nil {
+		t.Fatal(err)
+	}
+	named(t, before.Dir, "was-b")
+
+	o := &others{dir: dir}
+	t.Cleanup(o.close)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	connects := func(name string) error {
+		c, err := o.Connect(ctx, name+".vm", server.Port())
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := connects("b"); err != nil {
+		t.Errorf("connect to b, whose name another VM had: %v", err)
+	}
+	named(t, f.r.order.Dir, "c")
+	if err := connects("b"); err == nil || !strings.Contains(err.Error(), `no VM "b" runs`) {
+		t.Errorf("connect to b, which is c now: %v, want that no VM is called so", err)
+	}
+	if err := connects("c"); err != nil {
+		t.Errorf("connect to c, which was b: %v", err)
+	}
+	if got := f.r.name(); got != "c" {
+		t.Errorf("the VM's own supervisor calls it %q, want c", got)
+	}
+}
+
 func TestOthers(t *testing.T) {
 	dir := t.TempDir()
 	server, closed := echo(t, "127.0.0.1:0"), freePort(t, "127.0.0.1")
@@ -51,7 +108,7 @@ func TestOthers(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "broken"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	os.WriteFile(filepath.Join(dir, "broken", OrderFile), []byte("{"), 0o600)
+	os.WriteFile(filepath.Join(dir, "broken", paths.RecordFile), []byte("{"), 0o600)
 	os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)
 	stopped := Order{Name: "stopped"}
 	stopped.ID = vm.NewID()
@@ -62,6 +119,7 @@ func TestOthers(t *testing.T) {
 	if err := WriteOrder(stopped); err != nil {
 		t.Fatal(err)
 	}
+	named(t, stopped.Dir, stopped.Name)
 
 	o := &others{dir: dir}
 	t.Cleanup(o.close)

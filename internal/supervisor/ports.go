@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"banger/internal/channel/control"
 	"banger/internal/hint"
@@ -55,7 +54,11 @@ func (f *forwards) state() PortsState {
 func (r *run) servePorts(w http.ResponseWriter, _ *http.Request) {
 	n := r.network.Load()
 	if n == nil {
-		answer(w, http.StatusOK, PortsState{Own: r.order.ID.Loopback()})
+		s := PortsState{Own: r.order.ID.Loopback()}
+		if p := r.listens.Load(); p != nil {
+			s.Ports = *p
+		}
+		answer(w, http.StatusOK, s)
 		return
 	}
 	answer(w, http.StatusOK, n.forwards.state())
@@ -68,7 +71,7 @@ func (r *run) serveForward(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network", Hint: "banger vm restart " + r.order.Name})
+		refuse(w, r.noNetwork())
 		return
 	}
 	err := errors.New("there is no change in the request")
@@ -97,7 +100,7 @@ func (r *run) serveFlows(w http.ResponseWriter, req *http.Request) {
 	}
 	n := r.network.Load()
 	if n == nil || req.Header.Get("Upgrade") != Upgrade {
-		refuse(w, &Refusal{Code: CodeState, Message: "VM " + strconv.Quote(r.order.Name) + " has no network"})
+		refuse(w, r.noNetwork())
 		return
 	}
 	conn, buffered, err := r.upgrade(w)

@@ -32,7 +32,8 @@ type run struct {
 	over     chan struct{} // closed when it takes no more
 	machine  atomic.Pointer[vmm.Machine]
 	network  atomic.Pointer[network]
-	streams  atomic.Int64 // open ones to the guest's services, of this VM's clients
+	listens  atomic.Pointer[control.Ports] // in the guest; nil before its agent has said it
+	streams  atomic.Int64                  // open ones to the guest's services, of this VM's clients
 }
 
 // Run reads the order in dir, brings the VM up on one of drivers, answers on l,

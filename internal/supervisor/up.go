@@ -141,7 +141,7 @@ func (r *run) bringUp(ctx context.Context, m vmm.Machine) *vm.Ending {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			e := ended(vm.CauseBoot, err.Error())
 			if errors.Is(err, control.ErrDamaged) {
-				e.Hint = "banger vm start --repair " + r.order.Name + " repairs it; what can't be read is lost"
+				e.Hint = "banger vm start --repair " + r.name() + " repairs it; what can't be read is lost"
 			}
 			return e
 		}

@@ -40,9 +40,14 @@ func ParseForward(text string) (Forward, error) {
 // ParseForwardHost reads [ADDR:]HOST, a forward's end on the host.
 func ParseForwardHost(text string) (netip.AddrPort, error) {
 	at := loopback
+	if strings.HasSuffix(text, "]") {
+		return netip.AddrPort{}, fmt.Errorf("%.60q has no port of this host: say one as %.60s:8080", text, text)
+	}
 	if addr, port, ok := cutLast(text); ok {
-		a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]"))
-		if err != nil || a.Is6() != strings.HasPrefix(addr, "[") || a.Zone() != "" {
+		plain, open := strings.CutPrefix(addr, "[")
+		plain, shut := strings.CutSuffix(plain, "]")
+		a, err := netip.ParseAddr(plain)
+		if err != nil || a.Is6() != open || open != shut || a.Zone() != "" || a.IsMulticast() {
 			return netip.AddrPort{}, fmt.Errorf("%.60q is no address of this host: say one as 127.0.0.1, 0.0.0.0 or [::1]", addr)
 		}
 		at, text = a.Unmap(), port

@@ -38,6 +38,11 @@ func TestParseForward(t *testing.T) {
 		"8080:80/tcp":        "no port",
 		"\x1b[31m:8080:80":   "no address",
 		"127.0.0.1:8080:80:": "no port",
+		"[::1:8080:80":       `"[::1" is no address`,
+		"::1]:8080:80":       "no address",
+		"[[::1]]:8080:80":    "no address",
+		"[::1]:80":           `"[::1]" has no port of this host`,
+		"224.0.0.1:8080:80":  "no address",
 	} {
 		if f, err := ParseForward(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseForward(%q) = %v, %v, want an error with %q", text, f, err, want)
@@ -61,10 +66,14 @@ func FuzzParseForward(f *testing.F) {
 func TestCheckForwards(t *testing.T) {
 	one := Forward{netip.MustParseAddrPort("127.0.0.1:8080"), 80}
 	for want, n := range map[string]Network{
-		"twice":             {Publish: []Forward{one, {one.Host, 81}}},
-		"without a network": {Mode: NetNone, Publish: []Forward{one}},
-		"at most 64":        {Publish: make([]Forward, 65)},
-		"a guest's port":    {Publish: []Forward{{Host: one.Host}}},
+		"twice":                                  {Publish: []Forward{one, {one.Host, 81}}},
+		"--publish: a VM without a network":      {Mode: NetNone, Publish: []Forward{one}},
+		"--auto-forward: a VM without a network": {Mode: NetNone, AutoForward: true},
+		"--egress: a VM without a network":       {Mode: NetNone, Egress: EgressDev},
+		"--allow: a VM without a network":        {Mode: NetNone, Allow: []string{"a.example"}},
+		"--deny: a VM without a network":         {Mode: NetNone, Deny: []string{"a.example"}},
+		"at most 64":                             {Publish: make([]Forward, 65)},
+		"a guest's port":                         {Publish: []Forward{{Host: one.Host}}},
 	} {
 		if err := n.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want an error with %q", n, err, want)

@@ -44,11 +44,22 @@ func (n Network) Check() error {
 	if err := checkForwards(n.Publish); err != nil {
 		return &FieldError{"publish", err}
 	}
-	if n.Mode == NetNone && n.Forwards() {
-		return &FieldError{"publish", fmt.Errorf("a VM without a network (--net %s) has no port to forward to", NetNone)}
+	if n.Mode != NetNone {
+		return nil
+	}
+	for _, x := range []struct {
+		field, why string
+		asked      bool
+	}{
+		{"egress", "reaches nothing", n.Egress != ""},
+		{"allow", "reaches nothing", len(n.Allow) > 0},
+		{"deny", "reaches nothing", len(n.Deny) > 0},
+		{"publish", "has no port to forward to", len(n.Publish) > 0},
+		{"auto-forward", "has no port to forward to", n.AutoForward},
+	} {
+		if x.asked {
+			return &FieldError{x.field, fmt.Errorf("a VM without a network (--net %s) %s", NetNone, x.why)}
+		}
 	}
 	return nil
 }
-
-// Forwards reports whether ports of the guest are forwarded to.
-func (n Network) Forwards() bool { return len(n.Publish) > 0 || n.AutoForward }

@@ -165,8 +165,12 @@ func (c *Client) End(ctx context.Context, e End, each func(EndEvent)) error {
 // 15 bytes that are all escaped.
 const maxEvent = MaxListeners*200 + 4<<10
 
-// Events passes on what the agent says by itself until the connection breaks, as it
-// does at the agent's end, or ctx ends.
+// eventPause is from one event to the next, at least. An agent says less; what another says in
+// the guest costs the host no more.
+const eventPause = 250 * time.Millisecond
+
+// Events passes on what the agent says by itself, not more often than each eventPause, until the
+// connection breaks, as it does at the agent's end, or ctx ends.
 func (c *Client) Events(ctx context.Context, each func(Event)) error {
 	body, err := c.call(ctx, http.MethodGet, PathEvents, nil)
 	if err != nil {
@@ -181,6 +185,10 @@ func (c *Client) Events(ctx context.Context, each func(Event)) error {
 			return fmt.Errorf("read the guest's event: %w", err)
 		}
 		each(e)
+		select {
+		case <-time.After(eventPause):
+		case <-ctx.Done():
+		}
 	}
 	if err := errors.Join(ctx.Err(), lines.Err()); err != nil {
 		return err

@@ -35,7 +35,9 @@ func (f *fake) Measure(context.Context) (Measure, error) {
 	return Measure{ForkExecNanos: make([]int64, 1<<20)}, nil // too large to be read
 }
 func (f *fake) Events(_ context.Context, each func(Event)) error {
-	each(Event{OutOfMemory: &OutOfMemory{Kills: 3, Process: "perl"}})
+	for range 3 {
+		each(Event{OutOfMemory: &OutOfMemory{Kills: 3, Process: "perl"}})
+	}
 	return nil
 }
 func (f *fake) Clock(context.Context) (Clock, error)         { return Clock{1, 2, true}, nil }
@@ -92,9 +94,12 @@ func TestCalls(t *testing.T) {
 		t.Error("an answer over the limit was taken")
 	}
 	killed := ""
-	err = c.Events(ctx, func(e Event) { killed = e.OutOfMemory.Process })
-	if err == nil || killed != "perl" {
-		t.Errorf("Events = %v and %q was killed; want perl, and an error, for the stream has ended", err, killed)
+	var at []time.Time
+	err = c.Events(ctx, func(e Event) { killed, at = e.OutOfMemory.Process, append(at, time.Now()) })
+	if err == nil || killed != "perl" || len(at) != 3 {
+		t.Errorf("Events = %v and %q was killed %d times; want perl thrice, and an error, for the stream has ended", err, killed, len(at))
+	} else if took := at[2].Sub(at[0]); took < 2*eventPause {
+		t.Errorf("three events took %v, want %v at least, however fast they are said", took, 2*eventPause)
 	}
 	var stages []string
 	if err := c.End(ctx, End{GraceMillis: 1}, func(e EndEvent) { stages = append(stages, e.Stage) }); err != nil || strings.Join(stages, " ") != "asked forced" {

@@ -22,14 +22,15 @@ type Check struct {
 	ByProxy bool `json:"by_proxy,omitempty"`
 }
 
-// Check says what would become of a connection of the guest's to a name or an address: of a
-// name first whether it is resolved, then each of its addresses. It connects to nothing, and pins nothing.
+// Check says what would become of a connection of the guest's to a name, as a user types it, or an
+// address: of a name first whether it is resolved, then each of its addresses. It connects to nothing, and pins nothing.
 func (g *Guest) Check(ctx context.Context, name string, port uint16) []Check {
 	j := g.judged()
 	if a, err := netip.ParseAddr(name); err == nil {
 		v := j.Judge(g.question(ctx, netip.AddrPortFrom(a.Unmap(), port)))
 		return []Check{{Addr: a, Verdict: v}}
 	}
+	name = policy.Typed(name)
 	first := Check{Name: name, Verdict: j.Judge(policy.Question{Names: []string{name}, Port: port, Proto: policy.TCP})}
 	if first.Verdict.Allow && first.Verdict.Target == policy.ToVM {
 		if err := g.cfg.VMs.Takes(ctx, first.Verdict.Name); err != nil {

@@ -320,6 +320,27 @@ func TestOpened(t *testing.T) {
 	}
 }
 
+// A name is checked as a user types it in a rule.
+func TestCheckTyped(t *testing.T) {
+	w := newWorld(t, setup{policy: "deny --allow bücher.example --allow host:3000"})
+	w.dns.set("xn--bcher-kva.example", publicAddr)
+	for _, tt := range []struct {
+		name, want string
+		port       uint16
+		allow      bool
+	}{
+		{"Bücher.example", "xn--bcher-kva.example", 443, true},
+		{"host", policy.HostName, 3000, true},
+		{"host", policy.HostName, 3001, false},
+		{"HOST.banger.internal", "HOST.banger.internal", 3000, true},
+	} {
+		c := w.g.Check(limited(t), tt.name, tt.port)
+		if len(c) != 1 || c[0].Name != tt.want || c[0].Verdict.Allow != tt.allow || c[0].Failed != "" {
+			t.Errorf("Check(%q, %d) = %+v, want %s, allowed: %v", tt.name, tt.port, c, tt.want, tt.allow)
+		}
+	}
+}
+
 // changing are routes of which one address is on a network of its own, once that is set.
 type changing struct{ specific atomic.Value }
 

@@ -111,6 +111,18 @@ func toASCII(name string) (string, error) {
 	return out, nil
 }
 
+// Typed is the name of a host as the guest knows it, of one that a user typed as in a rule: in
+// Unicode, or host. What is no name stays as it is.
+func Typed(name string) string {
+	if lower(name) == "host" {
+		return HostName
+	}
+	if out, err := toASCII(name); err == nil {
+		return out
+	}
+	return name
+}
+
 // localOnly says whether a canonical name means something on this host or its link only,
 // so that no other machine is asked for it: RFC 6761, RFC 6762, and .internal as ICANN
 // reserved it.
