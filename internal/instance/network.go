@@ -208,5 +208,5 @@ func (i *Instance) tellNetwork(ctx context.Context, n vm.Network) error {
 	if err != nil || net == nil {
 		return err
 	}
-	return i.question(ctx, answerLimit, func(ctx context.Context, c *supervisor.Client) error { return c.SetPolicy(ctx, net.Policy) })
+	return i.question(ctx, checkLimit, func(ctx context.Context, c *supervisor.Client) error { return c.SetPolicy(ctx, net.Policy) })
 }

@@ -13,7 +13,8 @@ import (
 const (
 	// answerLimit bounds a question that a supervisor answers at once.
 	answerLimit = 10 * time.Second
-	// checkLimit bounds one for which it asks the host's resolver, or another VM's supervisor.
+	// checkLimit bounds one for which it asks the host's resolver (as a new policy that denies names does), or
+	// another VM's supervisor.
 	checkLimit = time.Minute
 )
 
