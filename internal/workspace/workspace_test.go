@@ -21,6 +21,7 @@ func user(t *testing.T) {
 	t.Setenv("HOME", home)
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // of filters, which are this program: else a second each
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1") // this machine's git may have filters of LFS's
 	sh(t, home, `git config --global user.name U; git config --global user.email u@example.org; git config --global init.defaultBranch main`)
 }
 
