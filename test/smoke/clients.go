@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"banger/internal/network/mirrors"
@@ -26,7 +28,7 @@ func (r *run) copyClients(ctx context.Context) error {
 		return err
 	}
 	seen := map[string]bool{}
-	for _, s := range mirrors.Read(mirrors.Host{}).Settings {
+	for _, s := range mirrors.Read(mirrors.Host{Env: os.Environ()}).Settings {
 		if s.Client == "apt" || seen[s.Origin] || !strings.HasPrefix(s.Origin, "/") {
 			continue
 		}
@@ -37,6 +39,17 @@ func (r *run) copyClients(ctx context.Context) error {
 		}
 		if err != nil {
 			return fmt.Errorf("copy %q: %w", s.Origin, err)
+		}
+	}
+	// npm's own default is found by its program.
+	if program, err := exec.LookPath("npm"); err == nil {
+		if real, err := filepath.EvalSymlinks(program); err == nil && real != program {
+			if err := add(real, nil); err != nil {
+				return fmt.Errorf("copy %q: %w", real, err)
+			}
+			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: program[1:], Linkname: real}); err != nil {
+				return fmt.Errorf("copy %q: %w", program, err)
+			}
 		}
 	}
 	certificates, _ := mirrors.HostCAs(mirrors.Host{})
