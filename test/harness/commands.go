@@ -405,9 +405,8 @@ func waitNothing(s *state, ts *testscript.TestScript, _ []string) {
 }
 
 func (s *state) nothing(ts *testscript.TestScript) error {
-	out, err := s.command(ts, []string{"banger", "vm", "list", "-q"}).CombinedOutput()
-	if err != nil || len(out) > 0 {
-		return fmt.Errorf("banger vm list -q gave %q, %v; want no VM", out, err)
+	if err := noVM(s.command(ts, []string{"banger", "vm", "list", "-q"})); err != nil {
+		return err
 	}
 	if left, _ := filepath.Glob(filepath.Join(ts.Getenv("XDG_STATE_HOME"), "banger/vms/*")); len(left) > 0 {
 		return fmt.Errorf("left behind: %v", left)

@@ -23,12 +23,9 @@ func (s *state) leftovers() error {
 	var errs []error
 	stateDir := filepath.Join(s.work, "state", "banger")
 	if _, err := os.Stat(filepath.Join(stateDir, "banger.db")); err == nil {
-		out, err := s.banger(ctx, "vm", "list", "-q")
-		if err != nil || len(out) > 0 {
-			errs = append(errs, fmt.Errorf("banger vm list -q gave %q, %v; want no VM", out, err))
-		}
+		errs = append(errs, noVM(s.banger(ctx, "vm", "list", "-q")))
 	}
-	if out, err := s.banger(ctx, "daemon", "stop"); err != nil {
+	if out, err := s.banger(ctx, "daemon", "stop").CombinedOutput(); err != nil {
 		errs = append(errs, fmt.Errorf("banger daemon stop: %v: %s", err, out))
 	}
 	errs = append(errs, s.processesLeft(ctx)...)
@@ -37,11 +34,22 @@ func (s *state) leftovers() error {
 	return errors.Join(errs...)
 }
 
-// banger runs it with the environment that the script began with.
-func (s *state) banger(ctx context.Context, args ...string) ([]byte, error) {
+// banger is a command with the environment that the script began with.
+func (s *state) banger(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.tier.bin, "banger"), args...)
 	cmd.Env, cmd.Dir = s.vars, s.work
-	return cmd.CombinedOutput()
+	return cmd
+}
+
+// noVM runs a list of VMs, which has none. On stderr may be how long the daemon takes to start.
+func noVM(list *exec.Cmd) error {
+	var said strings.Builder
+	list.Stderr = &said
+	out, err := list.Output()
+	if err != nil || len(out) > 0 {
+		return fmt.Errorf("banger vm list -q gave %q, %v, %q; want no VM", out, err, said.String())
+	}
+	return nil
 }
 
 // endLimit is how long processes may take to be gone after the last command.
