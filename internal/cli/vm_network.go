@@ -62,7 +62,7 @@ the policy allowed and this machine could not do, as a name whose server did not
 			each := together(write)
 			err = eachDenial(cmd.Context(), c, refs[0], in, each)
 			if err = errors.Join(err, each(api.NetworkEvent{})); err == nil && allow != "" {
-				a.note("to allow one: banger vm set %s %s", clean(refs[0]), clean(allow))
+				a.note("to allow one: banger vm set %s %s", refs[0], allow)
 			}
 			return err
 		},

@@ -178,7 +178,7 @@ func (n *Network) datagram(q *nfqueue.Nfqueue, id uint32, p packet) {
 		defer refuse()
 		ctx, cancel := context.WithTimeout(context.Background(), noteLimit)
 		defer cancel()
-		if f, err := n.open(ctx, netflow.Request{Kind: netflow.Note, Proto: "udp", Addr: ends.to, From: ends.from}); err == nil {
+		if f, err := n.open(ctx, netflow.Request{Kind: netflow.Note, Addr: ends.to, From: ends.from}); err == nil {
 			f.Close()
 		}
 	})

@@ -206,12 +206,20 @@ func (g *Guest) setPolicy(p policy.Policy) (ended int) {
 	var ending sync.WaitGroup
 	defer ending.Wait()
 	for _, c := range live { // asks the kernel for routes: without the lock
-		if v, over := g.rejudge(c); over {
-			ended++
-			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
-		}
+		ended += g.endIfDenied(c, &ending)
 	}
 	return ended + g.endDenied(live)
+}
+
+// endIfDenied ends a connection that the policy denies now, and returns how many it ends: one or
+// none. Who waits for ending waits until it has ended.
+func (g *Guest) endIfDenied(c *connection, ending *sync.WaitGroup) int {
+	v, over := g.rejudge(c)
+	if !over {
+		return 0
+	}
+	ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
+	return 1
 }
 
 // connections are the live ones.
@@ -236,10 +244,7 @@ func (g *Guest) endDenied(live []*connection) (ended int) {
 	for _, c := range live {
 		for !g.learnDenied(g.life, c) {
 		}
-		if v, over := g.rejudge(c); over {
-			ended++
-			ending.Go(func() { g.end(c, v, endLimit) }) // bounded by it
-		}
+		ended += g.endIfDenied(c, &ending)
 	}
 	return ended
 }
