@@ -16,7 +16,7 @@ const Image = "day"
 
 // packages are those that it has beside the default image's, by name.
 var packages = []string{"ansible-core", "build-essential", "busybox-static", "docker-compose", "docker.io", "golang-go",
-	"linux-headers-cloud-amd64", "openssh-server", "podman", "postgresql"}
+	"linux-headers-cloud-amd64", "npm", "openssh-server", "podman", "postgresql", "python3-pip"}
 
 // Ensure builds the image, by that banger, unless it is there with these packages.
 func Ensure(ctx context.Context, banger string) error {

@@ -56,7 +56,7 @@ func (d *Dialer) tunnel(ctx context.Context, p *Proxy, target string) (Conn, err
 func (p *Proxy) connect(c net.Conn, target string) (left []byte, err error) {
 	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target, Header: http.Header{"User-Agent": {"banger"}}}
 	if p.auth {
-		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password)))
+		req.Header.Set("Proxy-Authorization", p.basic())
 	}
 	if err := req.Write(c); err != nil {
 		return nil, fmt.Errorf("write the request: %w", cause(err))
@@ -74,12 +74,17 @@ func (p *Proxy) connect(c net.Conn, target string) (left []byte, err error) {
 			left, _ := in.Peek(in.Buffered())
 			return bytes.Clone(left), nil
 		case res.StatusCode >= 200:
-			return nil, answered(res.StatusCode)
+			return nil, answered(status(res.StatusCode))
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("the proxy speaks another protocol")
 		}
 	}
 	return nil, errors.New("the proxy does not come to an answer")
+}
+
+// basic are the credentials as HTTP has them (RFC 7617).
+func (p *Proxy) basic() string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(p.user+":"+p.password))
 }
 
 // said bounds an error that may quote the proxy, and takes out what is not printed.
@@ -104,10 +109,22 @@ func said(err error) error {
 	return errors.New(text)
 }
 
+// status is a proxy's answer that makes no tunnel.
+type status int
+
+func (s status) Error() string {
+	return fmt.Sprintf("it answers %d (%s)", int(s), http.StatusText(int(s)))
+}
+
+// noTunnel reports whether the proxy may take requests all the same: it did not try to connect,
+// and wants no other credentials.
+func (s status) noTunnel() bool {
+	return s >= 400 && s <= 499 && s != http.StatusProxyAuthRequired || s == http.StatusNotImplemented
+}
+
 // answered is the error for a status that makes no tunnel.
-func answered(status int) error {
-	err := fmt.Errorf("it answers %d (%s)", status, http.StatusText(status))
-	switch status {
+func answered(err status) error {
+	switch err {
 	case http.StatusProxyAuthRequired:
 		return &Error{ProxyRefused, fmt.Errorf("%w: it wants a user and a password, or others", err)}
 	case http.StatusBadGateway, http.StatusServiceUnavailable:

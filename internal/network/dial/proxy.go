@@ -136,7 +136,11 @@ func (p Proxy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 // denied, in every spelling: only names are asked of a proxy. Names have ASCII letters
 // only (A-labels). What the proxy says is bounded, and quoted in the error; its
 // credentials are in no error.
-func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port uint16) (Conn, error) {
+//
+// An HTTP proxy is asked by CONNECT. One that makes no tunnel to port 80 is asked for each request
+// that is written to the connection, whose end the proxy is then: judge, which is not nil, says for
+// which.
+func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port uint16, judge *Web) (Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
@@ -150,6 +154,10 @@ func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port ui
 		c, err = d.socks(ctx, proxy, target)
 	} else {
 		c, err = d.tunnel(ctx, proxy, target)
+		var answer status
+		if port == webPort && errors.As(err, &answer) && answer.noTunnel() {
+			c, err = d.web(ctx, proxy, name, judge)
+		}
 	}
 	if err != nil {
 		var e *Error

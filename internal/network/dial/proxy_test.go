@@ -186,7 +186,7 @@ func through(t *testing.T, d *Dialer, url, name string, port uint16) (Conn, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.Through(t.Context(), p, name, port)
+	return d.Through(t.Context(), p, name, port, nil)
 }
 
 func TestThroughHTTP(t *testing.T) {
@@ -439,7 +439,7 @@ func TestThroughCancelled(t *testing.T) {
 		<-got
 		cancel()
 	}()
-	if _, err := (&Dialer{}).Through(ctx, p, "example.org", 443); ReasonOf(err) != Cancelled {
+	if _, err := (&Dialer{}).Through(ctx, p, "example.org", 443, nil); ReasonOf(err) != Cancelled {
 		t.Errorf("Through: %v (%v), want cancelled", err, ReasonOf(err))
 	}
 	<-stop

@@ -121,15 +121,13 @@ func (g *Guest) open(f *flow.Flow, r netflow.Request) (*connection, flow.Conn) {
 		g.refuse(c, c.verdict)
 		return nil, nil
 	}
-	conn, err := g.dial(ctx, c.question, c.verdict)
+	conn, err := g.dial(ctx, c)
 	if err != nil {
 		switch dial.ReasonOf(err) {
 		case dial.Denied:
 			g.deny(c.asker, c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()}, netflow.WhoLimit)
 		case dial.ProxyRefused, dial.ProxyFailed:
-			e := eventOf(c.question, policy.Verdict{Name: c.verdict.Name, Reason: err.Error()})
-			e.Failed = true
-			g.record(e)
+			g.fail(c.question, c.verdict.Name, err)
 		}
 		refuse(f, err)
 		return nil, nil
@@ -217,8 +215,9 @@ func (g *Guest) question(ctx context.Context, to netip.AddrPort) policy.Question
 	return q
 }
 
-// dial makes a connection that is allowed.
-func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (flow.Conn, error) {
+// dial makes a connection that is allowed, and not yet one of the live ones.
+func (g *Guest) dial(ctx context.Context, c *connection) (flow.Conn, error) {
+	q, v := c.question, c.verdict
 	switch v.Target {
 	case policy.ToHost:
 		loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
@@ -232,13 +231,44 @@ func (g *Guest) dial(ctx context.Context, q policy.Question, v policy.Verdict) (
 			name = v.Name
 		}
 		if p := g.proxy(ctx, q, name); p != nil {
-			return g.dialer.Through(ctx, p, name, q.Port)
+			return g.dialer.Through(ctx, p, name, q.Port, &dial.Web{
+				May:    func(ctx context.Context, host string) error { return g.ask(ctx, c, host) },
+				Failed: func(err error) { g.fail(q, name, err) },
+			})
 		}
 	}
 	if !q.Addr.IsValid() {
 		return nil, &dial.Error{Reason: dial.NoRoute, Err: errNotProxied}
 	}
 	return g.dialer.Address(ctx, netip.AddrPortFrom(q.Addr, q.Port))
+}
+
+// ask judges a request that the upstream proxy gets for host: it looks host up once more, and
+// reaches what it may.
+func (g *Guest) ask(ctx context.Context, c *connection, host string) error {
+	q := c.asked()
+	q.Names = []string{host}
+	v := g.judged().Judge(q)
+	if v.Allow && v.Target != policy.ToAddress {
+		v = policy.Verdict{Name: host, Reason: "it is not a name that a proxy is asked for"}
+	}
+	if !v.Allow {
+		g.deny(c.asker, q, v, netflow.WhoLimit)
+		return errDenied
+	}
+	if g.proxy(ctx, q, host) == nil {
+		err := errors.New("the upstream proxy is not asked for it: it has a closed address, or goes without a proxy")
+		g.fail(q, host, err)
+		return err
+	}
+	return nil
+}
+
+// fail records what is allowed and could not be done.
+func (g *Guest) fail(q policy.Question, name string, err error) {
+	e := eventOf(q, policy.Verdict{Name: name, Reason: err.Error()})
+	e.Failed = true
+	g.record(e)
 }
 
 var errNotProxied = errors.New("only the upstream proxy resolves the name, and it is not used for it on this port")

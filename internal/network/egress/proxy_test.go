@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"banger/internal/channel/flow"
 	"banger/internal/channel/netflow"
 	"banger/internal/network/dial"
 	"banger/internal/network/resolver"
@@ -195,6 +196,98 @@ func TestProxy(t *testing.T) {
 			if n := w.g.SetPolicy(parsePolicy(t, "deny")); n < 2 {
 				t.Errorf("%d connections are ended, want those by the proxy too", n)
 			}
+		})
+	}
+}
+
+// requestProxy is an HTTP proxy that makes no tunnel, and answers requests itself.
+func (u *upstream) requestProxy(c *net.TCPConn) {
+	in := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		if r.Method == http.MethodConnect {
+			io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		u.note(r.RequestURI)
+		io.WriteString(c, noContent)
+	}
+}
+
+const noContent = "HTTP/1.1 204 No Content\r\n\r\n"
+
+// Each request to a proxy that makes no tunnel is judged: it looks names up itself.
+func TestProxyWithoutTunnel(t *testing.T) {
+	u := &upstream{}
+	u.addr = serve(t, netip.MustParseAddr("127.0.0.1"), 0, u.requestProxy)
+	proxies, err := dial.NewProxies("http://user:secret@"+u.addr.String(), "", "direct.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(host string) string { return "GET /a HTTP/1.1\r\nHost: " + host + "\r\n\r\n" }
+	answered := func(f *flow.Flow, host string) {
+		t.Helper()
+		mustWrite(t, f, get(host))
+		if _, err := io.ReadFull(f, make([]byte, len(noContent))); err != nil {
+			t.Errorf("a request for %s: %v", host, err)
+		}
+	}
+	for _, policy := range []string{
+		"public --deny denied.example --allow *.behind.example --allow lan.example:80",
+		"deny --allow site.example --allow other.example --allow direct.example --allow *.behind.example --allow lan.example:80 --allow host:80",
+	} {
+		t.Run(policy[:4], func(t *testing.T) {
+			w := newWorld(t, setup{policy: policy, proxies: proxies})
+			for name, a := range map[string]netip.Addr{"site.example": publicAddr, "other.example": otherAddr, "denied.example": otherAddr, "direct.example": publicAddr, "lan.example": lanAddr} {
+				w.dns.set(name, a)
+			}
+			a := w.resolve("site.example")
+			open := func() *flow.Flow {
+				f := w.mustConnect(netip.AddrPortFrom(a, 80))
+				answered(f, "site.example")
+				return f
+			}
+			f := open()
+			answered(f, "other.example")
+			answered(f, "www.behind.example")
+			mustWrite(t, f, get("denied.example"))
+			cut(t, "after a request to a denied host", f)
+			w.recorded("name=denied.example port=80", "denied")
+			for _, row := range []struct{ what, host, reason string }{
+				{"a name with a closed address, which is open without the proxy", "lan.example", "closed address"},
+				{"a name of NO_PROXY", "direct.example", "without a proxy"},
+				{"the host", "host.banger.internal", ""},
+				{"an address", "10.1.2.3", "an address is not asked"},
+				{"a name that nobody allows and only the proxy knows", "unknown.example", ""},
+			} {
+				f, before := open(), w.count()
+				mustWrite(t, f, get(row.host))
+				cut(t, row.what, f)
+				w.until("an event for "+row.what, func() bool { return w.count() > before })
+				w.recorded("name="+strings.TrimSuffix(row.host, "10.1.2.3"), row.reason)
+			}
+			f = w.mustConnect(netip.AddrPortFrom(a, 80))
+			mustWrite(t, f, "SSH-2.0-x\r\n")
+			cut(t, "what is no request", f)
+			if strings.HasPrefix(policy, "public") {
+				w.recorded("name=site.example port=80: the proxy http://"+u.addr.String()+" makes no tunnel to port 80", "not HTTP/1")
+			}
+			want := []string{"http://site.example/a", "http://other.example/a", "http://www.behind.example/a"}
+			for range 5 {
+				want = append(want, "http://site.example/a")
+			}
+			if got := u.take(); !slices.Equal(got, want) {
+				t.Errorf("the proxy was asked for %q, want %q", got, want)
+			}
+			f = open()
+			if n := w.g.SetPolicy(parsePolicy(t, "deny")); n < 1 {
+				t.Errorf("%d connections are ended, want the proxy's", n)
+			}
+			cut(t, "after a stricter policy", f)
+			u.take()
 		})
 	}
 }
