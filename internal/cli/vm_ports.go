@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -136,13 +138,13 @@ func (a *app) vmForward() *cobra.Command {
 		Long: `Forward a port of this host to one of a VM's guest, where it may listen on its loopback
 only. It listens on 127.0.0.1 if no ADDR is given, and refuses other users of this host. It is
 there at once if the VM runs, and again at each start, until --remove; a running bangerd
-is not needed for it.`,
+is not needed for it. Of several, one that can't be had stops no other.`,
 		Example: `  banger vm forward dev 8080:80
   banger vm forward dev 0.0.0.0:8080:80
   banger vm forward --remove dev 8080`,
 		Args: args(2, -1, "a VM and [ADDR:]HOST:GUEST"), ValidArgsFunction: a.names(1),
 		RunE: func(cmd *cobra.Command, typed []string) error {
-			in, err := forwardRequest(typed[1:], remove)
+			changes, err := forwardChanges(typed[1:], remove)
 			if err != nil {
 				return err
 			}
@@ -150,22 +152,42 @@ is not needed for it.`,
 			if err != nil {
 				return err
 			}
-			p, err := c.Forward(cmd.Context(), typed[0], in)
-			if err != nil {
+			results, errs := make([]api.Ports, len(changes)), make([]error, len(changes))
+			for i, in := range changes { // one after the other: two may want the same
+				if errs[i] = cmd.Context().Err(); errs[i] == nil {
+					results[i], errs[i] = c.Forward(cmd.Context(), typed[0], in)
+				}
+			}
+			if len(changes) == 1 && errs[0] != nil {
+				return errs[0]
+			}
+			var p api.Ports
+			done := 0
+			err = reportEach(a, typed[1:], results, errs, func(r api.Ports, _ bool) error {
+				p = r
+				done++
+				return nil
+			})
+			if done == 0 {
 				return err
 			}
 			if asJSON {
-				return a.json(p)
+				return errors.Join(err, a.json(p))
 			}
 			if !p.Running && !remove {
 				a.note("it is there from the next start on: banger vm start %s", p.Name)
 			}
-			for _, f := range in.Add {
-				if err := a.write("%s\n", f.Host); err != nil {
-					return err
+			for i, in := range changes {
+				for _, f := range in.Add {
+					if errs[i] != nil {
+						continue
+					}
+					if err := a.write("%s\n", f.Host); err != nil {
+						return err
+					}
 				}
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "end the forwards at [ADDR:]HOST; connections go on")
@@ -173,30 +195,30 @@ is not needed for it.`,
 	return cmd
 }
 
-// forwardRequest reads the arguments behind the VM.
-func forwardRequest(typed []string, remove bool) (in api.Forward, err error) {
+// forwardChanges reads the arguments behind the VM: a change each.
+func forwardChanges(typed []string, remove bool) (changes []api.Forward, err error) {
+	hosts := map[netip.AddrPort]bool{}
 	for _, text := range typed {
-		if !remove {
-			f, err := vm.ParseForward(text)
-			if err != nil {
-				return in, &usageError{err}
+		f, err := vm.ParseForward(text)
+		if remove {
+			if at, atErr := vm.ParseForwardHost(text); atErr == nil || err != nil { // else as it was made
+				f.Host, err = at, atErr
 			}
-			if slices.ContainsFunc(in.Add, func(g vm.Forward) bool { return g.Host == f.Host }) {
-				return in, usagef("%s is given twice", f.Host)
-			}
-			in.Add = append(in.Add, f)
-			continue
 		}
-		at, err := vm.ParseForwardHost(text)
-		if f, ferr := vm.ParseForward(text); ferr == nil && err != nil { // as it was made
-			at, err = f.Host, nil
+		switch {
+		case err != nil:
+			return nil, &usageError{err}
+		case hosts[f.Host]:
+			return nil, usagef("%s is given twice", f.Host)
 		}
-		if err != nil {
-			return in, &usageError{err}
+		hosts[f.Host] = true
+		if remove {
+			changes = append(changes, api.Forward{Remove: []netip.AddrPort{f.Host}})
+		} else {
+			changes = append(changes, api.Forward{Add: []vm.Forward{f}})
 		}
-		in.Remove = append(in.Remove, at)
 	}
-	return in, nil
+	return changes, nil
 }
 
 // parseForwards reads what -p was given.

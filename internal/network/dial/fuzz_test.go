@@ -1,8 +1,12 @@
 package dial
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"unicode"
@@ -31,6 +35,63 @@ func FuzzConnect(f *testing.F) {
 		}
 		if err != nil && (len(err.Error()) > 400 || strings.ContainsFunc(err.Error(), unicode.IsControl) || strings.Contains(err.Error(), secret) && !bytes.Contains(said, []byte(secret))) {
 			t.Errorf("the error is %q", err)
+		}
+	})
+}
+
+// sent is a connection that keeps what is written to it.
+type sent struct {
+	Conn
+	bytes.Buffer
+}
+
+func (s *sent) Read(b []byte) (int, error)  { return s.Buffer.Read(b) }
+func (s *sent) Write(b []byte) (int, error) { return s.Buffer.Write(b) }
+
+// FuzzWeb gives a guest's bytes to a connection to a proxy that makes no tunnel: the proxy is asked
+// for nothing but what was judged, in that order.
+func FuzzWeb(f *testing.F) {
+	for _, s := range []string{"GET /a HTTP/1.1\r\nHost: b.example\r\n\r\nGET http://c.example/ HTTP/1.0\n\n", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n3\r\nGET\r\n0\r\nA: b\r\n\r\n",
+		"GET x:.evil.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a.example:80\r\nConnection: x, close\r\nContent-Length: 2\r\n\r\nhi\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		var judged []string
+		c := &sent{}
+		w := &web{Conn: c}
+		err := w.pass(t.Context(), bytes.NewReader(said), &Proxy{scheme: "http"}, "www.example.org", &Web{
+			May: func(_ context.Context, host string) error {
+				if checkTarget(host, webPort) != nil {
+					t.Errorf("%q is judged", host)
+				}
+				judged = append(judged, host)
+				return nil
+			},
+			Failed: func(error) {},
+		})
+		whole := len(judged)
+		if err != nil && whole > 0 {
+			whole-- // the last may be cut off
+		}
+		in := bufio.NewReader(&c.Buffer)
+		for n := 0; ; n++ {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				if n < whole || c.Len() > 0 && n < len(judged) {
+					t.Errorf("%q: %d requests of %d are passed on: %v", said, n, len(judged), err)
+				}
+				return
+			}
+			if n >= len(judged) || r.URL.Host != judged[n] || r.Host != judged[n] || r.URL.Scheme != "http" {
+				t.Errorf("%q: the proxy is asked for %s, and judged were %q", said, r.URL, judged)
+				return
+			}
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				if n < whole {
+					t.Errorf("%q: the body of request %d: %v", said, n, err)
+				}
+				return
+			}
 		}
 	})
 }

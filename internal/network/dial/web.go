@@ -98,8 +98,8 @@ func (w *web) pass(ctx context.Context, from io.Reader, proxy *Proxy, name strin
 			err = fmt.Errorf("a request has a header of more than %d KiB", maxHeader>>10)
 		case err != nil:
 			err = errors.New("what was sent is not HTTP/1")
-		case r.Method == http.MethodConnect:
-			err = errors.New("a proxy is not asked for another one's tunnel")
+		default:
+			err = passable(r)
 		}
 		if err != nil {
 			judge.Failed(fmt.Errorf("the proxy %s makes no tunnel to port %d, and takes requests only: %w", proxy, webPort, err))
@@ -141,11 +141,25 @@ func next(in *bufio.Reader) (*http.Request, error) {
 	}
 }
 
-// ask passes r on to the proxy, for host. It keeps the version and the framing, and leaves out
+// passable returns why r can't be asked of a proxy: else its target is a path, or a URL of HTTP.
+func passable(r *http.Request) error {
+	path := r.URL.RequestURI()
+	switch {
+	case r.ProtoMajor != 1:
+		return errors.New("what was sent is not HTTP/1")
+	case r.Method == http.MethodConnect:
+		return errors.New("a proxy is not asked for another one's tunnel")
+	case r.URL.Scheme != "" && r.URL.Scheme != "http", r.URL.Opaque != "", path != "*" && !strings.HasPrefix(path, "/"), path == "*" && r.Method != http.MethodOptions:
+		return errors.New("what is asked for is neither a path nor a URL of HTTP")
+	}
+	return nil
+}
+
+// ask passes r on to the proxy, for host: a passable r. It keeps the version and the framing, and leaves out
 // what is between a client and its server alone: an upgrade, and credentials for a proxy.
 func (p *Proxy) ask(out *bufio.Writer, r *http.Request, host string) error {
 	path := r.URL.RequestURI()
-	if r.Method == http.MethodOptions && path == "*" {
+	if path == "*" {
 		path = "" // RFC 9112, 3.2.4
 	}
 	head := r.Header.Clone()
