@@ -49,7 +49,7 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 	if again {
 		return errors.New("the guest is ending already")
 	}
-	limit := time.Now().Add(e.Grace())
+	limit := newEndLimit(e, readWork, func() { each(control.EndEvent{Stage: "works"}) })
 	if h, err := openKeeper(); err == nil {
 		stopKeeper(h) // else a shutdown that ends all processes would see new ones
 		h.Close()
@@ -61,8 +61,8 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 		// Systemd resets the machine before the limit. It may have to be asked
 		// again: the kernel drops what is sent to PID 1 before it has said that
 		// it wants the signal, and a guest may be stopped as soon as it booted.
-		for time.Now().Before(limit) {
-			time.Sleep(min(askAgain, time.Until(limit)))
+		for !limit.over() {
+			time.Sleep(min(askAgain, limit.left()))
 			unix.Kill(1, rebootSignal)
 		}
 		each(control.EndEvent{Stage: "forced"})
@@ -89,11 +89,11 @@ func (a *agent) End(e control.End, each func(control.EndEvent)) error {
 	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
-// endAll tells every process to end, and reports whether all did before limit;
+// endAll tells every process to end, and reports whether all did before limit is over;
 // the rest is killed.
-func endAll(limit time.Time) bool {
+func endAll(limit *endLimit) bool {
 	unix.Kill(-1, unix.SIGTERM) // not PID 1 and not the caller
-	for time.Now().Before(limit) {
+	for !limit.over() {
 		if others() == 0 {
 			return true
 		}

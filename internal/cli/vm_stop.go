@@ -15,7 +15,7 @@ func (a *app) vmStop() *cobra.Command {
 			Use:   "stop [flags] VM…",
 			Short: "Stop VMs, their services first",
 			Long: `Ask VMs to stop their services, sync their disks and end, and wait for the end.
-A VM that takes longer than 10 s, or 30 s if it is emulated, is ended by force,
+A VM that takes longer than 10 s, or 30 s if it is emulated or works at it, is ended by force,
 and a line says so. The stop goes on if this command is interrupted.`,
 			Example: `  banger vm stop dev
   banger vm stop $(banger vm list -q)`,

@@ -15,7 +15,7 @@ import (
 // Limits of an end.
 const (
 	graceKVM    = 10 * time.Second // for the guest's services
-	graceSlow   = 30 * time.Second // of an emulated guest, or on a host that shuts down
+	graceSlow   = 30 * time.Second // of an emulated guest, on a host that shuts down, or of one that works at its end
 	graceOver   = 5 * time.Second  // the agent forces the end after its grace; ours is the backstop
 	syncLimit   = 5 * time.Second
 	killLimit   = time.Second // from the signal of a kill to SIGKILL
@@ -103,13 +103,15 @@ func (r *run) kill(m vmm.Machine, sig unix.Signal) *vm.Ending {
 // It returns why the VMM has to be ended by force, or the request that came in
 // between and changes the way: a kill, or a stop that discards.
 func (r *run) shutDown(m vmm.Machine, grace time.Duration) (force string, next *request) {
-	ctx, cancel := context.WithTimeout(context.Background(), grace+graceOver)
+	ctx, cancel := context.WithTimeout(context.Background(), graceSlow+graceOver)
 	defer cancel()
+	over := time.NewTimer(grace + graceOver)
+	defer over.Stop()
 	guest := r.guest(m)
 	stages := make(chan string)
 	failed := make(chan error, 1)
 	ask := func() { // ends with ctx at the latest; failed has room
-		failed <- guest.End(ctx, control.End{GraceMillis: grace.Milliseconds()}, func(e control.EndEvent) {
+		failed <- guest.End(ctx, control.End{GraceMillis: grace.Milliseconds(), WorkMillis: graceSlow.Milliseconds()}, func(e control.EndEvent) {
 			select {
 			case stages <- e.Stage:
 			case <-ctx.Done():
@@ -126,7 +128,11 @@ func (r *run) shutDown(m vmm.Machine, grace time.Duration) (force string, next *
 	begin := time.Now()
 	hear := func(stage string) {
 		accepted = true
-		if stage == "forced" {
+		switch stage {
+		case "works":
+			r.update(func(s *Status) { s.Text = "stopping the guest's services, which are at work" })
+			over.Reset(graceSlow + graceOver - time.Since(begin))
+		case "forced":
 			said = "the guest's services did not end in time"
 			r.update(func(s *Status) { s.Text = said + ": forcing" })
 		}
@@ -166,7 +172,7 @@ func (r *run) shutDown(m vmm.Machine, grace time.Duration) (force string, next *
 			if !accepted {
 				return why, nil
 			}
-		case <-ctx.Done():
+		case <-over.C:
 			return "the guest did not end in its time", nil
 		case <-tick.C:
 			s, _ := r.now()

@@ -304,5 +304,6 @@ func answer(w http.ResponseWriter, v any, err error) {
 	json.NewEncoder(w).Encode(v)
 }
 
-// Grace is End's time as a duration.
+// Grace is End's time as a duration; Work is that of a guest that works.
 func (e End) Grace() time.Duration { return time.Duration(e.GraceMillis) * time.Millisecond }
+func (e End) Work() time.Duration  { return time.Duration(e.WorkMillis) * time.Millisecond }

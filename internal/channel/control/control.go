@@ -121,14 +121,16 @@ type Health struct {
 }
 
 // End asks the guest to stop its services and end by a reboot, which ends the
-// VMM. After GraceMillis the agent forces it.
+// VMM. After GraceMillis the agent forces it; while the guest works at its end, after WorkMillis,
+// if that is more.
 type End struct {
 	GraceMillis int64 `json:"grace_millis"`
+	WorkMillis  int64 `json:"work_millis,omitempty"`
 }
 
 // EndEvent is one line of End's answer.
 type EndEvent struct {
-	// Stage is "asked" (the init was told), "forced" (it took too long),
+	// Stage is "asked" (the init was told), "works" (it has more time), "forced" (it took too long),
 	// "synced" (the agent itself synced and remounts read-only).
 	Stage string `json:"stage"`
 }
