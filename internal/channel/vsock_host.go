@@ -87,8 +87,26 @@ func (c *HybridCarrier) Hello(ctx context.Context) (Hello, error) {
 // maxAnswer bounds the VMM's answer to CONNECT: "OK 4294967295\n".
 const maxAnswer = 14
 
-// Dial implements Carrier.
+// requestLimit is how long the VMM gives the guest for its answer to a CONNECT (Firecracker's
+// CONN_REQUEST_TIMEOUT_MS), with a margin for what both clocks count: then it closes the connection,
+// as it does at once where nothing listens.
+const requestLimit = 1900 * time.Millisecond
+
+// errLate says that the guest has not answered in that time. It is slow, or stands still.
+var errLate = errors.New("the guest does not answer in the VMM's time")
+
+// Dial implements Carrier. A guest that does not answer in the VMM's time is asked again until ctx
+// ends.
 func (c *HybridCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
+	for {
+		s, err := c.dialOnce(ctx, port)
+		if !errors.Is(err, errLate) || ctx.Err() != nil {
+			return s, err
+		}
+	}
+}
+
+func (c *HybridCarrier) dialOnce(ctx context.Context, port uint32) (Stream, error) {
 	select {
 	case c.places <- struct{}{}:
 	default:
@@ -123,13 +141,17 @@ func (c *HybridCarrier) Dial(ctx context.Context, port uint32) (Stream, error) {
 
 // ask says CONNECT and reads the answer, not a byte more.
 func ask(conn net.Conn, port uint32) error {
+	begin := time.Now()
 	if _, err := fmt.Fprintf(conn, "CONNECT %d\n", port); err != nil {
 		return err
 	}
 	var answer []byte
 	for one := make([]byte, 1); len(answer) < maxAnswer; {
 		if _, err := io.ReadFull(conn, one); err != nil {
-			if errors.Is(err, io.EOF) {
+			switch {
+			case errors.Is(err, io.EOF) && time.Since(begin) >= requestLimit:
+				return errLate
+			case errors.Is(err, io.EOF):
 				return errors.New("the guest does not answer there")
 			}
 			return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -161,6 +162,31 @@ func TestHybridDial(t *testing.T) {
 	}
 	if _, err := c.Dial(limited(t), 1); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Dial of a closed carrier: %v, want net.ErrClosed", err)
+	}
+}
+
+// A slow guest is asked again: the VMM closes what the guest does not answer in its time, as it does
+// where nobody listens.
+func TestHybridDialOfASlowGuest(t *testing.T) {
+	t.Parallel() // it takes the VMM's time twice
+	var asked atomic.Int32
+	c, _, _ := hybrid(t, func(conn net.Conn, _ string) {
+		if asked.Add(1) <= 2 {
+			time.Sleep(requestLimit)
+			return
+		}
+		fmt.Fprint(conn, "OK 1024\n")
+	})
+	s, err := c.Dial(limited(t), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	asked.Store(0)
+	ctx, cancel := context.WithTimeout(t.Context(), requestLimit+200*time.Millisecond)
+	defer cancel()
+	if _, err := c.Dial(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Dial of a guest that is slower than the caller: %v, want that its time is over", err)
 	}
 }
 
