@@ -130,6 +130,7 @@ func (s *Set) adopt(i *Instance) {
 	}
 	i.mu.Lock()
 	v := i.View()
+	i.dirty = !store.IsFile(i.Dir(), v.Record) // the last daemon's end may have come between the two
 	state := v.Record.State
 	held, by, err := supervisor.Held(i.Dir())
 	switch {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,11 +20,26 @@ const MaxRecord = 256 << 10
 // WriteFile replaces dir's vm.json in one step: after a crash it is the old or the
 // new one, whole.
 func WriteFile(dir string, r vm.Record) error {
-	text, err := json.MarshalIndent(r, "", "\t")
+	text, err := encode(r)
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(dir, paths.RecordFile), append(text, '\n'))
+	return durable.Replace(filepath.Join(dir, paths.RecordFile), text)
+}
+
+// IsFile reports whether dir's vm.json is what WriteFile would write.
+func IsFile(dir string, r vm.Record) bool {
+	want, err := encode(r)
+	if err != nil {
+		return false
+	}
+	got, err := os.ReadFile(filepath.Join(dir, paths.RecordFile))
+	return err == nil && bytes.Equal(got, want)
+}
+
+func encode(r vm.Record) ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", "\t")
+	return append(text, '\n'), err
 }
 
 // ReadFile reads dir's vm.json. One that can't be read is ErrDamaged, one of
