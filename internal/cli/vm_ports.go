@@ -152,40 +152,28 @@ is not needed for it. Of several, one that can't be had stops no other.`,
 			if err != nil {
 				return err
 			}
-			results, errs := make([]api.Ports, len(changes)), make([]error, len(changes))
-			for i, in := range changes { // one after the other: two may want the same
+			errs := make([]error, len(changes))
+			for i := range changes { // one after the other: two may want the same
 				if errs[i] = cmd.Context().Err(); errs[i] == nil {
-					results[i], errs[i] = c.Forward(cmd.Context(), typed[0], in)
+					changes[i].after, errs[i] = c.Forward(cmd.Context(), typed[0], changes[i].in)
 				}
 			}
 			if len(changes) == 1 && errs[0] != nil {
 				return errs[0]
 			}
-			var p api.Ports
-			done := 0
-			err = reportEach(a, typed[1:], results, errs, func(r api.Ports, _ bool) error {
-				p = r
-				done++
-				return nil
-			})
-			if done == 0 {
-				return err
-			}
-			if asJSON {
-				return errors.Join(err, a.json(p))
-			}
-			if !p.Running && !remove {
-				a.note("it is there from the next start on: banger vm start %s", p.Name)
-			}
-			for i, in := range changes {
-				for _, f := range in.Add {
-					if errs[i] != nil {
-						continue
-					}
-					if err := a.write("%s\n", f.Host); err != nil {
-						return err
-					}
+			var last *api.Ports
+			err = reportEach(a, typed[1:], changes, errs, func(f forwardChange, first bool) error {
+				last = &f.after
+				switch {
+				case asJSON, remove:
+					return nil
+				case first && !f.after.Running:
+					a.note("it is there from the next start on: banger vm start %s", f.after.Name)
 				}
+				return a.write("%s\n", f.host)
+			})
+			if asJSON && last != nil {
+				err = errors.Join(err, a.json(*last))
 			}
 			return err
 		},
@@ -195,9 +183,15 @@ is not needed for it. Of several, one that can't be had stops no other.`,
 	return cmd
 }
 
+// forwardChange is one forward that is made or ended, and the VM's ports after it.
+type forwardChange struct {
+	host  netip.AddrPort
+	in    api.Forward
+	after api.Ports
+}
+
 // forwardChanges reads the arguments behind the VM: a change each.
-func forwardChanges(typed []string, remove bool) (changes []api.Forward, err error) {
-	hosts := map[netip.AddrPort]bool{}
+func forwardChanges(typed []string, remove bool) (changes []forwardChange, err error) {
 	for _, text := range typed {
 		f, err := vm.ParseForward(text)
 		if remove {
@@ -208,15 +202,14 @@ func forwardChanges(typed []string, remove bool) (changes []api.Forward, err err
 		switch {
 		case err != nil:
 			return nil, &usageError{err}
-		case hosts[f.Host]:
+		case slices.ContainsFunc(changes, func(c forwardChange) bool { return c.host == f.Host }):
 			return nil, usagef("%s is given twice", f.Host)
 		}
-		hosts[f.Host] = true
+		in := api.Forward{Add: []vm.Forward{f}}
 		if remove {
-			changes = append(changes, api.Forward{Remove: []netip.AddrPort{f.Host}})
-		} else {
-			changes = append(changes, api.Forward{Add: []vm.Forward{f}})
+			in = api.Forward{Remove: []netip.AddrPort{f.Host}}
 		}
+		changes = append(changes, forwardChange{host: f.Host, in: in})
 	}
 	return changes, nil
 }

@@ -143,7 +143,7 @@ func (p Proxy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port uint16, judge *Web) (Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = canonical(name)
 	if err := checkTarget(name, port); err != nil {
 		return nil, &Error{Denied, fmt.Errorf("ask the proxy for %q: %w", name, err)}
 	}
@@ -171,6 +171,9 @@ func (d *Dialer) Through(ctx context.Context, proxy *Proxy, name string, port ui
 	}
 	return c, nil
 }
+
+// canonical is a host's name as it is compared.
+func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // checkTarget refuses what is no name of a host, and every spelling of an IPv4
 // address that inet_aton(3) reads, as some proxies do: decimal, octal, hex, short.

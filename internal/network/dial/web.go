@@ -50,8 +50,8 @@ func (d *Dialer) web(ctx context.Context, proxy *Proxy, name string, judge *Web)
 		if w.err == nil {
 			w.err = c.CloseWrite()
 		}
+		from.CloseWithError(w.err) // nothing more is read
 		if w.err != nil {
-			from.CloseWithError(w.err)
 			w.SetLinger(0)
 			c.Close()
 		}
@@ -88,10 +88,9 @@ func (w *web) pass(ctx context.Context, from io.Reader, proxy *Proxy, name strin
 	for {
 		limited.N = maxHeader
 		r, err := next(in)
-		if r == nil && err == nil {
-			return nil
-		}
 		switch {
+		case errors.Is(err, io.EOF) && limited.N > 0:
+			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil && limited.N <= 0:
@@ -108,7 +107,7 @@ func (w *web) pass(ctx context.Context, from io.Reader, proxy *Proxy, name strin
 		limited.N = math.MaxInt64
 		host := name
 		if r.Host != "" {
-			host = strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(r.Host, fmt.Sprint(":", webPort)), "."))
+			host = canonical(strings.TrimSuffix(r.Host, fmt.Sprint(":", webPort)))
 		}
 		if err := checkTarget(host, webPort); err != nil {
 			judge.Failed(fmt.Errorf("ask the proxy %s for %q: %w", proxy, host, err))
@@ -123,14 +122,11 @@ func (w *web) pass(ctx context.Context, from io.Reader, proxy *Proxy, name strin
 	}
 }
 
-// next reads the head of a request, with empty lines before it (RFC 9112, 2.2). Nil is the end of
-// all requests.
+// next reads the head of a request, with empty lines before it (RFC 9112, 2.2). io.EOF is the end
+// of all requests.
 func next(in *bufio.Reader) (*http.Request, error) {
 	for {
 		b, err := in.Peek(1)
-		if errors.Is(err, io.EOF) {
-			return nil, nil
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -183,11 +179,8 @@ func (p *Proxy) ask(out *bufio.Writer, r *http.Request, host string) error {
 	case r.ContentLength > 0 || r.Header.Get("Content-Length") != "":
 		head.Set("Content-Length", fmt.Sprint(r.ContentLength))
 	}
-	if len(r.Trailer) > 0 {
-		head["Trailer"] = nil
-		for name := range r.Trailer {
-			head.Add("Trailer", name)
-		}
+	for name := range r.Trailer {
+		head.Add("Trailer", name)
 	}
 	fmt.Fprintf(out, "%s http://%s%s HTTP/1.%d\r\n", r.Method, host, path, r.ProtoMinor)
 	head.Write(out)

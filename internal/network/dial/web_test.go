@@ -168,6 +168,7 @@ func TestWebBytes(t *testing.T) {
 		{"TLS", "\x16\x03\x01\x00\xc8\x01\x00\x00", nil, "not HTTP/1"},
 		{"a header that is cut off", "GET / HTTP/1.1\r\nHost: a", nil, "not HTTP/1"},
 		{"a header without an end", "GET / HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", 20000), nil, "more than 64 KiB"},
+		{"empty lines without an end", strings.Repeat("\r\n", 50000), nil, "more than 64 KiB"},
 		{"a tunnel", "CONNECT a.example.org:443 HTTP/1.1\r\nHost: a.example.org:443\r\n\r\n", nil, "tunnel"},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", nil, "not HTTP/1"},
 		{"HTTP/1.1 of another kind", "GET / HTTP/3.1\r\nHost: a.example.org\r\n\r\n", nil, "not HTTP/1"},
